@@ -1,0 +1,187 @@
+"""The contract between a client and the worker: one JSON job in, one JSON object out.
+
+Standard library only, because the worker, the client and the ops toolkit all
+start with it. A change that an older peer would misread raises ``CONTRACT``.
+
+Paths of model files in these shapes are relative to the *volume root*, POSIX
+(``models/checkpoints/x.safetensors``); paths of inputs and outputs are
+relative to the folder that their key names.
+"""
+
+from typing import Any, Final, Literal, NotRequired, TypedDict
+
+CONTRACT: Final = 1
+
+Verb = Literal["portrait", "tts", "lipsync", "imagine", "workflow"]
+ModelAction = Literal["inventory", "provision", "verify", "remove"]
+Action = Literal[
+    "portrait", "tts", "lipsync", "imagine", "workflow",
+    "health", "debug", "inventory", "provision", "verify", "remove",
+]  # fmt: skip
+VERBS: Final = ("portrait", "tts", "lipsync", "imagine", "workflow")
+MODEL_ACTIONS: Final = ("inventory", "provision", "verify", "remove")
+ACTIONS: Final = (*VERBS, "health", "debug", *MODEL_ACTIONS)
+
+# RunPod's limits on a job's payload. Source: docs.runpod.io,
+# serverless/endpoints/send-requests, read 2026-08-20.
+RUN_LIMIT_BYTES: Final = 10 * 1024 * 1024
+RUNSYNC_LIMIT_BYTES: Final = 20 * 1024 * 1024
+# A worker's answer larger than this is refused at job-done and the paid job is lost
+# (runpod-workers/worker-comfyui#129), so larger files travel over the volume.
+INLINE_LIMIT_BYTES: Final = 6 * 1024 * 1024
+
+OUTPUTS_FOLDER: Final = "outputs"
+"""Where a worker leaves files that are too large to send inline, relative to the volume root."""
+INPUTS_FOLDER: Final = "inputs"
+"""Where a client leaves inputs that are too large to send inline, relative to the volume root."""
+
+
+class InputFile(TypedDict):
+    """A file that a job brings along: exactly one of data, url and volume_path."""
+
+    name: str
+    sha256: NotRequired[str]
+    data: NotRequired[str]
+    """base64"""
+    url: NotRequired[str]
+    volume_path: NotRequired[str]
+
+
+class OutputFile(TypedDict):
+    """A file that a job made: exactly one of data, url and volume_path says where its bytes are."""
+
+    type: Literal["image", "video", "audio", "text", "file"]
+    filename: str
+    size_bytes: int
+    sha256: str
+    data: NotRequired[str]
+    """base64"""
+    url: NotRequired[str]
+    signed_url: NotRequired[str]
+    volume_path: NotRequired[str]
+
+
+class JobOutput(TypedDict):
+    """What every action answers with; the model actions and debug add keys of their own."""
+
+    contract: int
+    worker_version: str
+    action: str
+    status: Literal["success"]
+    files: NotRequired[list[OutputFile]]
+    seed: NotRequired[int | None]
+    prompt_id: NotRequired[str]
+    warnings: NotRequired[list[str]]
+    timings: NotRequired[dict[str, float]]
+    """seconds, by phase"""
+
+
+class WantedFile(TypedDict):
+    """A model file that should be on the volume."""
+
+    path: str
+    source: str
+    """``hf:ORG/NAME@REVISION:FILE``, ``url:https://…`` or ``civitai:VERSION_ID``"""
+    size_bytes: NotRequired[int | None]
+    sha256: NotRequired[str | None]
+
+
+class FileRecord(TypedDict):
+    """A model file that is on the volume."""
+
+    path: str
+    size_bytes: int
+    sha256: str | None
+    how: Literal["recorded", "hashed", "unknown"]
+    """recorded: when it was written, by its sidecar; hashed: just now; unknown: nobody wrote it down"""
+    source: NotRequired[str | None]
+
+
+class InventoryInput(TypedDict):
+    """``{"action": "inventory"}``: list every model file; with ``hash`` read them all."""
+
+    action: Literal["inventory"]
+    hash: NotRequired[bool]
+
+
+class InventoryOutput(JobOutput):
+    """The answer: files sorted by path, and the room on the volume where it is known."""
+
+    inventory: list[FileRecord]
+    total_bytes: int | None
+    free_bytes: int | None
+
+
+class ProvisionInput(TypedDict):
+    """``{"action": "provision", "models": […]}``: make these files be there. Idempotent and resumable."""
+
+    action: Literal["provision"]
+    models: list[WantedFile]
+
+
+class ProvisionedFile(TypedDict):
+    """What became of one wanted file."""
+
+    path: str
+    status: Literal["kept", "fetched"]
+    size_bytes: int
+    sha256: str
+    fetched_bytes: int
+    """bytes that came over the network this time"""
+
+
+class ProvisionOutput(JobOutput):
+    """The answer: one entry a wanted file. A file that failed makes the whole job fail, after the others."""
+
+    models: list[ProvisionedFile]
+
+
+class ProvisionProgress(TypedDict):
+    """A progress update of a provision job."""
+
+    progress: Literal["provision"]
+    path: str
+    done_bytes: int
+    total_bytes: int | None
+
+
+class VerifyInput(TypedDict):
+    """``{"action": "verify", "models": […]}``: compare with what is there; ``deep`` hashes again."""
+
+    action: Literal["verify"]
+    models: list[WantedFile]
+    deep: NotRequired[bool]
+
+
+class VerifiedFile(TypedDict):
+    """What one file is."""
+
+    path: str
+    ok: bool
+    reason: str
+    size_bytes: int | None
+    sha256: str | None
+
+
+class VerifyOutput(JobOutput):
+    """The answer: one entry a wanted file, also where something is wrong."""
+
+    models: list[VerifiedFile]
+
+
+class RemoveInput(TypedDict):
+    """``{"action": "remove", "paths": […]}``: delete these model files and their records."""
+
+    action: Literal["remove"]
+    paths: list[str]
+
+
+class RemoveOutput(JobOutput):
+    """The answer: what was deleted, and what was not there."""
+
+    removed: list[str]
+    missing: list[str]
+
+
+JobInput = dict[str, Any]
+"""A whole job input, as it came: the worker validates it by its action."""

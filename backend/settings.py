@@ -1,0 +1,172 @@
+"""Settings: one table of variables, read from the environment by entry points only.
+
+A library function takes a ``Settings`` or a plain value; nothing here is read
+at import, and nothing else reads the environment. Addresses are settings like
+any other, which is all that it takes to point comfyform at another RunPod.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from backend.errors import ConfigError, MissingSetting
+
+
+class Secret:
+    """A value that never shows: not in a print, an f-string, a log or a pickle."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Give the value, at the one place that sends it."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("A secret is not pickled.")
+
+
+BACKENDS: Final = ("local", "runpod", "cloud", "hedra")
+
+
+def _variable(name: str, sentence: str, default: Any = None, *, shown: str | None = None) -> Any:
+    """Declare a setting: the variable that sets it and the sentence that explains it."""
+    return field(default=default, metadata={"variable": name, "sentence": sentence, "shown": shown})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that comes from outside. ``None`` means "not set"."""
+
+    comfy_backend: str = _variable("COMFY_BACKEND", "Which backend `get_backend()` gives.", "local")
+    comfyui_url: str = _variable("COMFYUI_URL", "Address of a ComfyUI.", "http://localhost:8188")
+    comfyui_models_dir: str | None = _variable(
+        "COMFYUI_MODELS_DIR",
+        "Folder of models that `models.scan` reads.",
+        shown="asked of ComfyUI, else ~/Documents/ComfyUI/models",
+    )
+    runpod_api_key: Secret | None = _variable(
+        "RUNPOD_API_KEY", "RunPod key for the control plane and for jobs."
+    )
+    runpod_endpoint_id: str | None = _variable(
+        "RUNPOD_ENDPOINT_ID", "Endpoint that generates.", shown="stack output"
+    )
+    runpod_ops_endpoint_id: str | None = _variable(
+        "RUNPOD_OPS_ENDPOINT_ID", "Endpoint that looks after the models.", shown="stack output"
+    )
+    runpod_volume_id: str | None = _variable("RUNPOD_VOLUME_ID", "Network volume.", shown="stack output")
+    runpod_volume_path: str = _variable(
+        "RUNPOD_VOLUME_PATH", "Where a worker finds its network volume.", "/runpod-volume"
+    )
+    runpod_rest_url: str = _variable(
+        "RUNPOD_REST_URL", "RunPod's control plane, REST v2.", "https://api.runpod.io/v2"
+    )
+    runpod_jobs_url: str = _variable("RUNPOD_JOBS_URL", "RunPod's job plane.", "https://api.runpod.ai/v2")
+    runpod_s3_url: str | None = _variable(
+        "RUNPOD_S3_URL", "RunPod's volumes over S3.", shown="https://s3api-<data center>.runpod.io"
+    )
+    runpod_s3_access_key_id: str | None = _variable(
+        "RUNPOD_S3_ACCESS_KEY_ID", "S3 access key, made in RunPod's console."
+    )
+    runpod_s3_secret_access_key: Secret | None = _variable(
+        "RUNPOD_S3_SECRET_ACCESS_KEY", "S3 secret key, made in RunPod's console."
+    )
+    hf_token: Secret | None = _variable("HF_TOKEN", "Hugging Face token, for gated and private repositories.")
+    hf_endpoint: str = _variable("HF_ENDPOINT", "Hugging Face, or a mirror.", "https://huggingface.co")
+    civitai_token: Secret | None = _variable("CIVITAI_TOKEN", "CivitAI key, for models behind a login.")
+    civitai_url: str = _variable("CIVITAI_URL", "CivitAI, or a mirror.", "https://civitai.com")
+    comfyform_allow_hosts: tuple[str, ...] = _variable(
+        "COMFYFORM_ALLOW_HOSTS",
+        "Hosts, with commas between, that a job's URLs may name although they are private or plain http.",
+        (),
+    )
+    comfyform_state_dir: str | None = _variable(
+        "COMFYFORM_STATE_DIR",
+        "Where the journal of paid jobs and the hash cache are kept.",
+        shown="the user's state folder",
+    )
+    comfyform_timeout_s: float = _variable(
+        "COMFYFORM_TIMEOUT_S", "Total deadline of one generation, in seconds.", 900.0
+    )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Read the settings.
+
+        Args:
+            environ: variables; by default those of this process. An empty value counts as not set.
+
+        Raises:
+            ConfigError: a value cannot be read; all such values are named.
+        """
+        source = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        for spec in fields(cls):
+            name = spec.metadata["variable"]
+            text = source.get(name, "").strip()
+            if text:
+                try:
+                    values[spec.name] = _parse(spec.name, str(spec.type), text)
+                except ValueError as error:
+                    problems.append(f"{name}: {error}")
+        if problems:
+            raise ConfigError("; ".join(problems))
+        return cls(**values)
+
+    def need(self, name: str, purpose: str) -> Any:
+        """Give a setting that must be there.
+
+        Args:
+            name: the attribute, for example ``"runpod_api_key"``.
+            purpose: ends the sentence "… is not set: <purpose>."
+
+        Raises:
+            MissingSetting: it is not set.
+        """
+        value = getattr(self, name)
+        if value is None or value == "":
+            raise MissingSetting(VARIABLES[name], purpose)
+        return value
+
+
+def _parse(name: str, kind: str, text: str) -> Any:
+    """Turn a variable's text into the setting's type."""
+    if "Secret" in kind:
+        return Secret(text)
+    if kind.startswith("tuple"):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if kind == "float":
+        try:
+            return float(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a number") from None
+    if name.endswith(("_url", "_endpoint")):
+        if not text.startswith(("http://", "https://")):
+            raise ValueError(f"{text!r} does not start with http:// or https://")
+        return text.rstrip("/")
+    return text
+
+
+VARIABLES: Final[Mapping[str, str]] = {spec.name: spec.metadata["variable"] for spec in fields(Settings)}
+"""Attribute → variable."""
