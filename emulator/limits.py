@@ -1,0 +1,78 @@
+"""The emulator's knobs: how strict, how slow and how big this RunPod is.
+
+Plain values with RunPod's own numbers as defaults.
+Tests turn them through `PATCH /_emulator/knobs`; a name that is not here is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class Limits:
+    """What can be turned while the emulator runs. Seconds and bytes, unless the name says otherwise.
+
+    Source: RunPod docs 2026-08-20 (payloads, retention, rate limits), REST v2 openapi (quota words).
+    """
+
+    # job plane
+    run_body_bytes: int = 10_000_000
+    runsync_body_bytes: int = 20_000_000
+    output_body_bytes: int = 20_000_000
+    run_retention_s: float = 1800.0
+    runsync_retention_s: float = 60.0
+    propagation_delay_s: float = 0.0
+    """How long `/status` answers 404 after `/run` said yes."""
+    unpause_delay_s: float = 0.0
+    """How long an endpoint stays ENDPOINT_PAUSED after its `workers.max` is above 0 again."""
+    redispatch_limit: int = 1
+    job_take_hold_s: float = 20.0
+    """How long a worker's job-take is held open when there is no job."""
+    job_rate_per_10s: dict[str, int] = field(default_factory=dict)
+    """Operation of the job plane (`run`, `status`, …) → requests in 10 s; others are not limited."""
+
+    # workers
+    cold_start_s: float = 0.0
+    """Added before a worker's process starts."""
+    worker_lost_s: float = 30.0
+    """A worker that holds a job and sends no ping for so long is taken for dead."""
+    worker_grace_s: float = 10.0
+    """Between SIGTERM and SIGKILL when a worker is stopped."""
+    idle_timeout_scale: float = 1.0
+    """Multiplies every endpoint's `idleTimeout`: RunPod's least is one second."""
+    gpu_shortage: list[str] = field(default_factory=list)
+    """GPU pools, CPU flavors or data centers without a free machine: their workers stay THROTTLED."""
+
+    # control plane
+    worker_quota: int = 10
+    rate_limit_per_minute: int = 0
+    """REST requests per minute before 429; 0: no limit (the headers then show RunPod's usual numbers)."""
+    endpoint_timeout_default_ms: int = 300_000
+    volume_delete_checks_use: bool = True
+
+    # S3
+    s3_part_bytes: int = 500_000_000
+    """Largest PutObject body and UploadPart part."""
+
+    def update(self, changes: dict[str, Any]) -> list[str]:
+        """Apply changes by name and return the problems; with any problem nothing is applied."""
+        problems = []
+        for name, value in changes.items():
+            if name not in self.__dataclass_fields__:
+                problems.append(f"no knob is called {name!r}")
+                continue
+            current = getattr(self, name)
+            wanted = (int, float) if isinstance(current, float) else type(current)
+            if not isinstance(value, wanted) or (isinstance(value, bool) and not isinstance(current, bool)):
+                problems.append(f"knob {name!r} takes a {type(current).__name__}, not {value!r}")
+        if not problems:
+            for name, value in changes.items():
+                setattr(self, name, value)
+        return problems
+
+    def to_json(self) -> dict[str, Any]:
+        """Give every knob and its value."""
+        return dataclasses.asdict(self)

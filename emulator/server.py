@@ -1,0 +1,203 @@
+"""The HTTP front: which plane answers, what goes wrong on the way, and the request log.
+
+The planes are ASGI apps that each module makes from the `State`; this module knows only their prefixes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from emulator.faults import Fault
+from emulator.state import State
+
+PLANES = {
+    "/_emulator": "emulator.control",
+    "/rest/v2": "emulator.rest",
+    "/jobs/v2": "emulator.jobs_api",
+    "/s3": "emulator.s3",
+    "/hub": "emulator.hub",
+    "/civitai": "emulator.civitai",
+    "/comfyui": "emulator.comfyui.app",
+    "/hedra": "emulator.hedra",
+    "/comfy-api": "emulator.comfy_api",
+}
+"""Prefix → module with `app(state) -> ASGIApp`. A Starlette app's lifespan runs with the emulator's."""
+
+
+def planes(state: State) -> dict[str, ASGIApp]:
+    """Make the planes whose module is there."""
+    return {
+        prefix: importlib.import_module(module).app(state)
+        for prefix, module in PLANES.items()
+        if (Path(__file__).parent / (module.removeprefix("emulator.").replace(".", "/") + ".py")).exists()
+    }
+
+
+def routes_of(app: ASGIApp, prefix: str) -> list[str]:
+    """List a plane's paths as globs; a plane that is no Starlette app may answer anything."""
+    if not isinstance(app, Starlette):
+        return [f"{prefix}/*"]
+    return [prefix + glob for glob in _globs(app.routes)]
+
+
+def _globs(routes: list[BaseRoute]) -> list[str]:
+    found = []
+    for route in routes:
+        path = getattr(route, "path", "")
+        parts = [("*" if "{" in part else part) for part in path.split("/")]
+        glob = "/".join(parts)
+        if isinstance(route, Mount):
+            found += [glob + inner for inner in _globs(route.routes or [])] or [glob + "/*"]
+        else:
+            found.append(glob)
+    return found
+
+
+def app(state: State) -> ASGIApp:
+    """Make the whole emulator as one ASGI app."""
+    mounted = planes(state)
+    state.route_globs = [glob for prefix, plane in mounted.items() for glob in routes_of(plane, prefix)]
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for plane in mounted.values():
+                if isinstance(plane, Starlette):
+                    await stack.enter_async_context(plane.router.lifespan_context(plane))
+            yield
+
+    routes = [Mount(prefix, app=plane) for prefix, plane in mounted.items()]
+    return Front(Starlette(routes=routes, lifespan=lifespan), state)
+
+
+class Front:
+    """Log each request, and let the fault that was set for it happen."""
+
+    def __init__(self, inner: ASGIApp, state: State) -> None:
+        self._inner = inner
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection event of the server."""
+        if scope["type"] != "http" or scope["path"].startswith("/_emulator"):
+            await self._inner(scope, receive, send)
+            return
+        method, path = scope["method"], scope["path"]
+        log = self._state.request_log
+        entry = log.start(method, path, scope["query_string"].decode())
+        fault = self._state.faults.take(method, path)
+        name = None if fault is None else f"#{fault.id}"
+
+        async def send_logged(message: Message) -> None:
+            # Before it is sent: who has the answer finds it in the log.
+            if message["type"] == "http.response.start":
+                log.finish(entry, message["status"], name)
+            await send(message)
+
+        try:
+            if fault is None:
+                await self._inner(scope, receive, send_logged)
+            else:
+                await self._suffer(fault, scope, receive, send_logged, cutter(send))
+        finally:
+            if entry.status is None:
+                log.finish(entry, 0, name)
+
+    async def _suffer(
+        self, fault: Fault, scope: Scope, receive: Receive, send: Send, cut: Callable[[], None]
+    ) -> None:
+        await asyncio.sleep(fault.delay_s)
+        if fault.die == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if fault.cut == "before":
+            cut()
+        elif fault.status is not None:
+            await forced(fault)(scope, receive, send)
+        else:
+            await self._inner(scope, receive, Damaged(fault, send, cut).send)
+
+
+class Damaged:
+    """The way of a reply to the client, with what the fault does to it."""
+
+    def __init__(self, fault: Fault, send: Send, cut: Callable[[], None]) -> None:
+        self._fault = fault
+        self._send = send
+        self._cut = cut
+        self._sent = 0
+        self._gone = False
+
+    async def send(self, message: Message) -> None:
+        """Pass one ASGI message on, damaged; once the connection is cut, nowhere."""
+        if message["type"] == "http.response.start":
+            message = self._start(message)
+        elif message["type"] == "http.response.body":
+            start = self._sent
+            self._sent += len(message.get("body", b""))
+            if not self._gone and isinstance(self._fault.cut, int) and self._sent > self._fault.cut:
+                await self._send(
+                    {**message, "body": message["body"][: self._fault.cut - start], "more_body": True}
+                )
+                self._hang_up()
+            message = {**message, "body": self._damage(message.get("body", b""), start)}
+        if not self._gone:
+            await self._send(message)
+
+    def _start(self, message: Message) -> Message:
+        if self._fault.die == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._fault.cut == "after":
+            self._hang_up()
+        headers = [(name, self._header(name, value)) for name, value in message["headers"]]
+        headers += [(name.encode(), value.encode()) for name, value in self._fault.headers.items()]
+        return {**message, "headers": headers}
+
+    def _header(self, name: bytes, value: bytes) -> bytes:
+        if name == b"content-length" and self._fault.truncate is not None:
+            return str(min(int(value), self._fault.truncate)).encode()
+        return value
+
+    def _damage(self, body: bytes, start: int) -> bytes:
+        at = -1 if self._fault.corrupt is None else self._fault.corrupt - start
+        if 0 <= at < len(body):
+            body = body[:at] + bytes([body[at] ^ 0xFF]) + body[at + 1 :]
+        if self._fault.truncate is not None:
+            body = body[: max(0, self._fault.truncate - start)]
+        return body
+
+    def _hang_up(self) -> None:
+        self._cut()
+        self._gone = True
+
+
+def forced(fault: Fault) -> Response:
+    """Make the reply that a fault gives in the plane's place."""
+    status = fault.status or 500
+    if isinstance(fault.body, str):
+        return Response(fault.body, status, fault.headers)
+    return JSONResponse({} if fault.body is None else fault.body, status, fault.headers)
+
+
+def cutter(send: Send) -> Callable[[], None]:
+    """Make what closes the client's connection as a network would: what was written goes out, then no more.
+
+    ASGI has no word for it, so this reaches for uvicorn's request cycle, whose method `send` is.
+    """
+    cycle = send.__self__  # type: ignore[attr-defined]  # ASGI's Send is any callable; uvicorn's is a method
+
+    def cut() -> None:
+        cycle.transport.close()
+        cycle.disconnected = True
+
+    return cut

@@ -1,0 +1,257 @@
+"""Everything this RunPod remembers, and how it survives a crash.
+
+No HTTP here. One `State` is made at start and passed to every plane.
+Resources are kept as the documents that REST v2 shows; `save()` writes them, so a killed emulator
+that is started again on the same folder still has them. All of it is used from one event loop.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import secrets
+import shutil
+import string
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emulator.faults import Faults
+from emulator.limits import Limits
+from emulator.request_log import RequestLog
+
+Document = dict[str, Any]
+"""One JSON object as an API shows it: `Any` because its rules live in the tables of `rest_bodies`."""
+
+
+class Clock:
+    """The emulator's time: real seconds plus what tests have added."""
+
+    def __init__(self) -> None:
+        self.skipped_s = 0.0
+
+    def now(self) -> float:
+        """Give seconds since the epoch."""
+        return time.time() + self.skipped_s
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass at once: retention, ttl, time-outs and idle time all see it."""
+        self.skipped_s += seconds
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """A serverless endpoint: what REST shows, and what it does not.
+
+    `template_id` is the private template that RunPod binds to the endpoint and deletes with it.
+    """
+
+    body: Document
+    template_id: str
+    version: int = 1
+    releases: list[Document] = field(default_factory=list)
+    changed_at: float = 0.0
+    paused_until: float = 0.0
+
+
+@dataclass(slots=True)
+class Resources:
+    """What an account owns, by id. A template private to an endpoint has `boundTo`."""
+
+    volumes: dict[str, Document] = field(default_factory=dict)
+    templates: dict[str, Document] = field(default_factory=dict)
+    registries: dict[str, Document] = field(default_factory=dict)
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, data: Document) -> Resources:
+        """Read what `State.save` wrote."""
+        endpoints = {name: Endpoint(**value) for name, value in data["endpoints"].items()}
+        return cls(data["volumes"], data["templates"], data["registries"], endpoints)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The credentials that this RunPod gives out: random, and the same again after a restart."""
+
+    api_key: str
+    s3_access_key: str
+    s3_secret_key: str
+    hf_token: str
+    civitai_token: str
+
+    @classmethod
+    def make(cls) -> Keys:
+        """Make new ones in the shapes of the real services."""
+        return cls(
+            api_key="rpa_" + secrets.token_hex(22).upper(),
+            s3_access_key="user_" + secrets.token_hex(13),
+            s3_secret_key="rps_" + secrets.token_hex(24),
+            hf_token="hf_" + secrets.token_hex(17),
+            civitai_token=secrets.token_hex(16),
+        )
+
+
+class State:
+    """The whole emulated account.
+
+    Args:
+        root: folder that holds everything; `volumes/<id>/` are the network volumes.
+        images: container image → command line that stands for it.
+        secrets_by_name: RunPod secrets, for `{{ RUNPOD_SECRET_name }}` in environments.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        images: dict[str, str] | None = None,
+        secrets_by_name: dict[str, str] | None = None,
+    ) -> None:
+        self.root = root.resolve()
+        self.images = images or {}
+        self.secrets = secrets_by_name or {}
+        self.url = ""
+        """`http://127.0.0.1:<port>`, known once the socket is bound."""
+        self.clock = Clock()
+        self.limits = Limits()
+        self.faults = Faults()
+        self.request_log = RequestLog(self.clock)
+        self.route_globs: list[str] = []
+        """Every path that some plane answers, as globs; `server` fills it."""
+        self.on_reset: list[Callable[[], None]] = []
+        """Called by `reset`, for planes that remember things of their own."""
+        self.on_close: list[Callable[[], Awaitable[None]]] = []
+        """Awaited when the emulator stops: end processes here."""
+        self.on_wake: list[Callable[[], None]] = []
+        """Called when knobs or the clock were turned: look again at what is due."""
+        self.views: dict[str, Callable[[], Any]] = {}
+        """What planes add to `GET /_emulator/state`, by name."""
+        for folder in ("volumes", "jobs", "logs", "scratch"):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        self.keys = self._load_keys()
+        self.resources = self._load_resources()
+
+    @property
+    def volumes(self) -> dict[str, Document]:
+        """Network volumes by id: `{"id", "name", "size", "dataCenter", "type"}`."""
+        return self.resources.volumes
+
+    @property
+    def s3_access_key(self) -> str:
+        """The access key id of the S3 plane."""
+        return self.keys.s3_access_key
+
+    @property
+    def s3_secret_key(self) -> str:
+        """The secret key of the S3 plane."""
+        return self.keys.s3_secret_key
+
+    @property
+    def hf_token(self) -> str:
+        """The token that the model hub accepts for gated repositories."""
+        return self.keys.hf_token
+
+    @property
+    def civitai_token(self) -> str:
+        """The token that the Civitai plane accepts."""
+        return self.keys.civitai_token
+
+    def volume_dir(self, volume_id: str) -> Path | None:
+        """Give the folder of a network volume, or None when there is no such volume."""
+        if volume_id not in self.resources.volumes:
+            return None
+        folder = self.root / "volumes" / volume_id
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def drop_volume(self, volume_id: str) -> None:
+        """Delete a network volume and its files."""
+        del self.resources.volumes[volume_id]
+        shutil.rmtree(self.root / "volumes" / volume_id, ignore_errors=True)
+
+    def new_id(self, length: int = 8) -> str:
+        """Make an id as RunPod does: lowercase letters and digits."""
+        return "".join(random.choices(string.ascii_lowercase + string.digits, k=length))
+
+    def save(self) -> None:
+        """Write the resources; called after every change, before the reply goes out."""
+        write_atomically(self.root / "resources.json", json.dumps(asdict(self.resources)))
+
+    def reset(self) -> None:
+        """Forget everything but the keys: resources, volumes' files, faults, log, knobs, skipped time."""
+        self.resources = Resources()
+        self.limits = Limits()
+        self.faults.clear()
+        self.request_log.clear()
+        self.clock.skipped_s = 0.0
+        for callback in self.on_reset:
+            callback()
+        for folder in ("volumes", "jobs", "logs", "scratch"):
+            shutil.rmtree(self.root / folder, ignore_errors=True)
+            (self.root / folder).mkdir(exist_ok=True)
+        self.save()
+
+    async def close(self) -> None:
+        """End what the planes run."""
+        for callback in self.on_close:
+            await callback()
+
+    def wake(self) -> None:
+        """Make the planes look again at what is due."""
+        for callback in self.on_wake:
+            callback()
+
+    def snapshot(self) -> Document:
+        """Give everything that can be asked of this emulator, as JSON."""
+        resources = asdict(self.resources)
+        return {
+            "now": self.clock.now(),
+            "volumes": list(resources["volumes"].values()),
+            "templates": [body for body in resources["templates"].values() if not body.get("boundTo")],
+            "boundTemplates": [body for body in resources["templates"].values() if body.get("boundTo")],
+            "endpoints": [endpoint["body"] for endpoint in resources["endpoints"].values()],
+            "registries": list(resources["registries"].values()),
+            **{name: view() for name, view in self.views.items()},
+        }
+
+    def environment(self) -> dict[str, str]:
+        """Give the variables that point every client at this emulator."""
+        return {
+            "RUNPOD_API_KEY": self.keys.api_key,
+            "RUNPOD_REST_URL": f"{self.url}/rest/v2",
+            "RUNPOD_JOBS_URL": f"{self.url}/jobs/v2",
+            "RUNPOD_S3_URL": f"{self.url}/s3",
+            "RUNPOD_S3_ACCESS_KEY_ID": self.keys.s3_access_key,
+            "RUNPOD_S3_SECRET_ACCESS_KEY": self.keys.s3_secret_key,
+            "HF_ENDPOINT": f"{self.url}/hub",
+            "HF_TOKEN": self.keys.hf_token,
+            # Xet would send the bytes past the emulated hub.
+            "HF_HUB_DISABLE_XET": "1",
+            "CIVITAI_URL": f"{self.url}/civitai",
+            "CIVITAI_TOKEN": self.keys.civitai_token,
+            "COMFYUI_URL": f"{self.url}/comfyui",
+            "COMFYFORM_ALLOW_HOSTS": "127.0.0.1",
+            "EMULATOR_CONTROL_URL": f"{self.url}/_emulator",
+        }
+
+    def _load_keys(self) -> Keys:
+        path = self.root / "keys.json"
+        if path.exists():
+            return Keys(**json.loads(path.read_text()))
+        keys = Keys.make()
+        write_atomically(path, json.dumps(asdict(keys)))
+        return keys
+
+    def _load_resources(self) -> Resources:
+        path = self.root / "resources.json"
+        return Resources.from_json(json.loads(path.read_text())) if path.exists() else Resources()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a private file (mode 0600) that is either the old one or the whole new one."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False) as file:
+        file.write(text)
+    Path(file.name).replace(path)
