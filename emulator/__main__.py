@@ -60,9 +60,9 @@ class Server(uvicorn.Server):
         """Begin to serve; the environment is the sign that requests are answered."""
         await super().startup(sockets)
         lines = "".join(f"{name}={value}\n" for name, value in self._state.environment().items())
-        print(lines, end="", flush=True)  # noqa: T201 - it is what the program is asked for
         if self._env_file:
             write_atomically(self._env_file, lines)
+        print(lines, end="", flush=True)  # noqa: T201 - it is what the program is asked for
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop serving: the workers first, because they hold connections open."""

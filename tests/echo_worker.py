@@ -1,0 +1,53 @@
+"""A worker on the real `runpod` SDK that does what its input says; the emulator runs it as image `echo`.
+
+Not a test: the smallest program that shows every way a job can go.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import runpod
+
+
+def handler(job: dict[str, Any]) -> Any:
+    """Do `job["input"]["do"]`: echo (default), progress, raise, error, die, sleep, env, write, big."""
+    wish = job["input"]
+    match wish.get("do", "echo") if isinstance(wish, dict) else "echo":
+        case "progress":
+            for step in range(wish["steps"]):
+                runpod.serverless.progress_update(job, {"step": step})
+                time.sleep(wish.get("every_s", 0.05))
+            return {"steps": wish["steps"]}
+        case "raise":
+            raise RuntimeError(wish["message"])
+        case "error":
+            return {"error": wish["message"]}
+        case "die":
+            marker = Path(wish["unless"]) if "unless" in wish else None
+            if marker is None or not marker.exists():
+                if marker is not None:
+                    marker.write_text("died once")
+                os.kill(os.getpid(), signal.SIGKILL)
+            return {"survived": True}
+        case "sleep":
+            time.sleep(wish["seconds"])
+            return {"slept": wish["seconds"]}
+        case "env":
+            return {name: os.environ.get(name) for name in wish["names"]}
+        case "write":
+            path = Path(os.environ["RUNPOD_VOLUME_PATH"]) / wish["path"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(wish["text"])
+            return {"path": str(path)}
+        case "big":
+            return {"data": "x" * wish["bytes"]}
+    return {"echo": wish, "keys": sorted(job)}
+
+
+if __name__ == "__main__":
+    runpod.serverless.start({"handler": handler})
