@@ -1,0 +1,1 @@
+"""Looking after models: which file is where, what is missing or wrong, and mending it."""

@@ -1,0 +1,100 @@
+"""A place that holds model files, and what can be done to it.
+
+The three stores answer the same four calls with the same shapes:
+
+* ``FolderStore(root, sources)`` here: a directory, which is what a worker sees of its volume;
+* ``S3Store`` in ``ops.volume``: a network volume over RunPod's S3, through this machine;
+* ``JobStore`` in ``ops.remote``: a network volume through the ops endpoint's worker.
+
+Signatures that others build on, and that stay::
+
+    Sources.from_settings(settings, http)                                     ops.sources
+    FolderStore(root: Path, sources: Sources, *, capacity_bytes=None)         here
+    open_store(settings, http, *, transport="job" | "s3", endpoint_id=None,
+               volume_id=None, data_center=None) -> ModelStore                ops.stores
+    store.inventory(*, hash=False, on_progress=…) -> Inventory
+    store.provision(wanted, *, on_progress=…) -> list[ProvisionedFile]
+    store.verify(wanted, *, deep=False, on_progress=…) -> list[VerifiedFile]
+    store.remove(paths) -> Removal
+
+Callers (``ops.sync``, ``infra``, ``worker``) hold a `ModelStore` and do not care which.
+The shapes are the job contract's own (``backend.contract``), so that nothing is
+translated between a job and a store. Paths are from the volume root, POSIX.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from backend.contract import ProvisionedFile, ProvisionProgress, VerifiedFile, WantedFile
+from ops.inventory import Inventory
+
+OnProgress = Callable[[ProvisionProgress], None]
+"""Called now and then, from any thread, with bytes done so far of one file."""
+
+
+def ignore_progress(progress: ProvisionProgress, /) -> None:
+    """Take progress and do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What a removal did.
+
+    Attributes:
+        removed: paths deleted, with their records.
+        missing: paths that were not there.
+    """
+
+    removed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+class ModelStore(Protocol):
+    """A place that holds model files."""
+
+    def inventory(self, *, hash: bool = False, on_progress: OnProgress = ignore_progress) -> Inventory:  # noqa: A002 - the contract's word
+        """List every model file.
+
+        Args:
+            hash: read every file and hash it, instead of trusting the records.
+            on_progress: called while hashing.
+
+        Raises:
+            ComfyformError: the place cannot be listed. A failed listing is never an empty one.
+        """
+        ...
+
+    def provision(
+        self, wanted: Sequence[WantedFile], *, on_progress: OnProgress = ignore_progress
+    ) -> list[ProvisionedFile]:
+        """Make these files be there, with these bytes. Idempotent; picks up where an earlier call was cut.
+
+        Returns:
+            One entry a wanted file, in order.
+
+        Raises:
+            TransferError: a file could not be had. With several wanted files the others are still done,
+                then `PartialApply` names each failure. A file that was there before is untouched.
+        """
+        ...
+
+    def verify(
+        self,
+        wanted: Sequence[WantedFile],
+        *,
+        deep: bool = False,
+        on_progress: OnProgress = ignore_progress,
+    ) -> list[VerifiedFile]:
+        """Compare what is there with what is wanted; a difference is an answer, not an error.
+
+        Args:
+            wanted: the files to look at.
+            deep: read and hash the bytes where they lie, instead of trusting the records.
+            on_progress: called while hashing.
+        """
+        ...
+
+    def remove(self, paths: Sequence[str]) -> Removal:
+        """Delete these files and their records; what is not there is no error."""
+        ...
