@@ -1,0 +1,73 @@
+"""What a server says when it refuses: its words, and how long to wait.
+
+Pure reading of headers and bodies; which error that makes is decided in
+``backend.flow.check``.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+BODY_SHOWN: Final = 500
+"""Characters of a failing answer that an error keeps."""
+
+
+def said(content: bytes, headers: Mapping[str, str]) -> str:
+    """Give the server's own words, to end a sentence with: ``": no room left."`` or ``"."``.
+
+    Source: RunPod's REST v2 answers ``{title, detail, errors}``, its job plane ``{title, detail, code}``,
+        its load balancer ``{error}``; ComfyUI answers ``{error: {message, details}}`` or plain text.
+    """
+    try:
+        body = json.loads(content)
+    except ValueError:
+        body = None
+    if isinstance(body, dict):
+        words = list(_words(body))
+    elif body is None and "html" not in headers.get("content-type", ""):
+        words = [" ".join(content[:BODY_SHOWN].decode("utf-8", "replace").split())]
+    else:
+        words = []
+    sentence = "; ".join(word.rstrip(".") for word in words if word)
+    return f": {sentence}." if sentence else "."
+
+
+def _words(body: Mapping[str, Any]) -> Iterator[str]:
+    error = body.get("error")
+    candidates = [body.get("detail"), error, body.get("message")]
+    if isinstance(error, dict):
+        candidates += [error.get("message"), error.get("details")]
+    problems = body.get("errors")
+    if isinstance(problems, list):
+        candidates += [_problem(problem) for problem in problems]
+    words = [word for word in candidates if isinstance(word, str) and word]
+    yield from words or [str(body.get("title") or "")]
+
+
+def _problem(problem: Any) -> str:
+    """One entry of a problem document's ``errors``."""
+    if not isinstance(problem, dict):
+        return str(problem)
+    where = problem.get("location") or problem.get("field") or problem.get("path") or ""
+    words = problem.get("message") or problem.get("detail") or ""
+    return f"{where}: {words}" if where else str(words)
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Read ``Retry-After``: seconds, or a date. None where there is none to read."""
+    text = headers.get("retry-after", "").strip()
+    if not text:
+        return None
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())

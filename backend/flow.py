@@ -1,0 +1,328 @@
+"""Flows: conversations with servers as generators of steps, with no I/O of their own.
+
+A flow yields a step and receives its answer; what it returns is its result.
+``backend.drivers`` performs the steps, synchronously or asynchronously, so
+every conversation is written once, and a test can hold it by hand with
+``next()`` and ``.send()``. Steps know nothing about an HTTP library.
+"""
+
+import json
+import random
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias, TypeVar
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+
+from backend.answers import BODY_SHOWN, retry_after_s, said
+from backend.errors import ApiError, InvalidRequest, RateLimited, Unavailable, error_class
+from backend.settings import Secret
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormFile:
+    """The file of a multipart form: bytes in memory, or a path that is streamed."""
+
+    name: str
+    filename: str
+    source: Path | bytes = field(repr=False)
+    content_type: str = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """A multipart form. The file's name goes out as raw UTF-8, as browsers send it.
+
+    Source: ComfyUI stores a percent-encoded name as it came, so ``图.png`` would be called
+        ``%E5%9B%BE.png`` for ever (recordings upload_image, upload_image_unquoted).
+    """
+
+    fields: Mapping[str, str] = field(default_factory=dict)
+    file: FormFile | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a request; the answer is a `Reply`, whatever its status.
+
+    A failure to get any answer is raised into the flow as ``Unavailable``.
+
+    Attributes:
+        key: sent as ``Authorization: Bearer``, to this host and never on to another by a redirect.
+        query: appended to the URL, percent-encoded.
+        json, content, form: the body; at most one of them.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, kw_only=True, repr=False)
+    query: Mapping[str, str | int] = field(default_factory=dict, kw_only=True, repr=False)
+    json: Any = field(default=None, kw_only=True, repr=False)
+    content: bytes | None = field(default=None, kw_only=True, repr=False)
+    form: Form | None = field(default=None, kw_only=True)
+    timeout_s: float = field(default=30.0, kw_only=True)
+    key: Secret | None = field(default=None, kw_only=True)
+    follow_redirects: bool = field(default=False, kw_only=True)
+
+    @property
+    def full_url(self) -> str:
+        """The URL with its query."""
+        return with_query(self.url, self.query)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """Send a file as the whole body, streamed; the answer is a `Reply`."""
+
+    url: str
+    source: Path
+    method: str = "PUT"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout_s: float = 300.0
+    key: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """Fetch a URL into a file; the answer is a `Downloaded`.
+
+    The file appears complete or not at all: it is written aside, hashed on the
+    way, flushed to the disk and renamed. A status other than 200 is raised as
+    its ``ApiError``.
+
+    Attributes:
+        sha256: what the bytes must be, lower-case hex; else ``HashMismatch`` and no file.
+    """
+
+    url: str
+    to: Path
+    query: Mapping[str, str | int] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    key: Secret | None = None
+    sha256: str | None = None
+    timeout_s: float = 60.0
+    what: str = "the file"
+
+    @property
+    def full_url(self) -> str:
+        """The URL with its query."""
+        return with_query(self.url, self.query)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Downloaded:
+    """What a download wrote."""
+
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Wait."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Tell the caller how far it is; the answer is None."""
+
+    event: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Run a function that touches this machine's disk or processor; the answer is what it returns.
+
+    The asynchronous driver runs it in a thread, so that hashing a film does not stop an event loop.
+    """
+
+    function: Callable[[], Any]
+
+
+Step: TypeAlias = Send | Upload | Download | Sleep | Progress | Work
+Flow: TypeAlias = Generator[Step, Any, T]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer, read whole.
+
+    Attributes:
+        headers: names in lower case.
+        url: where it came from in the end, without its query.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
+    url: str
+    method: str = "GET"
+
+    @property
+    def ok(self) -> bool:
+        """True for 2xx."""
+        return 200 <= self.status < 300
+
+    @property
+    def text(self) -> str:
+        """The body as UTF-8; bytes that are not become replacement characters."""
+        return self.content.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        """Parse the body.
+
+        Raises:
+            Unavailable: it is not JSON, as when a proxy answers in the server's place.
+        """
+        try:
+            return json.loads(self.content)
+        except ValueError:
+            raise Unavailable(
+                f"{self.method} {self.url} answered {self.status} with something that is not JSON.",
+                hint="Check that the address is the right server's.",
+                status=self.status,
+                method=self.method,
+                url=self.url,
+                body=self.text[:BODY_SHOWN],
+            ) from None
+
+
+def send(step: Send | Upload) -> Flow[Reply]:
+    """Send, with the type of the answer."""
+    reply: Reply = yield step
+    return reply
+
+
+def work(function: Callable[[], T]) -> Flow[T]:
+    """Run a function off the event loop, with the type of its answer."""
+    result: T = yield Work(function)
+    return result
+
+
+def check(reply: Reply, what: str) -> Reply:
+    """Let a good answer through and raise the typed error of a bad one.
+
+    Args:
+        reply: any answer.
+        what: what was asked, to begin the sentence: ``"Submit the job"``.
+
+    Raises:
+        ApiError: the class that ``backend.errors.STATUS_ERRORS`` names for the status.
+    """
+    if reply.ok:
+        return reply
+    call: dict[str, Any] = {
+        "status": reply.status,
+        "method": reply.method,
+        "url": reply.url,
+        "request_id": reply.headers.get("x-request-id"),
+        "body": reply.text[:BODY_SHOWN],
+    }
+    message = (
+        f"{what}: {urlsplit(reply.url).netloc} answered {reply.status}{said(reply.content, reply.headers)}"
+    )
+    kind = error_class(reply.status)
+    if 300 <= reply.status < 400:
+        kind = InvalidRequest
+    if kind is RateLimited:
+        raise RateLimited(message, retry_after_s=retry_after_s(reply.headers), **call)
+    raise kind(message, hint=_HINTS.get(reply.status), **call)
+
+
+_HINTS: Final[Mapping[int, str]] = {
+    401: "Check the key: it is missing, mistyped or revoked.",
+    403: "Check what the key may do, and the licence of what was asked for.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How often to try again, and how long to wait before. Pure."""
+
+    attempts: int = 6
+    first_s: float = 0.25
+    most_s: float = 10.0
+    jitter: Callable[[], float] = random.random
+
+    def next_delay(self, attempt: int, retry_after_s: float | None = None) -> float | None:
+        """Tell how long to wait after the given failed attempt.
+
+        Args:
+            attempt: 1 for the first.
+            retry_after_s: what the server asked for; it is honoured as a minimum, within a minute.
+
+        Returns:
+            Seconds, or None to give up.
+        """
+        if attempt >= self.attempts:
+            return None
+        delay = self.backoff(attempt)
+        return delay if retry_after_s is None else max(delay, min(retry_after_s, 60.0))
+
+    def backoff(self, attempt: int) -> float:
+        """Tell how long to wait after so many failures in a row: doubling, with jitter, bounded."""
+        doubled = self.first_s * 2.0 ** min(attempt - 1, 20)
+        return min(self.most_s, doubled) * (0.5 + self.jitter() / 2)
+
+
+RETRY: Final = Retry()
+
+
+def ask(step: Send | Upload, what: str, *, retry: Retry = RETRY) -> Flow[Reply]:
+    """Send a request that may safely be repeated, until it is answered.
+
+    Raises:
+        ApiError: a definite no, or the last failure when the attempts are used up.
+    """
+    return (yield from persist(lambda: _checked(step, what), retry=retry))
+
+
+def _checked(step: Send | Upload, what: str) -> Flow[Reply]:
+    return check((yield from send(step)), what)
+
+
+def persist(make: Callable[[], Flow[T]], *, retry: Retry = RETRY) -> Flow[T]:
+    """Run a flow that may safely be repeated, again while it fails for a passing reason.
+
+    Args:
+        make: gives a fresh flow for each attempt.
+        retry: how often.
+    """
+    attempt = 1
+    while True:
+        try:
+            return (yield from make())
+        except ApiError as error:
+            wait = getattr(error, "retry_after_s", None)
+            delay = retry.next_delay(attempt, wait) if error.retryable else None
+            if delay is None:
+                raise
+        attempt += 1
+        yield Sleep(delay)
+
+
+def download(step: Download, *, retry: Retry = RETRY) -> Flow[Downloaded]:
+    """Download, again while it fails for a passing reason."""
+
+    def once() -> Flow[Downloaded]:
+        done: Downloaded = yield step
+        return done
+
+    return (yield from persist(once, retry=retry))
+
+
+def with_query(url: str, query: Mapping[str, str | int]) -> str:
+    """Append a query to a URL."""
+    if not query:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(query, quote_via=quote, safe='')}"
+
+
+def shown(url: str) -> str:
+    """A URL fit to be shown: without query, fragment and credentials, any of which may hold a key."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

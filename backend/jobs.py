@@ -1,0 +1,335 @@
+"""RunPod's job plane as flows: submit, wait, cancel.
+
+Nothing here knows what a job does. Two rules keep money safe: a POST that may
+have been taken is never repeated, and whoever stops waiting for a `call`
+cancels its job.
+
+Source: docs.runpod.io, serverless/endpoints/send-requests (read 2026-08-20).
+"""
+
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from backend.contract import RUN_LIMIT_BYTES, RUNSYNC_LIMIT_BYTES
+from backend.errors import (
+    ApiError,
+    AuthError,
+    ComfyformError,
+    Conflict,
+    JobCancelled,
+    JobExpired,
+    JobFailed,
+    NotFound,
+    RateLimited,
+    Unavailable,
+    WaitTimeout,
+)
+from backend.flow import RETRY, Flow, Progress, Reply, Retry, Send, Sleep, ask, check, send
+from backend.job_request import body, execution_policy
+from backend.job_status import JobStatus, gone, outcome, too_late
+from backend.settings import Secret
+
+SYNC_HOLD_S: Final = 5.0
+"""How long ``/runsync`` may hold its answer back. Its result is kept for a minute only, so a job that
+takes longer is soon known by its id. RunPod allows 1 to 300 seconds."""
+UNKNOWN_GRACE_S: Final = 150.0
+"""A status may answer 404 for a while after the job was accepted (seen live, 2026)."""
+PAUSED_PATIENCE_S: Final = 30.0
+"""A paused endpoint goes on refusing for some seconds after its workers are raised again (seen live)."""
+POLLS_PER_S: Final = 100
+"""All polls of one endpoint together; RunPod allows 2,000 in 10 s."""
+
+
+def poll_delay(waited_s: float, waiting: int = 1) -> float:
+    """Tell how long to wait before asking again: soon at first, then a share of the time waited.
+
+    Args:
+        waited_s: time since the job was submitted.
+        waiting: jobs of this endpoint that are being waited for at the same time.
+
+    Returns:
+        Seconds, at most 5 for a single job: an answer comes late by no more than 4 % and 10 ms.
+    """
+    return max(min(0.01 + 0.04 * waited_s, 5.0), (waiting - 1) / POLLS_PER_S)
+
+
+class JobPlane:
+    """The jobs of one account. Safe to share between threads and tasks.
+
+    Args:
+        base_url: for example ``https://api.runpod.ai/v2``.
+        api_key: RunPod's key.
+        clock: monotonic seconds.
+        retry: for calls that may be repeated.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: Secret,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        retry: Retry = RETRY,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._key = api_key
+        self._clock = clock
+        self._retry = retry
+        self._lock = threading.Lock()
+        self._waiting: Counter[str] = Counter()
+
+    def submit(
+        self, endpoint_id: str, job_input: Mapping[str, Any], *, policy: Mapping[str, Any] | None = None
+    ) -> Flow[str]:
+        """Put a job into the queue and give its id.
+
+        Args:
+            endpoint_id: which endpoint.
+            job_input: the job, at most 10 MB as JSON.
+            policy: RunPod's own, ``executionTimeout`` and ``ttl`` in milliseconds.
+
+        Raises:
+            Unavailable: with ``.sent`` True the job may be in the queue, under an id that nobody learned.
+        """
+        content = body(job_input, policy, limit=RUN_LIMIT_BYTES, way="/run")
+        return (yield from self._start(endpoint_id, "run", content, timeout_s=60.0)).id
+
+    def submit_sync(
+        self,
+        endpoint_id: str,
+        job_input: Mapping[str, Any],
+        *,
+        hold_s: float = SYNC_HOLD_S,
+        policy: Mapping[str, Any] | None = None,
+    ) -> Flow[JobStatus]:
+        """Submit a job that may be short: the answer comes when it ends, or after ``hold_s`` at the latest.
+
+        Args:
+            endpoint_id, job_input, policy: as for `submit`; at most 20 MB.
+            hold_s: 1 to 300.
+        """
+        content = body(job_input, policy, limit=RUNSYNC_LIMIT_BYTES, way="/runsync")
+        query = {"wait": round(min(max(hold_s, 1.0), 300.0) * 1000)}
+        return (yield from self._start(endpoint_id, "runsync", content, timeout_s=hold_s + 60.0, query=query))
+
+    def status(self, endpoint_id: str, job_id: str) -> Flow[JobStatus]:
+        """Ask how a job is.
+
+        Raises:
+            NotFound: RunPod does not know it (any more).
+        """
+        step = self._get(endpoint_id, f"status/{job_id}")
+        reply = yield from ask(step, f"Ask for job {job_id}", retry=self._retry)
+        return JobStatus.from_json(_object(reply), job_id)
+
+    def wait(
+        self,
+        endpoint_id: str,
+        job_id: str,
+        *,
+        deadline_s: float,
+        fresh: bool = False,
+        on_status: Callable[[JobStatus], object] | None = None,
+    ) -> Flow[Any]:
+        """Wait for a job to end and give its output. The job lives on whatever happens here.
+
+        Yields its progress updates, and ``{"progress": "job", "state", "job_id"}`` whenever the
+        state changes.
+
+        Args:
+            endpoint_id, job_id: which job.
+            deadline_s: seconds from now.
+            fresh: it was submitted just now, so that RunPod may not know it everywhere yet.
+            on_status: called with every answer, for whoever keeps a journal.
+
+        Raises:
+            JobFailed, JobCancelled, JobExpired: its end.
+            WaitTimeout: the deadline passed.
+        """
+        start = self._clock()
+        seen: JobStatus | None = None
+        trouble: ApiError | None = None
+        attempt = 0
+        with self._counted(endpoint_id):
+            while True:
+                waited = self._clock() - start
+                pause = poll_delay(waited, self._waiting[endpoint_id])
+                try:
+                    reply = yield from send(self._get(endpoint_id, f"status/{job_id}"))
+                    job = JobStatus.from_json(_object(check(reply, f"Ask for job {job_id}")), job_id)
+                except NotFound as error:
+                    if seen or not fresh or waited > UNKNOWN_GRACE_S:
+                        raise gone(job_id, error) from error
+                    trouble, pause = error, max(pause, 0.1)
+                except (Unavailable, RateLimited) as error:
+                    attempt += 1
+                    trouble = error
+                    pause = max(
+                        pause, self._retry.backoff(attempt), getattr(error, "retry_after_s", None) or 0
+                    )
+                else:
+                    trouble, attempt = None, 0
+                    if on_status is not None:
+                        on_status(job)
+                    if job.ended:
+                        return outcome(job)
+                    yield from _news(seen, job)
+                    seen = job
+                left = deadline_s - (self._clock() - start)
+                if left <= 0:
+                    raise too_late(job_id, deadline_s, seen, trouble)
+                yield Sleep(min(pause, left))
+
+    def call(
+        self,
+        endpoint_id: str,
+        job_input: Mapping[str, Any],
+        *,
+        deadline_s: float,
+        short: bool = False,
+        policy: Mapping[str, Any] | None = None,
+        on_status: Callable[[JobStatus], object] | None = None,
+    ) -> Flow[Any]:
+        """Submit a job, wait for its output, and cancel it if the wait ends early.
+
+        Args:
+            endpoint_id, job_input: the job.
+            deadline_s: for all of it together; also how long the worker may run.
+            short: it may well be done in a few seconds, so hold the line.
+            policy: RunPod's own; by default the worker may run until the deadline.
+            on_status: called with every answer, the first as soon as the job has an id.
+        """
+        start = self._clock()
+        policy = policy or execution_policy(deadline_s)
+        if short:
+            hold_s = min(SYNC_HOLD_S, deadline_s)
+            job = yield from self.submit_sync(endpoint_id, job_input, hold_s=hold_s, policy=policy)
+        else:
+            job_id = yield from self.submit(endpoint_id, job_input, policy=policy)
+            job = JobStatus(id=job_id, state="IN_QUEUE")
+        try:
+            if on_status is not None:
+                on_status(job)
+            if job.ended:
+                return outcome(job)
+            left = max(0.0, deadline_s - (self._clock() - start))
+            return (
+                yield from self.wait(endpoint_id, job.id, deadline_s=left, fresh=True, on_status=on_status)
+            )
+        except (GeneratorExit, JobFailed, JobCancelled, JobExpired):
+            raise
+        except BaseException as error:
+            with contextlib.suppress(ComfyformError):
+                yield from self.cancel(endpoint_id, job.id)
+                if isinstance(error, WaitTimeout):
+                    error.hint = "It was cancelled. COMFYFORM_TIMEOUT_S gives jobs more time."
+            raise
+
+    def cancel(self, endpoint_id: str, job_id: str) -> Flow[bool]:
+        """Cancel a job; False where RunPod does not know it (any more)."""
+        step = Send("POST", self._url(endpoint_id, f"cancel/{job_id}"), key=self._key, timeout_s=10.0)
+        retry = Retry(attempts=3, first_s=self._retry.first_s, jitter=self._retry.jitter)
+        try:
+            yield from ask(step, f"Cancel job {job_id}", retry=retry)
+        except NotFound:
+            return False
+        return True
+
+    def health(self, endpoint_id: str) -> Flow[Mapping[str, Any]]:
+        """Count an endpoint's jobs and workers: ``{"jobs": {…}, "workers": {…}}``. Wakes nobody."""
+        step = self._get(endpoint_id, "health")
+        return _object((yield from ask(step, f"Health of endpoint {endpoint_id}", retry=self._retry)))
+
+    def _start(
+        self,
+        endpoint_id: str,
+        operation: str,
+        content: bytes,
+        *,
+        timeout_s: float,
+        query: Mapping[str, str | int] | None = None,
+    ) -> Flow[JobStatus]:
+        """POST a job. Repeated only where the first certainly was not taken."""
+        step = Send(
+            "POST",
+            self._url(endpoint_id, operation),
+            headers={"content-type": "application/json"},
+            query=query or {},
+            content=content,
+            timeout_s=timeout_s,
+            key=self._key,
+        )
+        start = self._clock()
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                reply = check((yield from send(step)), f"Submit a job to endpoint {endpoint_id}")
+                job = JobStatus.from_json(_object(reply))
+                if not job.id:
+                    raise Unavailable(
+                        f"Endpoint {endpoint_id} took a job and gave no id.", status=reply.status
+                    )
+                return job
+            except Unavailable as error:
+                delay = None if error.sent else self._retry.next_delay(attempt)
+                if delay is None:
+                    if error.sent:
+                        error.hint = (
+                            "RunPod may have taken the job, so it was not sent again. "
+                            "Its console lists the endpoint's requests."
+                        )
+                    raise
+            except RateLimited as error:
+                delay = self._retry.next_delay(attempt, error.retry_after_s)
+                if delay is None:
+                    raise
+            except Conflict as error:
+                if "ENDPOINT_PAUSED" not in error.body or self._clock() - start > PAUSED_PATIENCE_S:
+                    error.hint = f"Give endpoint {endpoint_id} at least one worker (workers max)."
+                    raise
+                delay = 2.0
+            except NotFound as error:
+                error.hint = "Check RUNPOD_ENDPOINT_ID: the endpoint does not exist, or is another account's."
+                raise
+            except AuthError as error:
+                error.hint = "Check RUNPOD_API_KEY: it is mistyped, revoked, or another account's."
+                raise
+            yield Sleep(delay)
+
+    def _get(self, endpoint_id: str, operation: str) -> Send:
+        return Send("GET", self._url(endpoint_id, operation), key=self._key)
+
+    def _url(self, endpoint_id: str, operation: str) -> str:
+        return f"{self._base_url}/{endpoint_id}/{operation}"
+
+    @contextlib.contextmanager
+    def _counted(self, endpoint_id: str) -> Iterator[None]:
+        with self._lock:
+            self._waiting[endpoint_id] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting[endpoint_id] -= 1
+
+
+def _object(reply: Reply) -> Mapping[str, Any]:
+    """A reply that must be a JSON object."""
+    body = reply.json()
+    if not isinstance(body, dict):
+        raise Unavailable(f"{reply.url} answered with something that is not an object.", status=reply.status)
+    return body
+
+
+def _news(before: JobStatus | None, now: JobStatus) -> Flow[None]:
+    """Tell what changed since the last answer."""
+    if before is None or before.state != now.state:
+        yield Progress({"progress": "job", "state": now.state, "job_id": now.id})
+    if now.output is not None and (before is None or before.output != now.output):
+        value = now.output
+        yield Progress(value if isinstance(value, Mapping) else {"progress": value})

@@ -1,0 +1,76 @@
+"""A file on its way to the disk: never half there under its own name."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from typing import BinaryIO, Self
+
+from backend.errors import HashMismatch, TransferError, VolumeFull
+from backend.flow import Download, Downloaded
+
+
+class Landing:
+    """A file on its way: written aside, hashed as it comes, and renamed when it is whole."""
+
+    def __init__(self, step: Download) -> None:
+        self._step = step
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._file: BinaryIO | None = None
+        self._aside = step.to.with_name(f".{step.to.name[:80]}.{secrets.token_hex(4)}.part")
+
+    def __enter__(self) -> Self:
+        with self._disk():
+            self._step.to.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._aside.open("wb")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._aside.unlink(missing_ok=True)
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        file = self._opened()
+        with self._disk():
+            file.write(chunk)
+        self._hash.update(chunk)
+        self._size += len(chunk)
+
+    def settle(self) -> Downloaded:
+        """Check the bytes and give the file its name."""
+        file = self._opened()
+        step, sha256 = self._step, self._hash.hexdigest()
+        if step.sha256 is not None and step.sha256 != sha256:
+            raise HashMismatch(
+                f"{step.what} arrived damaged: its sha256 is {sha256}, not {step.sha256}.",
+                path=str(step.to),
+                expected=step.sha256,
+                actual=sha256,
+                hint="Nothing was written. Try again.",
+            )
+        with self._disk():
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+            self._aside.replace(step.to)
+        return Downloaded(size_bytes=self._size, sha256=sha256)
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            kind = VolumeFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else TransferError
+            raise kind(
+                f"{self._step.to} cannot be written: {error.strerror}.", path=str(self._step.to)
+            ) from error
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            raise RuntimeError("A landing is used within its `with`.")
+        return self._file
