@@ -1,0 +1,128 @@
+"""What a report says, as values: `ops.report_facts` finds it out, `ops.report_page` draws it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """Something that is deployed.
+
+    Attributes:
+        kind: ``Network volume``, ``GPU endpoint``, …
+        identifier: RunPod's id.
+        state: one word, or empty where it has none.
+        note: what else there is to say.
+    """
+
+    kind: str
+    name: str
+    identifier: str
+    state: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model file that is wanted, or there, or both.
+
+    Attributes:
+        path: from the volume root.
+        state: ``in place``, ``missing``, ``wrong``, ``unverified`` or ``extra``.
+        reason: why it is in that state.
+        used_by: verbs that need it.
+    """
+
+    name: str
+    path: str
+    size_bytes: int | None
+    state: str
+    reason: str
+    used_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFile:
+    """A file that a job made.
+
+    Attributes:
+        type: ``image``, ``audio``, ``video`` or anything else.
+        path: where it is on this machine, or None when it is not (any more).
+    """
+
+    type: str
+    name: str
+    path: Path | None
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A generation that was run from this machine.
+
+    Attributes:
+        identifier: RunPod's or ComfyUI's id.
+        summary: its prompt or text.
+        state: ``succeeded``, ``failed``, ``expired``, ``cancelled``, ``running`` or ``waiting``.
+        seconds: from submission to end, or None while it runs.
+    """
+
+    identifier: str
+    verb: str
+    backend: str
+    started_at: datetime
+    state: str
+    summary: str = ""
+    seconds: float | None = None
+    seed: int | None = None
+    error: str = ""
+    files: tuple[JobFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """One line of what the stack costs.
+
+    Attributes:
+        basis: how it is reckoned, for example ``50 GB at $0.07``.
+    """
+
+    what: str
+    basis: str
+    monthly_usd: float | None = None
+    hourly_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything on the page.
+
+    Attributes:
+        title: the stack's name.
+        made_at: UTC.
+        problems: what could not be found out, a sentence each.
+    """
+
+    title: str
+    made_at: datetime
+    resources: tuple[Resource, ...] = ()
+    models: tuple[Model, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    costs: tuple[Cost, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def monthly_usd(self) -> float | None:
+        """Storage and all else that is paid for by the month, or None where no price is known."""
+        return _total([cost.monthly_usd for cost in self.costs])
+
+    @property
+    def hourly_usd(self) -> float | None:
+        """What an hour costs while every worker is busy, or None where no price is known."""
+        return _total([cost.hourly_usd for cost in self.costs])
+
+
+def _total(amounts: list[float | None]) -> float | None:
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if known else None

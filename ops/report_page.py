@@ -1,0 +1,175 @@
+"""Draw a report as one HTML page. Pure but for the pictures and films, which are read as they are put in."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+from xml.etree.ElementTree import Element
+
+from ops.page import bar, chip, data_url, document, element, path_text, section, size, table, tile
+from ops.report import Job, JobFile, Model, Report
+
+EMBED_FILE_BYTES: Final = 12 * 1000 * 1000
+EMBED_TOTAL_BYTES: Final = 60 * 1000 * 1000
+"""What goes into the page: with more a browser is slow. What does not fit is named by its path."""
+
+_TONES: Final = {
+    "succeeded": "good", "failed": "bad", "expired": "bad", "cancelled": "plain",
+    "running": "busy", "waiting": "busy",
+    "in place": "good", "missing": "bad", "wrong": "bad", "extra": "plain", "unverified": "busy",
+    "ready": "good", "idle": "good", "paused": "busy", "unhealthy": "bad",
+}  # fmt: skip
+
+
+def draw(report: Report) -> str:
+    """Give the page as text."""
+    return document(f"{report.title} · comfyform", _head(report), _summary(report), *_sections(report))
+
+
+def _head(report: Report) -> Element:
+    made = report.made_at.strftime("%Y-%m-%d %H:%M UTC")
+    return element(
+        "header", element("h1", report.title), element("p", f"comfyform report of {made}", class_="soft")
+    )
+
+
+def _sections(report: Report) -> list[Element]:
+    parts = [_stack(report), _models(report), _jobs(report.jobs), _costs(report)]
+    if report.problems:
+        # What could not be found out comes first: everything below is to be read with it in mind.
+        items = [element("li", problem) for problem in report.problems]
+        trouble = section("trouble", "What this page could not find out", element("ul", *items))
+        trouble.set("class", "trouble")
+        parts.insert(0, trouble)
+    return parts
+
+
+def _summary(report: Report) -> Element:
+    wanted = [model for model in report.models if model.state != "extra"]
+    there = [model for model in wanted if model.state == "in place"]
+    failed = [job for job in report.jobs if job.state in {"failed", "expired"}]
+    tiles = [
+        tile(
+            "Models in place",
+            f"{len(there)} of {len(wanted)}",
+            size(sum(model.size_bytes or 0 for model in there)),
+            "good" if len(there) == len(wanted) else "bad",
+        ),
+        tile("Recent jobs", str(len(report.jobs)), f"{len(failed)} failed", "bad" if failed else "plain"),
+    ]
+    if report.monthly_usd is not None:
+        tiles.append(tile("Storage", f"${report.monthly_usd:.2f}", "a month"))
+    if report.hourly_usd is not None:
+        tiles.append(tile("Running", f"${report.hourly_usd:.2f}", "an hour, all workers busy"))
+    return element("dl", *tiles, class_="tiles", aria_label="Summary")
+
+
+def _stack(report: Report) -> Element:
+    if not report.resources:
+        return section("stack", "Stack", _nothing("Nothing is deployed, or no settings point at it."))
+    rows: list[tuple[Element | str | None, ...]] = [
+        (
+            resource.kind,
+            element(
+                "span", element("span", resource.name), element("div", resource.identifier, class_="path")
+            ),
+            chip(resource.state, _TONES.get(resource.state, "plain")) if resource.state else None,
+            resource.note,
+        )
+        for resource in report.resources
+    ]
+    return section("stack", "Stack", table("What is deployed", ("Kind", "Name", "State", "Details"), rows))
+
+
+def _models(report: Report) -> Element:
+    if not report.models:
+        return section("models", "Models", _nothing("The registry names no models."))
+    largest = max((model.size_bytes or 0 for model in report.models), default=0) or 1
+    rows: list[tuple[Element | str | None, ...]] = [
+        (
+            element("div", model.name, path_text(model.path)),
+            bar((model.size_bytes or 0) / largest, size(model.size_bytes)),
+            chip(model.state, _TONES.get(model.state, "plain")),
+            model.reason,
+            ", ".join(model.used_by) or "–",
+        )
+        for model in sorted(report.models, key=_worst_first)
+    ]
+    columns = ("Model", "Size", "On the volume", "Why", "Used by")
+    return section("models", "Models", table("Models wanted and models there", columns, rows))
+
+
+def _worst_first(model: Model) -> tuple[int, str]:
+    order = ("wrong", "missing", "unverified", "in place", "extra")
+    return (order.index(model.state) if model.state in order else len(order), model.path)
+
+
+def _jobs(jobs: Sequence[Job]) -> Element:
+    if not jobs:
+        return section("jobs", "Recent jobs", _nothing("No job was run from this machine yet."))
+    room = EMBED_TOTAL_BYTES
+    cards = []
+    for job in jobs:
+        figures = []
+        for file in job.files:
+            fits = file.path is not None and 0 < (file.size_bytes or 0) <= min(room, EMBED_FILE_BYTES)
+            if fits:
+                room -= file.size_bytes or 0
+            figures.append(_figure(job, file, embed=fits))
+        cards.append(element("li", *figures, _words(job), class_="job"))
+    return section("jobs", "Recent jobs", element("ul", *cards, class_="jobs"))
+
+
+def _figure(job: Job, file: JobFile, *, embed: bool) -> Element:
+    caption = element("figcaption", f"{file.name} · {size(file.size_bytes)}")
+    if not embed or file.path is None:
+        gone = "" if file.path else " · no longer on this machine"
+        return element(
+            "figure", element("figcaption", f"{file.path or file.name} · {size(file.size_bytes)}{gone}")
+        )
+    return element("figure", _media(job, file, file.path), caption)
+
+
+def _media(job: Job, file: JobFile, path: Path) -> Element:
+    says = f"{job.verb}: {job.summary or file.name}"
+    if file.type == "image":
+        return element("img", src=data_url(path), alt=says, loading="lazy")
+    if file.type == "audio":
+        return element("audio", controls=True, preload="metadata", src=data_url(path), aria_label=says)
+    if file.type == "video":
+        return element("video", controls=True, preload="metadata", src=data_url(path), aria_label=says)
+    return element("a", "Open", href=data_url(path), download=file.name, aria_label=f"Download {file.name}")
+
+
+def _words(job: Job) -> Element:
+    took = f"{job.seconds:.1f} s" if job.seconds is not None else None
+    when = job.started_at.strftime("%Y-%m-%d %H:%M")
+    facts = [when, job.backend, took, f"seed {job.seed}" if job.seed is not None else None]
+    return element(
+        "div",
+        element(
+            "div", element("h3", job.verb), chip(job.state, _TONES.get(job.state, "plain")), class_="top"
+        ),
+        element("p", job.summary) if job.summary else None,
+        element("p", " · ".join(fact for fact in facts if fact), class_="soft"),
+        element("p", job.error, class_="error") if job.error else None,
+        element("p", job.identifier, class_="path"),
+        class_="words",
+    )
+
+
+def _costs(report: Report) -> Element:
+    if not report.costs:
+        return section("costs", "Costs", _nothing("No prices are known for this stack."))
+    rows: list[tuple[Element | str | None, ...]] = [
+        (cost.what, cost.basis, _money(cost.monthly_usd), _money(cost.hourly_usd)) for cost in report.costs
+    ]
+    columns = ("What", "How it is reckoned", "A month", "An hour")
+    return section("costs", "Costs", table("What the stack costs", columns, rows, numeric=(2, 3)))
+
+
+def _money(usd: float | None) -> str:
+    return "–" if usd is None else f"${usd:.2f}"
+
+
+def _nothing(sentence: str) -> Element:
+    return element("p", sentence, class_="soft")

@@ -1,0 +1,238 @@
+"""The report page: whole in itself, safe with any text, and readable without eyes."""
+
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.page import element, size
+from ops.report import Cost, Job, JobFile, Model, Report, Resource
+from ops.report_page import EMBED_FILE_BYTES, draw
+
+NOW = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
+VOID = {"meta", "link", "img", "wbr", "br"}
+HOSTILE = '<script src="https://evil.example/x.js">&"\''
+
+
+class Page(HTMLParser):
+    """Every element of a page, with its attributes and text; complains about a tag that is not closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None], list[str]]] = []
+        self._open: list[tuple[str, list[str]]] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        text: list[str] = []
+        self.elements.append((tag, dict(attrs), text))
+        if tag not in VOID:
+            self._open.append((tag, text))
+
+    def handle_endtag(self, tag: str) -> None:
+        opened, _ = self._open.pop()
+        assert tag == opened
+
+    def handle_data(self, data: str) -> None:
+        for _, text in self._open:
+            text.append(data)
+
+    def all(self, tag: str) -> list[tuple[dict[str, str | None], str]]:
+        return [
+            (attributes, "".join(text).strip()) for name, attributes, text in self.elements if name == tag
+        ]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, JobFile]:
+    made = {}
+    for kind, name in (("image", "odin.png"), ("audio", "speech.flac"), ("video", "odin.mp4")):
+        path = tmp_path / name
+        path.write_bytes(f"the bytes of {name}".encode())
+        made[kind] = JobFile(type=kind, name=name, path=path, size_bytes=path.stat().st_size)
+    return made
+
+
+def job(**changes: Any) -> Job:
+    facts = {
+        "identifier": "job-1",
+        "verb": "portrait",
+        "backend": "runpod",
+        "started_at": NOW,
+        "state": "succeeded",
+    }
+    return Job(**{**facts, **changes})
+
+
+def report(**parts: Any) -> Report:
+    return Report(title="demo", made_at=NOW, **parts)
+
+
+def full(files: dict[str, JobFile]) -> Report:
+    return report(
+        resources=(
+            Resource(kind="GPU endpoint", name="gpu", identifier="ep_1", state="idle", note="0 to 3"),
+        ),
+        models=(
+            Model(
+                name="SVD",
+                path="models/checkpoints/svd.safetensors",
+                size_bytes=4,
+                state="missing",
+                reason="gone",
+            ),
+            Model(
+                name="XL",
+                path="models/checkpoints/xl.safetensors",
+                size_bytes=8,
+                state="in place",
+                reason="same",
+            ),
+        ),
+        jobs=tuple(
+            job(verb=verb, files=(files[kind],), summary=f"a {kind}")
+            for verb, kind in (("portrait", "image"), ("tts", "audio"), ("lipsync", "video"))
+        ),
+        costs=(
+            Cost(what="Volume", basis="50 GB", monthly_usd=3.5),
+            Cost(what="GPU", basis="3", hourly_usd=2.07),
+        ),
+        problems=("The volume did not answer.",),
+    )
+
+
+def test_the_page_asks_nobody_for_anything(files: dict[str, JobFile]) -> None:
+    """Everything it shows is inside it, and its policy forbids the rest."""
+    page = Page(draw(full(files)))
+
+    sources = [
+        a[name] for _, a, _ in page.elements for name in ("src", "href", "poster", "srcset") if name in a
+    ]
+    policy = next(
+        a["content"] for a, _ in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert len(sources) == 4  # three files and the icon
+    assert [url for url in sources if not str(url).startswith("data:")] == []
+    assert str(policy).startswith("default-src 'none'")
+    assert page.all("script") == []
+    assert re.findall(r"url\(|@import", draw(full(files))) == []
+
+
+def test_pictures_speech_and_film_are_in_the_page(files: dict[str, JobFile]) -> None:
+    """An image has an alternative text; players have controls and a name."""
+    page = Page(draw(full(files)))
+
+    assert [a["alt"] for a, _ in page.all("img")] == ["portrait: a image"]
+    for tag, name in (("audio", "tts: a audio"), ("video", "lipsync: a video")):
+        [(attributes, _)] = page.all(tag)
+        assert attributes["aria-label"] == name
+        assert "controls" in attributes
+
+
+def test_sections_and_tables_have_names(files: dict[str, JobFile]) -> None:
+    """Each section is labelled by its heading, each table has a caption and headings with a scope."""
+    page = Page(draw(full(files)))
+
+    headings = {a["id"]: text for a, text in page.all("h2")}
+    assert [headings[a["aria-labelledby"]] for a, _ in page.all("section")] == [
+        "What this page could not find out",
+        "Stack",
+        "Models",
+        "Recent jobs",
+        "Costs",
+    ]
+    assert len(page.all("caption")) == len(page.all("table")) == 3
+    assert [a for a, _ in page.all("th") if a.get("scope") not in {"row", "col"}] == []
+    assert page.all("html")[0][0]["lang"] == "en"
+    assert len(page.all("h1")) == 1
+
+
+def test_what_is_wrong_comes_first(files: dict[str, JobFile]) -> None:
+    """A missing model stands above one that is in place, and the summary counts them."""
+    page = Page(draw(full(files)))
+
+    rows = [text for a, text in page.all("th") if a.get("scope") == "row"]
+    figures = [text for a, text in page.all("dd") if "figure" in (a.get("class") or "")]
+    assert next(row for row in rows if "safetensors" in row).startswith("SVD")
+    assert figures == ["1 of 2", "3", "$3.50", "$2.07"]
+
+
+def test_no_text_becomes_markup() -> None:
+    """Names, prompts and errors from outside stay text, wherever they stand."""
+    page = Page(
+        draw(
+            Report(
+                title=HOSTILE,
+                made_at=NOW,
+                problems=(HOSTILE,),
+                resources=(
+                    Resource(kind=HOSTILE, name=HOSTILE, identifier=HOSTILE, state=HOSTILE, note=HOSTILE),
+                ),
+                models=(Model(name=HOSTILE, path=HOSTILE, size_bytes=1, state="extra", reason=HOSTILE),),
+                jobs=(job(summary=HOSTILE, error=HOSTILE, identifier=HOSTILE),),
+                costs=(Cost(what=HOSTILE, basis=HOSTILE),),
+            )
+        )
+    )
+
+    assert page.all("script") == []
+    assert page.all("h1")[0][1] == HOSTILE
+
+
+def test_a_file_that_is_too_large_or_gone_is_named_instead(files: dict[str, JobFile], tmp_path: Path) -> None:
+    """A big film is given by its path, a deleted one by its name; the page stays light."""
+    big = JobFile(type="video", name="big.mp4", path=tmp_path / "big.mp4", size_bytes=EMBED_FILE_BYTES + 1)
+    gone = JobFile(type="image", name="gone.png", path=None, size_bytes=10)
+    page = Page(draw(report(jobs=(job(files=(big, gone)),))))
+
+    captions = [text for _, text in page.all("figcaption")]
+    assert page.all("video") == page.all("img") == []
+    assert captions == [f"{tmp_path / 'big.mp4'} · 12 MB", "gone.png · 10 B · no longer on this machine"]
+
+
+def test_an_empty_report_says_so() -> None:
+    """With nothing deployed and nothing run, each section says what that means."""
+    page = Page(draw(report()))
+
+    assert [text for _, text in page.all("p")][1:] == [
+        "Nothing is deployed, or no settings point at it.",
+        "The registry names no models.",
+        "No job was run from this machine yet.",
+        "No prices are known for this stack.",
+    ]
+
+
+def test_both_schemes_are_styled() -> None:
+    """The page follows the reader's light or dark setting."""
+    text = draw(report())
+
+    assert "color-scheme: light dark" in text
+    assert "prefers-color-scheme: dark" in text
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (None, "–"),
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (6938078334, "6.94 GB"),
+        (5 * 10**15, "5e+03 TB"),
+    ],
+)
+def test_sizes_are_shown_in_units(count: int | None, shown: str) -> None:
+    """Bytes are shown with three digits and a unit."""
+    assert size(count) == shown
+
+
+def test_an_element_keeps_text_between_its_children() -> None:
+    """Text after a child stays after it."""
+    made = element("p", "a", element("b", "c"), "d", None, "e", class_="x", hidden=True, title=None)
+
+    assert [made.text, made[0].tail, made.attrib] == ["a", "de", {"class": "x", "hidden": "hidden"}]
