@@ -105,6 +105,21 @@ class Settings:
         "Where the journal of paid jobs and the hash cache are kept.",
         shown="the user's state folder",
     )
+    comfyform_output_dir: str | None = _variable(
+        "COMFYFORM_OUTPUT_DIR",
+        "Folder for what the MCP server generates; it writes nowhere else.",
+        shown="the user's data folder",
+    )
+    comfyform_mcp_confirm: str = _variable(
+        "COMFYFORM_MCP_CONFIRM",
+        "What the MCP server asks about first: `gpu` (jobs that cost GPU seconds), "
+        "`all` (CPU jobs too) or `never`.",
+        "gpu",
+    )
+    comfyform_mcp_token: Secret | None = _variable(
+        "COMFYFORM_MCP_TOKEN",
+        "What clients of the MCP server over HTTP must send; needed where other machines can reach it.",
+    )
     comfyform_timeout_s: float = _variable(
         "COMFYFORM_TIMEOUT_S", "Total deadline of one generation, in seconds.", 900.0
     )
