@@ -91,8 +91,11 @@ class StreamReply:
     method: str
     _response: httpx.Response = field(repr=False)
 
-    def iter_bytes(self, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
+    def iter_bytes(self, chunk_bytes: int | None = CHUNK_BYTES) -> Iterator[bytes]:
         """Give the body in chunks, as it was sent (no content encoding is undone or asked for).
+
+        Args:
+            chunk_bytes: size of a chunk; None gives bytes at once as they arrive.
 
         Raises:
             Unavailable: the connection broke in the middle, or fewer bytes came than were announced.

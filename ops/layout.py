@@ -125,7 +125,7 @@ def _name_problem(name: str) -> str | None:
     for char in name:
         if char in _WINDOWS_FORBIDDEN:
             return f"{char!r} cannot be in a file name on Windows"
-        # Cc: controls, NUL among them. Cf: invisible ones that reorder text or hide in it. Zl, Zp: line breaks.
+        # Cc: controls, NUL too. Cf: invisible ones that reorder text or hide in it. Zl, Zp: line breaks.
         if unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"}:
             return f"it holds the invisible character {char!r}"
     stem = name.partition(".")[0].rstrip()
@@ -161,7 +161,7 @@ def repo_folder(repo: str) -> str:
 
 
 def cache_ref(path: str) -> tuple[str, str] | None:
-    """For a file in the cache, give the path of its repository's ``refs/main`` and the commit to write there."""
+    """For a file in the cache, give the path of its repository's ``refs/main`` and the commit for it."""
     parts = path.removeprefix(f"{HF_HUB}/").split("/")
     if not path.startswith(f"{HF_HUB}/") or len(parts) < 4 or parts[1] != "snapshots":
         return None

@@ -1,0 +1,93 @@
+"""A few threads that work ahead of a consumer, in order, and never far ahead: so memory stays bounded.
+
+Unlike an executor's, these threads are daemons. Whoever stops waiting, after
+Ctrl-C above all, is not held up by a read that has some seconds to go.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Crew(Generic[T, R]):
+    """Does ``work`` on each task with some threads; results are taken in the tasks' order.
+
+    Args:
+        work: called in a thread with this crew and a task. It should look at `stopped` now and then
+            and end early.
+        tasks: in the order in which they will be taken.
+        threads: how many work at once.
+        ahead: how many tasks may be begun and not yet taken.
+    """
+
+    def __init__(
+        self, work: Callable[["Crew[T, R]", T], R], tasks: Iterable[T], *, threads: int, ahead: int
+    ) -> None:
+        self._work = work
+        self._tasks = iter(tasks)
+        self._results: dict[int, R | BaseException] = {}
+        self._begun = self._taken = 0
+        self._room = threading.Semaphore(ahead)
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._labour, daemon=True) for _ in range(threads)]
+
+    @property
+    def stopped(self) -> bool:
+        """True when nobody waits for results any more."""
+        return self._stop.is_set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait, or until the crew is stopped."""
+        self._stop.wait(seconds)
+
+    def take(self) -> R:
+        """Give the next result, or raise what its work raised."""
+        with self._changed:
+            number = self._taken
+            self._changed.wait_for(lambda: number in self._results)
+            result = self._results.pop(number)
+            self._taken += 1
+        self._room.release()
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def _labour(self) -> None:
+        while True:
+            self._room.acquire()
+            with self._changed:
+                if self.stopped:
+                    return
+                try:
+                    task = next(self._tasks)
+                except StopIteration:
+                    # The room that this thread took is what the next one needs to see the end as well.
+                    self._room.release()
+                    return
+                number = self._begun
+                self._begun += 1
+            result: R | BaseException
+            try:
+                result = self._work(self, task)
+            except BaseException as error:  # noqa: BLE001 - raised again where it is taken
+                result = error
+            with self._changed:
+                self._results[number] = result
+                self._changed.notify_all()
+
+    def __enter__(self) -> "Crew[T, R]":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        for _ in self._threads:
+            self._room.release()

@@ -1,0 +1,117 @@
+"""The few things that must be done to a disk with care: whole files, one writer, room first."""
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock
+
+from backend.errors import TransferError, VolumeFull
+
+
+@contextlib.contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Turn the system's errors about a file into ours.
+
+    Args:
+        path: how to call it in the message.
+
+    Raises:
+        VolumeFull: no room, or the quota is used up.
+        TransferError: any other refusal.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise VolumeFull(
+                f"No room is left for {path}.", path=path, hint="Grow the volume or remove models from it."
+            ) from error
+        reason = error.strerror or str(error)
+        raise TransferError(f"{path} cannot be used: {reason}.", path=path) from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a small file so that it is there complete or not at all, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{secrets.token_hex(8)}.aside")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def settle(aside: Path, final: Path) -> None:
+    """Give a complete file its name: its bytes reach the disk first, then the name does."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(aside, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    aside.replace(final)
+    sync_folder(final.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder's names survive a crash, where the system can do that (Windows cannot)."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read_small(path: Path) -> bytes | None:
+    """Read a small file; None where there is none."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+@contextlib.contextmanager
+def one_writer(lock: Path) -> Iterator[None]:
+    """Let one holder in at a time, over all threads and processes that see this disk."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock, thread_local=False):
+        yield
+
+
+def need_room(folder: Path, needed_bytes: int, *, path: str, capacity_left: int | None = None) -> None:
+    """Refuse before the first byte what would not fit.
+
+    Args:
+        folder: on the disk in question.
+        needed_bytes: still to be written.
+        path: the file, for the message.
+        capacity_left: what a quota leaves, when one is known.
+    """
+    free = shutil.disk_usage(folder).free
+    room = free if capacity_left is None else min(free, capacity_left)
+    if needed_bytes > room:
+        raise VolumeFull(
+            f"{path} needs {needed_bytes:,} bytes more and {max(room, 0):,} are free.",
+            path=path,
+            hint="Grow the volume or remove models from it.",
+        )
+
+
+def remove_empty_folders(start: Path, stop: Path) -> None:
+    """Remove a folder and those above it while they are empty, up to but without ``stop``."""
+    folder = start
+    while folder != stop and stop in folder.parents:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent

@@ -1,0 +1,198 @@
+"""A file on its way: its bytes, and a journal of which of them are here.
+
+The file is cut into pieces of one size; the journal holds, for each piece, how
+many of its bytes are written from its start. Both are plain files, and a write
+of bytes always comes before the write of their number, so a process that is
+killed loses at most what was in its hands. After a power cut the journal may
+promise more than the disk kept; the hash over the whole file finds that.
+
+The journal is a header, one line of JSON padded to `HEADER_BYTES`, then one
+unsigned 32-bit little-endian number a piece.
+"""
+
+import json
+import os
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from backend.errors import TransferError
+
+HEADER_BYTES: Final = 2048
+_COUNT: Final = struct.Struct("<I")
+_READ_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Which bytes these are, so that a later run may go on with them.
+
+    Attributes:
+        source: as a registry writes it.
+        size_bytes: of the whole file.
+        sha256: of the whole file, when known beforehand.
+        etag: what the server called this version, strong ones only.
+        piece_bytes: size of a piece; the last may be shorter.
+    """
+
+    source: str
+    size_bytes: int
+    sha256: str | None
+    etag: str | None
+    piece_bytes: int
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces there are."""
+        return -(-self.size_bytes // self.piece_bytes)
+
+    def length(self, index: int) -> int:
+        """Bytes of a piece."""
+        return min(self.piece_bytes, self.size_bytes - index * self.piece_bytes)
+
+    def continues(self, earlier: "Identity") -> bool:
+        """Tell whether bytes kept under the earlier identity are bytes of this one."""
+        if (self.size_bytes, self.piece_bytes) != (earlier.size_bytes, earlier.piece_bytes):
+            return False
+        if self.source == earlier.source and self.etag is not None and earlier.etag is not None:
+            return self.etag == earlier.etag and earlier.sha256 in (None, self.sha256)
+        return self.sha256 is not None and self.sha256 == earlier.sha256
+
+
+class Partial:
+    """The bytes and the journal of one file. Pieces may be written from several threads.
+
+    Args:
+        path: where the bytes are; the journal lies beside it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._journal_path = path.with_name(f"{path.name}.journal")
+        self._file: int | None = None
+        self._journal: int | None = None
+        self._gate = threading.Lock()
+        self._done: list[int] = []
+        self.identity: Identity | None = None
+        self._load()
+
+    def _load(self) -> None:
+        """Read what an earlier run left; anything odd counts as nothing."""
+        try:
+            content = self._journal_path.read_bytes()
+            size = self._path.stat().st_size
+            identity = Identity(**json.loads(content[:HEADER_BYTES]))
+            counts = [count for (count,) in _COUNT.iter_unpack(content[HEADER_BYTES:])]
+        except (OSError, ValueError, TypeError, struct.error):
+            return
+        if identity.size_bytes <= 0 or identity.piece_bytes <= 0 or len(counts) != identity.pieces:
+            return
+        for index, count in enumerate(counts):
+            if count > identity.length(index) or index * identity.piece_bytes + count > max(size, 0):
+                counts[index] = 0
+        self.identity, self._done = identity, counts
+
+    @property
+    def path(self) -> Path:
+        """Where the bytes are."""
+        return self._path
+
+    @property
+    def done_bytes(self) -> int:
+        """Bytes that are here."""
+        return sum(self._done)
+
+    def begin(self, identity: Identity) -> None:
+        """Open for writing: go on where the kept bytes are of this identity, else from nothing."""
+        kept = self.identity is not None and identity.continues(self.identity)
+        self.close()
+        if not kept:
+            self.discard()
+            self._done = [0] * identity.pieces
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._journal = os.open(self._journal_path, os.O_RDWR | os.O_CREAT, 0o644)
+        self.identity = identity
+        header = json.dumps(asdict(identity)).encode().ljust(HEADER_BYTES - 1) + b"\n"
+        if len(header) != HEADER_BYTES:
+            raise TransferError(f"The source of {self._path.name} has too long a name.", path=str(self._path))
+        self._write(self._journal, header + b"".join(map(_COUNT.pack, self._done)), 0)
+
+    def plain(self) -> BinaryIO:
+        """Open the bytes for writing from nothing, without a journal: they cannot be gone on with."""
+        self.discard()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        return self._path.open("wb")
+
+    def done(self, index: int) -> int:
+        """Bytes of a piece that are here, from its start."""
+        return self._done[index]
+
+    def write(self, index: int, data: bytes) -> None:
+        """Append to a piece. Only one thread may write one piece.
+
+        Raises:
+            OSError: the disk refuses.
+            TransferError: the file was closed meanwhile: a straggler of a transfer that has ended.
+        """
+        with self._gate:
+            if self.identity is None or self._file is None or self._journal is None:
+                raise TransferError("The transfer has ended.", path=str(self._path))
+            done = self._done[index]
+            self._write(self._file, data, index * self.identity.piece_bytes + done)
+            done += len(data)
+            self._write(self._journal, _COUNT.pack(done), HEADER_BYTES + index * _COUNT.size)
+            self._done[index] = done
+
+    def read(self, index: int) -> Iterator[bytes]:
+        """Give the bytes of a piece that are here."""
+        if self.identity is None or self._file is None:
+            raise TransferError("The transfer has ended.", path=str(self._path))
+        start = index * self.identity.piece_bytes
+        end = start + self._done[index]
+        while start < end:
+            data = os.pread(self._file, min(_READ_BYTES, end - start), start)
+            if not data:
+                raise TransferError("Bytes that were kept are gone.", path=str(self._path))
+            yield data
+            start += len(data)
+
+    def forget(self, index: int) -> None:
+        """Count a piece as not here."""
+        with self._gate:
+            self._done[index] = 0
+            if self._journal is not None:
+                self._write(self._journal, _COUNT.pack(0), HEADER_BYTES + index * _COUNT.size)
+
+    def close(self) -> None:
+        """Close the files; what is here stays for a later run."""
+        with self._gate:
+            for descriptor in (self._file, self._journal):
+                if descriptor is not None:
+                    os.close(descriptor)
+            self._file = self._journal = None
+
+    def discard(self) -> None:
+        """Delete the bytes and the journal."""
+        self.close()
+        self._journal_path.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
+        self.identity, self._done = None, []
+
+    def release(self) -> Path:
+        """Drop the journal and give the path of the bytes, which are complete and now the caller's."""
+        self.close()
+        self._journal_path.unlink(missing_ok=True)
+        self.identity, self._done = None, []
+        return self._path
+
+    @staticmethod
+    def _write(descriptor: int, data: bytes, offset: int) -> None:
+        """Write all of it; the system may take less at a time."""
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(descriptor, view, offset)
+            view, offset = view[written:], offset + written

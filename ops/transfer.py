@@ -1,0 +1,260 @@
+"""Move a file's bytes from an origin to a partial file: in parallel pieces, hashed on the way, resumable.
+
+Knows bytes, not models: what they should be and where they end up is decided
+in ``ops.fetch``. Memory holds at most ``connections + 1`` pieces.
+"""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from backend.errors import TransferError, Unavailable
+from ops.crew import Crew
+from ops.disk import translated
+from ops.partial import Identity, Partial
+from ops.patience import PACE, Pace, Patience
+from ops.route import Changed, NoRange, Range, Route
+from ops.sources import Origin, Sources
+
+_WRITE_BYTES: Final = 512 * 1024
+"""Bytes gathered before a write: what a killed process may lose of each connection."""
+_PROGRESS_S: Final = 0.25
+_RESTARTS: Final = 2
+
+OnBytes = Callable[[int, int | None], object]
+"""Called now and then, from any thread, with bytes here and bytes in all."""
+
+_Pieces: TypeAlias = Crew[int, list[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A complete partial file: its size and hash, and how many bytes came over the network just now."""
+
+    size_bytes: int
+    sha256: str
+    fetched_bytes: int
+
+
+class Transfer:
+    """One file on its way. Used once, by one thread.
+
+    Args:
+        origin: where the bytes are.
+        sources: the driver, and what refusals mean.
+        partial: where they go.
+        source: how the registry calls them.
+        size_bytes, sha256: what they should be, as far as it is known.
+        need_room: called with the bytes still to come, before the first of them; raises if they do not fit.
+        on_bytes: progress.
+        pace: how hard to try.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        sources: Sources,
+        partial: Partial,
+        *,
+        source: str,
+        size_bytes: int | None,
+        sha256: str | None,
+        need_room: Callable[[int], object],
+        on_bytes: OnBytes,
+        pace: Pace = PACE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._partial = partial
+        self._source = source
+        self._size = size_bytes
+        self._sha256 = sha256
+        self._need_room = need_room
+        self._on_bytes = on_bytes
+        self._pace = pace
+        self._clock = clock
+        self._route = Route(origin, sources, timeout_s=pace.silence_s)
+        self._patience = Patience(pace, source, clock=clock)
+        self._lock = threading.Lock()
+        self._came = 0
+        self._told = float("-inf")
+
+    def run(self) -> Fetched:
+        """Bring all bytes here.
+
+        Raises:
+            SourceMissing: the server refuses for good.
+            ApiError: it did not answer properly within the attempts or the deadline.
+            TransferError: it has another size than it should, or the disk refuses.
+        """
+        restarts = 0
+        while True:
+            try:
+                identity = self._learn()
+                return self._whole() if identity is None else self._in_pieces(identity)
+            except Changed as error:
+                restarts += 1
+                if restarts > _RESTARTS:
+                    raise TransferError(
+                        f"{error.message} It changed again each time.", path=self._partial.path.name
+                    ) from error
+                self._partial.discard()
+            except NoRange:
+                return self._whole()
+
+    def _learn(self) -> Identity | None:
+        """Ask for one byte, to learn size and version; None where the server cannot send parts."""
+
+        def ask() -> Range | None:
+            with self._route.open(0, 1) as (answer, _):
+                return answer if answer.partial else None
+
+        try:
+            answer = self._patience.persist(ask)
+        except Changed:
+            return None  # an empty file has no first byte
+        if answer is None or answer.total_bytes is None:
+            return None
+        self._check_size(answer.total_bytes)
+        return Identity(
+            source=self._source,
+            size_bytes=answer.total_bytes,
+            sha256=self._sha256,
+            etag=answer.etag,
+            piece_bytes=self._pace.piece_bytes,
+        )
+
+    def _check_size(self, size_bytes: int) -> None:
+        """Refuse a file of another size before it is fetched."""
+        if self._size is not None and size_bytes != self._size:
+            raise TransferError(
+                f"{self._source} has {size_bytes} bytes; {self._size} are expected.",
+                hint="The file was replaced at its source, or the registry's size_bytes is wrong.",
+            )
+
+    def _in_pieces(self, identity: Identity) -> Fetched:
+        """Fetch the missing pieces in parallel, and hash all of them in order."""
+        partial = self._partial
+        with translated(self._source):
+            partial.begin(identity)
+            if identity.sha256 is None and partial.done_bytes == identity.size_bytes:
+                partial.forget(identity.pieces - 1)  # unproven bytes need one answer of their version
+        self._need_room(identity.size_bytes - partial.done_bytes)
+        missing = [index for index in range(identity.pieces) if partial.done(index) < identity.length(index)]
+        digest = hashlib.sha256()
+        threads = min(self._pace.connections, len(missing))
+        with Crew(
+            lambda crew, index: self._piece(crew, identity, index),
+            missing,
+            threads=threads,
+            ahead=threads + 1,
+        ) as crew:
+            try:
+                awaited = set(missing)
+                for index in range(identity.pieces):
+                    for chunk in crew.take() if index in awaited else partial.read(index):
+                        digest.update(chunk)
+            finally:
+                partial.close()
+        self._tell(identity.size_bytes, last=True)
+        return Fetched(identity.size_bytes, digest.hexdigest(), self._came)
+
+    def _piece(self, crew: _Pieces, identity: Identity, index: int) -> list[bytes]:
+        """Fetch what is missing of a piece, and give all of its bytes."""
+        chunks = list(self._partial.read(index))
+
+        def go_on() -> None:
+            self._read(crew, identity, index, chunks)
+
+        self._patience.persist(go_on, wait=crew.wait, headway=lambda: self._partial.done(index))
+        return chunks
+
+    def _read(
+        self, crew: Crew[int, list[bytes]], identity: Identity, index: int, chunks: list[bytes]
+    ) -> None:
+        """Ask for the rest of a piece and write it as it comes."""
+        start = index * identity.piece_bytes + self._partial.done(index)
+        left = (index * identity.piece_bytes + identity.length(index)) - start
+        if not left:
+            return
+        gathered: list[bytes] = []
+        waiting = 0
+        with self._route.open(start, start + left, etag=identity.etag) as (answer, reply):
+            if answer.total_bytes not in (None, identity.size_bytes):
+                raise Changed(f"{self._source} was changed while it was fetched.")
+            watch = self._patience.watch()
+            try:
+                for chunk in reply.iter_bytes(None):
+                    if crew.stopped:
+                        return
+                    piece = chunk[:left]
+                    left -= len(piece)
+                    gathered.append(piece)
+                    waiting += len(piece)
+                    watch.saw(len(piece))
+                    if not left or waiting >= _WRITE_BYTES:
+                        self._keep(index, gathered, chunks)
+                        waiting = 0
+                    if not left and not answer.partial:
+                        break  # the rest of the file comes in pieces
+                    self._patience.check_deadline()
+            finally:
+                # What came before a cut is as good as the rest.
+                if gathered and not crew.stopped:
+                    self._keep(index, gathered, chunks)
+        if left:
+            raise Unavailable(f"{self._source} ended {left} bytes early.")
+
+    def _keep(self, index: int, gathered: list[bytes], chunks: list[bytes]) -> None:
+        """Write gathered bytes and hand them on to be hashed."""
+        data = b"".join(gathered)
+        gathered.clear()
+        with translated(self._source):
+            self._partial.write(index, data)
+        chunks.append(data)
+        with self._lock:
+            self._came += len(data)
+        self._tell(self._partial.done_bytes)
+
+    def _whole(self) -> Fetched:
+        """Fetch everything in one answer, from its beginning, as often as it takes."""
+
+        def once() -> Fetched:
+            digest, size = hashlib.sha256(), 0
+            self._partial.discard()
+            with self._route.open(0, None) as (answer, reply):
+                if answer.total_bytes is not None:
+                    self._check_size(answer.total_bytes)
+                    self._need_room(answer.total_bytes)
+                watch = self._patience.watch()
+                with translated(self._source), self._partial.plain() as file:
+                    for chunk in reply.iter_bytes(None):
+                        file.write(chunk)
+                        digest.update(chunk)
+                        size += len(chunk)
+                        self._came += len(chunk)
+                        watch.saw(len(chunk))
+                        if self._size is not None and size > self._size:
+                            self._check_size(size)
+                        self._patience.check_deadline()
+                        self._tell(size, total=answer.total_bytes)
+            self._check_size(size)
+            return Fetched(size, digest.hexdigest(), self._came)
+
+        fetched = self._patience.persist(once)
+        self._size = fetched.size_bytes
+        self._tell(fetched.size_bytes, last=True)
+        return fetched
+
+    def _tell(self, done: int, total: int | None = None, *, last: bool = False) -> None:
+        """Report progress, not too often."""
+        with self._lock:
+            now = self._clock()
+            if now - self._told < _PROGRESS_S and not last:
+                return
+            self._told = now
+        identity = self._partial.identity
+        self._on_bytes(done, total if total is not None else identity.size_bytes if identity else self._size)
