@@ -1,0 +1,133 @@
+"""A job as it comes, read into a request; and the frame of every answer."""
+
+from typing import Any
+
+import pytest
+
+from backend.errors import InvalidArgument, SourceMissing
+from worker import envelope
+from worker.envelope import Request
+
+
+def read(job_input: Any, **job: Any) -> Request:
+    return envelope.read({"id": "job-1", "input": job_input, **job})
+
+
+def test_a_job_without_action_and_workflow_is_a_portrait():
+    """The oldest clients send no action."""
+    request = read({"prompt": "Odin", "seed": None})
+
+    assert request == Request("job-1", "portrait", {"prompt": "Odin"})
+
+
+@pytest.mark.parametrize(
+    ("job_input", "action", "params"),
+    [
+        ({"action": "portrait", "description": "Odin"}, "portrait", {"prompt": "Odin"}),
+        ({"action": "portrait", "description": "x", "prompt": "Odin"}, "portrait", {"prompt": "Odin"}),
+        ({"action": "imagine", "prompt": "a fjord"}, "imagine", {"description": "a fjord"}),
+        (
+            {"action": "tts", "text": "Hi", "voice_sample": "voices/odin.wav", "sample_text": "I am"},
+            "tts",
+            {"text": "Hi", "voice_reference": "voices/odin.wav", "voice_reference_text": "I am"},
+        ),
+        (
+            {"action": "tts", "text": "Hi", "sample": "odin.wav"},
+            "tts",
+            {"text": "Hi", "voice_reference": "voices/odin.wav"},
+        ),
+        (
+            {"action": "lipsync", "portrait_image": "a.png", "audio": "b.wav", "contract": 1},
+            "lipsync",
+            {"portrait_image": "a.png", "audio": "b.wav"},
+        ),
+    ],
+)
+def test_the_origins_field_names_are_understood(job_input, action, params):
+    """Each concept has one name inside, whatever name it came under."""
+    request = read(job_input)
+
+    assert (request.action, request.params) == (action, params)
+
+
+def test_worker_comfyuis_input_is_a_workflow_in_that_form():
+    """RunPod's own worker takes a workflow and images; so does this one."""
+    graph = {"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}
+
+    request = read({"workflow": graph, "images": [{"name": "a.png", "image": "aGk="}]})
+
+    assert request == Request(
+        "job-1",
+        "workflow",
+        {"workflow": graph},
+        inputs=({"name": "a.png", "data": "aGk="},),
+        form="worker-comfyui",
+    )
+
+
+@pytest.mark.parametrize(
+    ("job_input", "says"),
+    [
+        (None, "NoneType, not an object"),
+        ("a text", "str, not an object"),
+        ({"action": "img2video"}, "Unknown action 'img2video'."),
+        ({"action": ["portrait"]}, r"Unknown action \['portrait'\]."),
+        ({"inputs": {"name": "a"}}, "'inputs' must be a list of objects"),
+        ({"workflow": {}, "images": ["a.png"]}, "'images' must be a list of objects"),
+    ],
+)
+def test_an_input_without_a_known_form_is_refused(job_input, says):
+    """The sentence says what is wrong; nothing else happens."""
+    with pytest.raises(InvalidArgument, match=says):
+        read(job_input)
+
+
+@pytest.mark.parametrize(
+    ("policy", "deadline_s"),
+    [
+        ({"executionTimeout": 60_000}, 55.0),
+        ({"executionTimeout": 5_000}, 1.0),
+        ({"ttl": 1}, None),
+        (None, None),
+    ],
+)
+def test_the_deadline_leaves_time_to_answer(policy, deadline_s):
+    """A worker that runs into RunPod's limit could not say why: it stops a little before."""
+    assert read({"prompt": "x"}, policy=policy).deadline_s == deadline_s
+
+
+def test_a_failure_is_one_sentence_under_error():
+    """The SDK ends the job FAILED with it, so it must stand alone, hint included."""
+    answer = envelope.failure(SourceMissing("No such file.", hint="Send it again."), "1.0", "lipsync")
+
+    assert answer == {
+        "error": "No such file. Send it again.",
+        "error_type": "SourceMissing",
+        "contract": 1,
+        "worker_version": "1.0",
+        "action": "lipsync",
+    }
+
+
+def test_a_fault_of_the_worker_says_so_without_a_traceback():
+    """A client can do nothing with a stack; it must learn that the worker is at fault."""
+    answer = envelope.failure(KeyError("x"), "1.0", "portrait")
+
+    assert answer["error"] == (
+        "The worker failed at portrait: KeyError: 'x'. "
+        "This is a fault of the worker; its log has the traceback."
+    )
+
+
+def test_a_success_has_no_error_and_names_its_version():
+    """Clients compare the version with their own: an old image keeps running after a deploy."""
+    answer = envelope.success(Request("j", "health", {}), "0.1.0+abc", {"healthy": True})
+
+    assert answer == {
+        "contract": 1,
+        "worker_version": "0.1.0+abc",
+        "version": "0.1.0+abc",
+        "action": "health",
+        "status": "success",
+        "healthy": True,
+    }

@@ -1,0 +1,78 @@
+"""``python -m worker``: serve this endpoint's jobs on RunPod until told to stop.
+
+ComfyUI is started first, because it takes longest; then the RunPod SDK is
+loaded, which takes another second or two, and jobs are taken.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from backend.errors import ComfyformError
+from worker import configuration
+from worker.actions import Actions
+from worker.comfyui_process import ComfyUIProcess, Launch
+from worker.configuration import WorkerConfig
+from worker.folders import Folders
+from worker.handler import Handler
+from worker.process_log import ProcessLog
+
+logger = logging.getLogger("worker")
+
+
+def main() -> int:
+    """Serve, and give the exit code."""
+    try:
+        config = configuration.read(os.environ)
+    except ComfyformError as error:
+        print(f"worker: {error}", file=sys.stderr)  # noqa: T201 - the program's own last word
+        return error.exit_code
+    actions = Actions(config)
+    if config.has_comfyui:
+        folders = Folders.make()
+        notes = folders.connect(config.volume, config.comfyui_home)
+        launch = Launch(config.comfyui_command, folders.arguments(), config.comfyui_environment())
+        comfyui = ComfyUIProcess(launch, ProcessLog(folders.log))
+        comfyui.start()
+        actions = Actions(config, comfyui, folders, notes)
+    try:
+        serve(config, actions)
+    finally:
+        # Only now: until here the last job was still being worked on.
+        if actions.comfyui is not None:
+            actions.comfyui.stop()
+        if actions.folders is not None:
+            actions.folders.remove()
+    return 0
+
+
+def serve(config: WorkerConfig, actions: Actions) -> None:
+    """Take jobs until SIGTERM; those that were taken are finished first."""
+    import runpod
+    from runpod.http_client import AsyncClientSession
+    from runpod.serverless.modules.rp_http import send_result
+
+    # runpod sets up logging when it is imported; the libraries under it are talkative.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for note in actions.notes:
+        logger.warning(note)
+
+    async def post_progress(job: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        async with AsyncClientSession() as session:
+            await send_result(session, {"status": "IN_PROGRESS", "output": dict(event)}, job)
+
+    handler = Handler(
+        work=actions.do,
+        version=config.version,
+        jobs_at_once=config.jobs_at_once,
+        post_progress=post_progress if config.can_report else None,
+    )
+    runpod.serverless.start(
+        {"handler": handler.handle, "concurrency_modifier": lambda _: config.jobs_at_once}
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""What the worker is told by its container: one value, made once by ``__main__``."""
+
+import importlib.metadata
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from backend.errors import ConfigError
+from backend.settings import Secret, Settings
+from ops.layout import HF_HOME
+
+IMAGE_COMFYUI: Final = Path("/opt/ComfyUI/main.py")
+"""Where the generation image has ComfyUI; the ops image has nothing there."""
+_WORKERS_OWN: Final = ("RUNPOD_", "BUCKET_", "CIVITAI_", "COMFYFORM_")
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket for outputs, by the variables that RunPod's own upload helper reads."""
+
+    endpoint_url: str
+    access_key_id: str
+    secret_access_key: Secret
+    name: str | None
+    """None: the helper's own choice, one bucket a month."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerConfig:
+    """Everything a worker needs to know.
+
+    Attributes:
+        settings: addresses, tokens and allowed hosts, as everywhere.
+        volume: root of the network volume, whether or not one is mounted there.
+        comfyui_command: argument list that starts ComfyUI; empty in an image that has none.
+        environment: what ComfyUI inherits.
+        bucket: where outputs go, or None.
+        warmup: workflow file that is run once ComfyUI is ready, or None.
+        jobs_at_once: how many jobs the worker takes at the same time.
+        can_report: RunPod gave an address for results, so progress can be sent.
+        version: of this program, with the build that the image was made from.
+    """
+
+    settings: Settings
+    volume: Path
+    comfyui_command: tuple[str, ...]
+    environment: Mapping[str, str] = field(repr=False)
+    bucket: Bucket | None
+    warmup: Path | None
+    jobs_at_once: int
+    can_report: bool
+    version: str
+
+    def comfyui_environment(self) -> dict[str, str]:
+        """Give ComfyUI's variables: the container's, without the secrets that only the worker needs.
+
+        Node packs are other people's code: they see no RunPod key and no bucket key.
+        """
+        result = {
+            name: value for name, value in self.environment.items() if not name.startswith(_WORKERS_OWN)
+        }
+        # F5-TTS and vocos are read only from a Hugging Face cache. Offline, because a file that is not on
+        # the volume must be an error that names it, not gigabytes fetched on a GPU that is paid for.
+        result.setdefault("HF_HOME", str(self.volume / HF_HOME))
+        if result.setdefault("HF_HUB_OFFLINE", "1") not in {"0", "false", "no"}:
+            result.pop("HF_TOKEN", None)
+        result.setdefault("PYTHONUNBUFFERED", "1")
+        return result
+
+    @property
+    def comfyui_home(self) -> Path | None:
+        """ComfyUI's own folder, where the command names its ``main.py``."""
+        for argument in self.comfyui_command:
+            if Path(argument).name == "main.py" and Path(argument).is_file():
+                return Path(argument).resolve().parent
+        return None
+
+    @property
+    def has_comfyui(self) -> bool:
+        """The image has the program that the command names; the ops image has none."""
+        path = self.environment.get("PATH")
+        return bool(self.comfyui_command) and shutil.which(self.comfyui_command[0], path=path) is not None
+
+
+def read(environ: Mapping[str, str]) -> WorkerConfig:
+    """Make the configuration from the container's variables.
+
+    ``COMFYUI_COMMAND`` starts ComfyUI (default: the image's, where there is one; empty: none),
+    ``COMFYFORM_WARMUP`` names a workflow in API format to run first, ``COMFYFORM_JOBS_AT_ONCE``
+    is how many jobs are taken at once (default: 1 with ComfyUI, else 4), and ``BUCKET_ENDPOINT_URL``,
+    ``BUCKET_ACCESS_KEY_ID``, ``BUCKET_SECRET_ACCESS_KEY``, ``BUCKET_NAME`` name a bucket for outputs.
+
+    Raises:
+        ConfigError: a variable cannot be read, or the bucket is named in part.
+    """
+    settings = Settings.from_env(environ)
+    command = _comfyui_command(environ)
+    warmup = environ.get("COMFYFORM_WARMUP", "").strip()
+    return WorkerConfig(
+        settings=settings,
+        volume=Path(settings.runpod_volume_path),
+        comfyui_command=command,
+        environment=dict(environ),
+        bucket=_bucket(environ),
+        warmup=Path(warmup) if warmup else None,
+        jobs_at_once=_jobs_at_once(environ, default=1 if command else 4),
+        can_report=bool(environ.get("RUNPOD_WEBHOOK_POST_OUTPUT")),
+        version=_version(environ.get("COMFYFORM_BUILD", "").strip()),
+    )
+
+
+def _comfyui_command(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Give the command that starts ComfyUI; an unset variable means the image's, an empty one none."""
+    text = environ.get("COMFYUI_COMMAND")
+    if text is None:
+        return (sys.executable, str(IMAGE_COMFYUI)) if IMAGE_COMFYUI.is_file() else ()
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise ConfigError(f"COMFYUI_COMMAND: {error}", hint="Quote it as for a shell.") from error
+
+
+def _jobs_at_once(environ: Mapping[str, str], *, default: int) -> int:
+    """Give how many jobs are taken at once, 1 to 32."""
+    text = environ.get("COMFYFORM_JOBS_AT_ONCE", "").strip()
+    if not text:
+        return default
+    if not text.isdecimal() or not 1 <= int(text) <= 32:
+        raise ConfigError(f"COMFYFORM_JOBS_AT_ONCE: {text!r} is not a number from 1 to 32.")
+    return int(text)
+
+
+def _bucket(environ: Mapping[str, str]) -> Bucket | None:
+    """Give the bucket for outputs; a half-named one is a mistake, not "none"."""
+    names = ("BUCKET_ENDPOINT_URL", "BUCKET_ACCESS_KEY_ID", "BUCKET_SECRET_ACCESS_KEY")
+    values = {name: environ.get(name, "").strip() for name in names}
+    if not any(values.values()):
+        return None
+    missing = [name for name, value in values.items() if not value]
+    if missing:
+        raise ConfigError(
+            f"A bucket for outputs is named, but not {' and '.join(missing)}.",
+            hint="Set all three, or none: then outputs go inline or to the volume.",
+        )
+    return Bucket(
+        endpoint_url=values[names[0]],
+        access_key_id=values[names[1]],
+        secret_access_key=Secret(values[names[2]]),
+        name=environ.get("BUCKET_NAME", "").strip() or None,
+    )
+
+
+def _version(build: str) -> str:
+    """Give the program's version, with the build where the image names one: ``0.1.0+1a2b3c4``."""
+    try:
+        number = importlib.metadata.version("comfyform")
+    except importlib.metadata.PackageNotFoundError:
+        number = "0"
+    return f"{number}+{build}" if build else number

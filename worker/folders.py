@@ -1,0 +1,138 @@
+"""The folders around ComfyUI: a scratch place for inputs and outputs, and links to the volume.
+
+A link is made only where nothing is lost: a folder that holds files stays.
+"""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from ops.layout import MODELS
+from worker import extra_paths
+
+SHARED_INPUTS: Final = ("avatars", "voices")
+"""Folders of the volume that every job sees under ComfyUI's inputs: ``avatars/odin.png``."""
+ONLY_IN_MODELS_DIR: Final = ("sonic",)
+"""Folders that a node pack reads only from ComfyUI's own models folder, whatever extra paths say.
+
+Source: smthemex/ComfyUI_Sonic builds paths from ``folder_paths.models_dir`` (facts: comfyui-mcp.md 2.8).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where ComfyUI reads and writes while this worker runs."""
+
+    scratch: Path
+
+    @classmethod
+    def make(cls, parent: Path | None = None) -> Self:
+        """Make them, empty, in the container's own (fast, passing) file system."""
+        folders = cls(Path(tempfile.mkdtemp(prefix="comfyform-worker-", dir=parent)))
+        for folder in (folders.input, folders.output, folders.temp, folders.user):
+            folder.mkdir()
+        return folders
+
+    @property
+    def input(self) -> Path:
+        """What jobs bring along; also links to the volume's avatars and voices."""
+        return self.scratch / "input"
+
+    @property
+    def output(self) -> Path:
+        """What ComfyUI saves."""
+        return self.scratch / "output"
+
+    @property
+    def temp(self) -> Path:
+        """Previews; ComfyUI empties it when it starts."""
+        return self.scratch / "temp"
+
+    @property
+    def user(self) -> Path:
+        """ComfyUI's settings and database."""
+        return self.scratch / "user"
+
+    @property
+    def model_paths(self) -> Path:
+        """The generated ``extra_model_paths.yaml``."""
+        return self.scratch / "extra_model_paths.yaml"
+
+    @property
+    def log(self) -> Path:
+        """What ComfyUI prints."""
+        return self.scratch / "comfyui.log"
+
+    def arguments(self) -> list[str]:
+        """Give ComfyUI's arguments for all this."""
+        return [
+            "--extra-model-paths-config",
+            str(self.model_paths),
+            "--input-directory",
+            str(self.input),
+            "--output-directory",
+            str(self.output),
+            # ComfyUI adds "temp" to what it is given. Source: main.py, v0.29.
+            "--temp-directory",
+            str(self.scratch),
+            "--user-directory",
+            str(self.user),
+        ]
+
+    def connect(self, volume: Path, comfyui_home: Path | None) -> list[str]:
+        """Show the volume to ComfyUI, and give what could not be shown, one sentence each.
+
+        Args:
+            volume: the volume's root; where none is mounted nothing is linked.
+            comfyui_home: ComfyUI's own folder, where it is known.
+        """
+        models = volume / MODELS
+        names = sorted(path.name for path in models.iterdir() if path.is_dir()) if models.is_dir() else []
+        self.model_paths.write_text(extra_paths.render(str(volume), names), encoding="utf-8")
+        if not volume.is_dir():
+            return [f"No network volume at {volume}: only models in the image are seen."]
+        problems = [link(self.input / name, volume / name) for name in SHARED_INPUTS]
+        if comfyui_home is not None:
+            problems += [link(comfyui_home / "models" / name, models / name) for name in ONLY_IN_MODELS_DIR]
+        return [problem for problem in problems if problem]
+
+    def remove(self) -> None:
+        """Delete the scratch place; links are deleted, never what they lead to."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def link(place: Path, target: Path) -> str | None:
+    """Make a place lead to a folder of the volume, which is made if need be.
+
+    Returns:
+        None when it does, else the sentence that says why it was left alone.
+    """
+    try:
+        # A link to nowhere would break a node pack's own "make the folder if it is missing".
+        target.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.is_symlink():
+            if place.exists() and place.resolve() != target.resolve():
+                return (
+                    f"{place} leads to {place.resolve()}, not to {target}: the volume's files are not used."
+                )
+            place.unlink()
+        elif place.is_dir():
+            if any(path.is_file() or path.is_symlink() for path in place.rglob("*")):
+                return f"{place} holds files of its own: the volume's {target.name} is not used."
+            _remove_empty(place)
+        elif place.exists():
+            return f"{place} is a file: the volume's {target.name} is not used."
+        place.symlink_to(target, target_is_directory=True)
+    except OSError as error:
+        return f"{place} could not be linked to {target}: {error.strerror or error}."
+    return None
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a tree of empty folders; a file that appears meanwhile stops it."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir()
+    folder.rmdir()

@@ -1,0 +1,178 @@
+"""Files that a job made, on their way out: inline, to a bucket, or to the volume; then out of the container.
+
+Where a bucket is configured everything goes there, so that every file has a URL.
+Else small files travel inside the answer, as many as it can carry, and larger ones
+stay on the volume under ``outputs/``, from where the client takes them over S3.
+"""
+
+import base64
+import hashlib
+import mimetypes
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Final, Literal
+
+from backend.contract import INLINE_LIMIT_BYTES, OUTPUTS_FOLDER, OutputFile
+from backend.errors import NotSupported, TransferError
+from worker.configuration import Bucket
+
+Kind = Literal["image", "video", "audio", "text", "file"]
+Deliver = Literal["auto", "volume"]
+
+CHUNK_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A file that ComfyUI made.
+
+    Attributes:
+        path: where it lies in the container.
+        filename: its name for the client.
+    """
+
+    path: Path
+    filename: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """Where a worker's outputs can go.
+
+    Attributes:
+        volume: the volume's root; not a folder where none is mounted.
+        bucket: a bucket, or None.
+        inline_limit_bytes: what all inline files of one answer may take, as base64.
+    """
+
+    volume: Path
+    bucket: Bucket | None = None
+    inline_limit_bytes: int = INLINE_LIMIT_BYTES
+
+    def send(
+        self, files: Sequence[Made], *, job_id: str, deliver: Deliver = "auto", today: date
+    ) -> list[OutputFile]:
+        """Send a job's files out, in order.
+
+        Args:
+            files: what was made.
+            job_id: names the folder on the volume or in the bucket.
+            deliver: "volume" keeps even small files there, for a next job to use.
+            today: names the folder's parent, so that old outputs are easy to find and delete.
+
+        Raises:
+            NotSupported: a file is too large for the answer, and there is no volume and no bucket.
+            TransferError: it could not be written or sent.
+        """
+        job_folder = re.sub(r"[^\w-]", "_", job_id) or "job"
+        folder = f"{OUTPUTS_FOLDER}/{today.isoformat()}/{job_folder}"
+        left = self.inline_limit_bytes
+        sent = []
+        for made in files:
+            size = made.path.stat().st_size
+            entry: OutputFile = {
+                "type": kind(made.filename),
+                "filename": made.filename,
+                "size_bytes": size,
+                "sha256": _sha256(made.path),
+            }
+            inline = 4 * ((size + 2) // 3)
+            if self.bucket is not None and deliver == "auto":
+                entry["url"] = upload(self.bucket, made, folder)
+            elif deliver == "auto" and inline <= left:
+                left -= inline
+                entry["data"] = base64.b64encode(made.path.read_bytes()).decode()
+                entry["encoding"] = "base64"
+            else:
+                entry["volume_path"] = self._keep(made, folder)
+            sent.append(entry)
+        return sent
+
+    def _keep(self, made: Made, folder: str) -> str:
+        """Copy a file to the volume, aside and renamed, and give its path from the volume's root."""
+        if not self.volume.is_dir():
+            raise NotSupported(
+                f"{made.filename} is too large for RunPod's answer ({self.inline_limit_bytes} bytes), "
+                "and this worker has neither a volume nor a bucket.",
+                hint="Attach a network volume, or set BUCKET_ENDPOINT_URL and its keys on the endpoint.",
+            )
+        place = self.volume / folder / made.filename
+        try:
+            copy_durably(made.path, place)
+        except OSError as error:
+            raise TransferError(
+                f"{made.filename} could not be written to the volume: {error.strerror or error}.",
+                path=f"{folder}/{made.filename}",
+                hint="If the volume is full, delete old outputs or grow it.",
+            ) from error
+        return f"{folder}/{made.filename}"
+
+
+def kind(filename: str) -> Kind:
+    """Tell what a file is, by its name; worker and client must not depend on the machine's mime table."""
+    suffix = Path(filename).suffix.lower()
+    return _KINDS.get(suffix, "file")
+
+
+_KINDS: Final[dict[str, Kind]] = {
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tiff", ".avif"), "image"),
+    **dict.fromkeys((".mp4", ".webm", ".mov", ".mkv", ".avi"), "video"),
+    **dict.fromkeys((".flac", ".wav", ".mp3", ".opus", ".ogg", ".m4a"), "audio"),
+    **dict.fromkeys((".txt", ".json", ".srt"), "text"),
+}
+
+
+def copy_durably(source: Path, place: Path) -> None:
+    """Copy a file so that its name appears only when all its bytes are on the disk."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".part-", delete=False) as aside:
+        part = Path(aside.name)
+        try:
+            with source.open("rb") as stream:
+                shutil.copyfileobj(stream, aside, CHUNK_BYTES)
+            aside.flush()
+            os.fsync(aside.fileno())
+            aside.close()
+            # A temporary file is its maker's alone; outputs are read over S3 and by other workers.
+            part.chmod(0o644)
+            part.replace(place)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def upload(bucket: Bucket, made: Made, folder: str) -> str:
+    """Put a file in the bucket with RunPod's own helper, and give a URL that is good for a week."""
+    from runpod.serverless.utils.rp_upload import upload_file_to_bucket
+
+    content_type = mimetypes.guess_type(made.filename)[0] or "application/octet-stream"
+    try:
+        url: str = upload_file_to_bucket(
+            made.filename,
+            str(made.path),
+            bucket_creds={
+                "endpointUrl": bucket.endpoint_url,
+                "accessId": bucket.access_key_id,
+                "accessSecret": bucket.secret_access_key.reveal(),
+            },
+            bucket_name=bucket.name,
+            prefix=folder,
+            extra_args={"ContentType": content_type},
+        )
+    except Exception as error:
+        raise TransferError(
+            f"{made.filename} could not be sent to the bucket: {type(error).__name__}.",
+            hint="Check BUCKET_ENDPOINT_URL, its keys and BUCKET_NAME on the endpoint.",
+        ) from error
+    return url
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
