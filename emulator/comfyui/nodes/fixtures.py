@@ -1,0 +1,46 @@
+"""Nodes of no real pack, to make trouble on purpose: one takes its time, one raises."""
+
+from __future__ import annotations
+
+from emulator.comfyui import drawing
+from emulator.comfyui.node import boolean, choice, integer, link, node, number
+from emulator.comfyui.nodes.loaders import out_of_memory
+from emulator.comfyui.run import Failure, Run
+from emulator.comfyui.values import Picture
+
+MODULE = "custom_nodes.emulator"
+
+
+@node(
+    "EmulatorSlow",
+    inputs={
+        "image": link("IMAGE"),
+        "steps": integer(4, 1, 10_000),
+        "delay": number(0.1, 0.0, 3600.0),
+        "preview": boolean(default=False),
+    },
+    outputs=("IMAGE",),
+    category="emulator",
+    module=MODULE,
+)
+def emulator_slow(run: Run, image: Picture, steps: int, delay: float, preview: bool) -> tuple[Picture]:
+    """Take `steps` times `delay` seconds, with progress."""
+    jpeg = drawing.preview(image.draw(0)) if preview else None
+    for step in range(1, steps + 1):
+        run.wait(delay)
+        run.report(step, steps, jpeg)
+    return (image,)
+
+
+@node(
+    "EmulatorRaise",
+    inputs={"image": link("IMAGE"), "kind": choice("value_error", "oom")},
+    outputs=("IMAGE",),
+    category="emulator",
+    module=MODULE,
+)
+def emulator_raise(run: Run, image: Picture, kind: str) -> tuple[Picture]:
+    """Fail."""
+    if kind == "oom":
+        raise out_of_memory(48.0, run.knobs.vram_gb)
+    raise Failure("ValueError", "deliberate failure from the emulator's node")
