@@ -56,6 +56,8 @@ class OutputFile(TypedDict):
     sha256: str
     data: NotRequired[str]
     """base64"""
+    encoding: NotRequired[Literal["base64"]]
+    """beside data, for clients of older workers, which look for it"""
     url: NotRequired[str]
     signed_url: NotRequired[str]
     volume_path: NotRequired[str]
