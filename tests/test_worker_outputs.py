@@ -1,0 +1,113 @@
+"""Outputs on their way out: inline while there is room, then the volume, or all to a bucket."""
+
+import base64
+import hashlib
+from datetime import date
+
+import pytest
+
+from backend.errors import NotSupported, TransferError
+from worker.outputs import Made, Outlet, copy_durably, kind
+
+TODAY = date(2026, 11, 24)
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Make an output of so many bytes."""
+
+    def made(name, size):
+        path = tmp_path / "output" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(n % 251 for n in range(size)))
+        return Made(path, name)
+
+    return made
+
+
+def test_a_small_file_travels_inside_the_answer(made, tmp_path):
+    """With all that a client needs to check it."""
+    picture = made("a.png", 100)
+    content = picture.path.read_bytes()
+
+    sent = Outlet(tmp_path / "none").send([picture], job_id="j", today=TODAY)
+
+    assert sent == [
+        {
+            "type": "image",
+            "filename": "a.png",
+            "size_bytes": 100,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "data": base64.b64encode(content).decode(),
+            "encoding": "base64",
+        }
+    ]
+
+
+def test_all_inline_files_together_stay_under_the_limit(made, tmp_path):
+    """RunPod refuses an answer that is too large, and then the paid job is lost."""
+    (tmp_path / "volume").mkdir()
+    outlet = Outlet(tmp_path / "volume", inline_limit_bytes=1000)
+
+    sent = outlet.send([made("a.png", 600), made("b.png", 600), made("c.png", 100)], job_id="j", today=TODAY)
+
+    assert [("data" in file, file.get("volume_path")) for file in sent] == [
+        (True, None),
+        (False, "outputs/2026-11-24/j/b.png"),
+        (True, None),
+    ]
+    assert (tmp_path / "volume" / "outputs/2026-11-24/j/b.png").stat().st_size == 600
+
+
+def test_a_file_can_be_asked_to_stay_on_the_volume(made, tmp_path):
+    """Speech that goes on into a film need not travel through the client."""
+    (tmp_path / "volume").mkdir()
+
+    sent = Outlet(tmp_path / "volume").send(
+        [made("a.flac", 10)], job_id="sync-1/../x", deliver="volume", today=TODAY
+    )
+
+    assert sent[0].get("volume_path") == "outputs/2026-11-24/sync-1____x/a.flac"
+
+
+def test_without_a_volume_a_large_file_is_refused_with_the_ways_out(made, tmp_path):
+    """The one thing that must not happen is a success without the file."""
+    with pytest.raises(NotSupported, match=r"film\.mp4 is too large.*Attach a network volume"):
+        Outlet(tmp_path / "none", inline_limit_bytes=10).send(
+            [made("film.mp4", 100)], job_id="j", today=TODAY
+        )
+
+
+def test_a_copy_appears_whole_or_not_at_all(made, tmp_path):
+    """A reader of the volume never sees half a film, and a failed copy leaves nothing."""
+    place = tmp_path / "volume" / "film.mp4"
+    copy_durably(made("film.mp4", 5000).path, place)
+    with pytest.raises(IsADirectoryError):
+        copy_durably(tmp_path, tmp_path / "volume" / "other.mp4")
+
+    assert [path.name for path in place.parent.iterdir()] == ["film.mp4"]
+    assert place.stat().st_size == 5000
+
+
+def test_a_volume_that_cannot_be_written_is_named(made, tmp_path):
+    """Disk errors are the operator's to mend: the message says where."""
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "volume" / "outputs").write_text("a file where a folder should be")
+
+    with pytest.raises(TransferError, match=r"a\.png could not be written to the volume"):
+        Outlet(tmp_path / "volume").send([made("a.png", 10)], job_id="j", deliver="volume", today=TODAY)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.PNG", "image"),
+        ("a-audio.mp4", "video"),
+        ("a.flac", "audio"),
+        ("a.txt", "text"),
+        ("a.latent", "file"),
+    ],
+)
+def test_the_kind_follows_from_the_name(name, expected):
+    """ComfyUI puts films under `gifs` and pictures under `images`: only the name tells."""
+    assert kind(name) == expected
