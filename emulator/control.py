@@ -30,7 +30,7 @@ def app(state: State) -> Starlette:
     """Make the plane."""
 
     async def reset(_: Request) -> Response:
-        state.reset()
+        await state.reset()
         return Response(status_code=204)
 
     async def requests(request: Request) -> Response:

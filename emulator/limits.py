@@ -29,6 +29,9 @@ class Limits:
     unpause_delay_s: float = 0.0
     """How long an endpoint stays ENDPOINT_PAUSED after its `workers.max` is above 0 again."""
     redispatch_limit: int = 1
+    """How often a job whose worker was lost is dispatched again before it fails."""
+    timeout_status: str = "TIMED_OUT"
+    """How a job ends that ran longer than its executionTimeout; the service also shows FAILED."""
     job_take_hold_s: float = 20.0
     """How long a worker's job-take is held open when there is no job."""
     job_rate_per_10s: dict[str, int] = field(default_factory=dict)
@@ -43,8 +46,8 @@ class Limits:
     """Between SIGTERM and SIGKILL when a worker is stopped."""
     idle_timeout_scale: float = 1.0
     """Multiplies every endpoint's `idleTimeout`: RunPod's least is one second."""
-    gpu_shortage: list[str] = field(default_factory=list)
-    """GPU pools, CPU flavors or data centers without a free machine: their workers stay THROTTLED."""
+    shortage: list[str] = field(default_factory=list)
+    """GPU types, pools, CPU flavors or data centers without a free machine: workers there stay THROTTLED."""
 
     # control plane
     worker_quota: int = 10
@@ -52,6 +55,12 @@ class Limits:
     """REST requests per minute before 429; 0: no limit (the headers then show RunPod's usual numbers)."""
     endpoint_timeout_default_ms: int = 300_000
     volume_delete_checks_use: bool = True
+    volume_release_s: float = 0.0
+    """How long a volume still counts as in use after its endpoint is deleted."""
+    template_delete_checks_use: bool = False
+    """Whether a template cannot be deleted while an endpoint that was made from it exists."""
+    missing_images: list[str] = field(default_factory=list)
+    """Images that their registry does not have: refused with 422."""
 
     # S3
     s3_part_bytes: int = 500_000_000
@@ -72,6 +81,10 @@ class Limits:
             for name, value in changes.items():
                 setattr(self, name, value)
         return problems
+
+    def reset(self) -> None:
+        """Turn every knob back."""
+        self.update(Limits().to_json())
 
     def to_json(self) -> dict[str, Any]:
         """Give every knob and its value."""

@@ -13,48 +13,36 @@ import secrets
 import shutil
 import string
 import tempfile
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from emulator.bells import Bells
+from emulator.clock import Clock
+from emulator.document import Document
 from emulator.faults import Faults
+from emulator.fleet import Fleet
+from emulator.jobs import Jobs
 from emulator.limits import Limits
 from emulator.request_log import RequestLog
-
-Document = dict[str, Any]
-"""One JSON object as an API shows it: `Any` because its rules live in the tables of `rest_bodies`."""
-
-
-class Clock:
-    """The emulator's time: real seconds plus what tests have added."""
-
-    def __init__(self) -> None:
-        self.skipped_s = 0.0
-
-    def now(self) -> float:
-        """Give seconds since the epoch."""
-        return time.time() + self.skipped_s
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass at once: retention, ttl, time-outs and idle time all see it."""
-        self.skipped_s += seconds
 
 
 @dataclass(slots=True)
 class Endpoint:
     """A serverless endpoint: what REST shows, and what it does not.
 
-    `template_id` is the private template that RunPod binds to the endpoint and deletes with it.
+    `template_id` is the private template that RunPod binds to the endpoint and deletes with it;
+    `made_from` the one that the endpoint was created from.
     """
 
     body: Document
     template_id: str
+    made_from: str | None = None
     version: int = 1
     releases: list[Document] = field(default_factory=list)
-    changed_at: float = 0.0
     paused_until: float = 0.0
+    """Until then jobs are refused although `workers.max` is above 0 again."""
 
 
 @dataclass(slots=True)
@@ -101,7 +89,8 @@ class State:
     Args:
         root: folder that holds everything; `volumes/<id>/` are the network volumes.
         images: container image → command line that stands for it.
-        secrets_by_name: RunPod secrets, for `{{ RUNPOD_SECRET_name }}` in environments.
+        secrets_by_name: RunPod secrets, for `{{ RUNPOD_SECRET_name }}` in environments; the hub's own tokens
+            are there as HF_TOKEN and CIVITAI_TOKEN.
     """
 
     def __init__(
@@ -112,27 +101,34 @@ class State:
     ) -> None:
         self.root = root.resolve()
         self.images = images or {}
-        self.secrets = secrets_by_name or {}
         self.url = ""
         """`http://127.0.0.1:<port>`, known once the socket is bound."""
         self.clock = Clock()
         self.limits = Limits()
         self.faults = Faults()
         self.request_log = RequestLog(self.clock)
+        self.bells = Bells()
+        self.fleet = Fleet()
+        self.volume_held_until: dict[str, float] = {}
+        """Volume id → when RunPod notices that the endpoint which used it is gone."""
         self.route_globs: list[str] = []
         """Every path that some plane answers, as globs; `server` fills it."""
-        self.on_reset: list[Callable[[], None]] = []
-        """Called by `reset`, for planes that remember things of their own."""
+        self.on_reset: list[Callable[[], Awaitable[None] | None]] = []
+        """Called first by `reset`, for planes that run or remember things of their own."""
         self.on_close: list[Callable[[], Awaitable[None]]] = []
         """Awaited when the emulator stops: end processes here."""
-        self.on_wake: list[Callable[[], None]] = []
-        """Called when knobs or the clock were turned: look again at what is due."""
         self.views: dict[str, Callable[[], Any]] = {}
         """What planes add to `GET /_emulator/state`, by name."""
         for folder in ("volumes", "jobs", "logs", "scratch"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         self.keys = self._load_keys()
+        self.secrets = {
+            "HF_TOKEN": self.keys.hf_token,
+            "CIVITAI_TOKEN": self.keys.civitai_token,
+            **(secrets_by_name or {}),
+        }
         self.resources = self._load_resources()
+        self.jobs = Jobs(self.root / "jobs", self.clock, self.limits, self.bells)
 
     @property
     def volumes(self) -> dict[str, Document]:
@@ -180,29 +176,33 @@ class State:
         """Write the resources; called after every change, before the reply goes out."""
         write_atomically(self.root / "resources.json", json.dumps(asdict(self.resources)))
 
-    def reset(self) -> None:
-        """Forget everything but the keys: resources, volumes' files, faults, log, knobs, skipped time."""
+    async def reset(self) -> None:
+        """Forget everything but the keys: resources, jobs, files, faults, log, knobs, skipped time."""
+        for callback in self.on_reset:
+            waiting = callback()
+            if waiting is not None:
+                await waiting
         self.resources = Resources()
-        self.limits = Limits()
+        self.jobs.clear()
+        self.limits.reset()
         self.faults.clear()
         self.request_log.clear()
         self.clock.skipped_s = 0.0
-        for callback in self.on_reset:
-            callback()
+        self.volume_held_until.clear()
         for folder in ("volumes", "jobs", "logs", "scratch"):
             shutil.rmtree(self.root / folder, ignore_errors=True)
             (self.root / folder).mkdir(exist_ok=True)
         self.save()
 
     async def close(self) -> None:
-        """End what the planes run."""
+        """End what the planes run and every request that waits."""
         for callback in self.on_close:
             await callback()
+        self.bells.close()
 
     def wake(self) -> None:
-        """Make the planes look again at what is due."""
-        for callback in self.on_wake:
-            callback()
+        """Make everything look again at what is due."""
+        self.bells.ring("tick")
 
     def snapshot(self) -> Document:
         """Give everything that can be asked of this emulator, as JSON."""
@@ -214,6 +214,8 @@ class State:
             "boundTemplates": [body for body in resources["templates"].values() if body.get("boundTo")],
             "endpoints": [endpoint["body"] for endpoint in resources["endpoints"].values()],
             "registries": list(resources["registries"].values()),
+            "jobs": [job.shown() | {"endpointId": job.endpoint_id} for job in self.jobs.all()],
+            "workers": [worker.snapshot() for worker in self.fleet.workers.values()],
             **{name: view() for name, view in self.views.items()},
         }
 

@@ -53,7 +53,7 @@ class Emulator:
         headers = {"Authorization": f"Bearer {self.env['RUNPOD_API_KEY']}"}
         return self._http.request(method, self.url(plane) + path, json=body, headers=headers)
 
-    def control(self, method: str, path: str, body: Any = None, **query: str) -> Any:
+    def control(self, method: str, path: str, body: Any = None, /, **query: str) -> Any:
         """Ask the emulator's own plane, and give the parsed answer; a refusal fails the test."""
         reply = self._http.request(method, self.url("control") + path, json=body, params=query)
         assert reply.is_success, reply.text

@@ -1,0 +1,192 @@
+"""The worker protocol, with workers on the real `runpod` SDK: images start, work, stop, die and roll."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.emulation import Emulator
+
+pytestmark = pytest.mark.slow
+ENDPOINT = {
+    "name": "echo",
+    "type": "QUEUE",
+    "image": "echo",
+    "cpu": [{"id": "cpu3c", "vcpuCount": 2}],
+    "scaling": {"type": "QUEUE_DELAY", "queueDelay": 4},
+    "workers": {"min": 0, "max": 1, "idleTimeout": 60},
+}
+
+
+def endpoint(emu: Emulator, **changes: Any) -> str:
+    """Make an endpoint on the echo image, and give its id."""
+    reply = emu.rest("POST", "/serverless", ENDPOINT | changes)
+    assert reply.status_code == 201, reply.text
+    return str(reply.json()["id"])
+
+
+def run(emu: Emulator, endpoint_id: str, **wish: Any) -> dict[str, Any]:
+    """Run one job to its end, and give what /runsync said."""
+    reply = emu.jobs("POST", f"/{endpoint_id}/runsync?wait=60000", {"input": wish})
+    assert reply.status_code == 200, reply.text
+    return dict(reply.json())
+
+
+def until(condition: Callable[[], Any], seconds: float = 15) -> Any:
+    """Ask again and again until the answer is truthy, and give it; processes tell nobody when they end."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, "it never came"
+    return answer
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_job_reaches_an_unmodified_worker_and_comes_back(emu: Emulator) -> None:
+    """A queued job starts a worker; its output, times and worker id are in the answer."""
+    endpoint_id = endpoint(emu)
+    job = run(emu, endpoint_id, a=1)
+
+    assert job["output"] == {"echo": {"a": 1}, "keys": ["id", "input"]}
+    assert (job["status"], job["workerId"]) == ("COMPLETED", emu.state()["workers"][0]["id"])
+    assert job["delayTime"] > 0 <= job["executionTime"]
+
+
+def test_a_worker_sees_its_endpoint_and_its_volume_and_nothing_of_ours(
+    emu: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment is the endpoint's and RunPod's; secrets are filled in; the volume is a folder."""
+    volume = emu.rest("POST", "/network-volumes", {"name": "v", "size": 10, "dataCenter": "EU-RO-1"}).json()
+    env = {"MINE": "yes", "HF_TOKEN": "{{ RUNPOD_SECRET_HF_TOKEN }}", "RUNPOD_DC_ID": "no"}
+    endpoint_id = endpoint(emu, env=env, networkVolumes=[volume["id"]])
+    names = [*env, "RUNPOD_VOLUME_ID", "RUNPOD_ENDPOINT_ID", "HF_ENDPOINT", "PYTEST_CURRENT_TEST"]
+    seen = run(emu, endpoint_id, do="env", names=names)["output"]
+    written = run(emu, endpoint_id, do="write", path="outputs/a.txt", text="hello")["output"]["path"]
+
+    assert seen == {
+        "MINE": "yes",
+        "HF_TOKEN": emu.env["HF_TOKEN"],
+        "RUNPOD_DC_ID": "EU-RO-1",
+        "RUNPOD_VOLUME_ID": volume["id"],
+        "RUNPOD_ENDPOINT_ID": endpoint_id,
+        "HF_ENDPOINT": None,
+        "PYTEST_CURRENT_TEST": None,
+    }
+    assert written == str(emu.volume_dir(volume["id"]) / "outputs/a.txt")
+
+
+def test_a_worker_that_dies_gets_one_more_try_and_then_the_job_fails(emu: Emulator) -> None:
+    """RunPod dispatches a lost job again once, then says FAILED in its own words."""
+    job = run(emu, endpoint(emu), do="die")
+
+    assert (job["status"], job["error"], job["retries"]) == ("FAILED", "job timed out after 1 retries", 1)
+    assert "output" not in job
+
+
+def test_a_worker_that_dies_once_costs_one_retry(emu: Emulator, tmp_path: Any) -> None:
+    """The second try of a lost job may succeed."""
+    job = run(emu, endpoint(emu), do="die", unless=str(tmp_path / "died"))
+
+    assert (job["status"], job["output"], job["retries"]) == ("COMPLETED", {"survived": True}, 1)
+
+
+def test_failures_of_the_handler_are_told_as_the_sdk_tells_them(emu: Emulator) -> None:
+    """A raised error comes as a JSON string with type and message, a returned one as it is."""
+    endpoint_id = endpoint(emu)
+    raised = run(emu, endpoint_id, do="raise", message="boom")
+    returned = run(emu, endpoint_id, do="error", message="no model")
+
+    assert (raised["status"], '"error_message": "boom"' in raised["error"]) == ("FAILED", True)
+    assert (returned["status"], returned["error"]) == ("FAILED", "no model")
+
+
+def test_an_empty_input_is_lost_on_the_way(emu: Emulator) -> None:
+    """RunPod leaves an empty input out, the SDK refuses the job without a word, and it fails after a retry."""
+    emu.set(worker_lost_s=0.5)
+    job = run(emu, endpoint(emu))
+
+    assert (job["status"], job["error"]) == ("FAILED", "job timed out after 1 retries")
+
+
+def test_output_over_the_limit_is_a_failed_job(emu: Emulator) -> None:
+    """The worker's report is refused with 400, nobody has the result, and the job fails after a retry."""
+    emu.set(output_body_bytes=1000)
+    endpoint_id = endpoint(emu)
+    job = run(emu, endpoint_id, do="big", bytes=2000)
+
+    assert (job["status"], job["error"]) == ("FAILED", "job timed out after 1 retries")
+    assert [r["status"] for r in emu.requests("POST", "/jobs/v2/*/job-done/*")] == [400, 400]
+
+
+def test_an_idle_worker_ends(emu: Emulator) -> None:
+    """After idleTimeout without a job the process is gone, and the account shows no worker."""
+    endpoint_id = endpoint(emu)
+    run(emu, endpoint_id, a=1)
+    pid = emu.state()["workers"][0]["pid"]
+    emu.advance(61)
+    until(lambda: not emu.state()["workers"])
+
+    assert not alive(pid)
+
+
+def test_min_workers_are_there_before_any_job_and_go_with_the_endpoint(emu: Emulator) -> None:
+    """`workers.min` starts workers; deleting the endpoint ends them."""
+    endpoint_id = endpoint(emu, workers={"min": 1, "max": 1})
+    until(lambda: emu.rest("GET", f"/serverless/{endpoint_id}/workers").json()["summary"]["idle"])
+    pid = emu.state()["workers"][0]["pid"]
+    emu.rest("DELETE", f"/serverless/{endpoint_id}")
+    until(lambda: not emu.state()["workers"])
+
+    assert not alive(pid)
+
+
+def test_a_new_release_replaces_the_workers(emu: Emulator) -> None:
+    """A changed environment reaches the next job through a new worker; the release names what changed."""
+    endpoint_id = endpoint(emu, env={"WORD": "old"})
+    old = run(emu, endpoint_id, do="env", names=["WORD"])
+    emu.rest("PATCH", f"/serverless/{endpoint_id}", {"env": {"WORD": "new"}})
+    new = run(emu, endpoint_id, do="env", names=["WORD"])
+    releases = emu.rest("GET", f"/serverless/{endpoint_id}/releases").json()
+
+    assert (old["output"], new["output"]) == ({"WORD": "old"}, {"WORD": "new"})
+    assert old["workerId"] != new["workerId"]
+    assert releases["releases"][0]["diff"] == [
+        {"field": "template.env", "old": {"WORD": "old"}, "new": {"WORD": "new"}}
+    ]
+
+
+def test_an_image_that_cannot_be_pulled_never_gets_ready(emu: Emulator) -> None:
+    """Its worker stays INITIALIZING, the system log says why, and the job stays in the queue."""
+    endpoint_id = endpoint(emu, image="nobody/nothing:1")
+    job = emu.jobs("POST", f"/{endpoint_id}/run", {"input": {"a": 1}}).json()
+    worker = until(lambda: emu.rest("GET", f"/serverless/{endpoint_id}/workers").json()["workers"])[0]
+    log = emu.rest("GET", f"/serverless/{endpoint_id}/workers/{worker['id']}/logs?source=system").text
+
+    assert (worker["status"], worker["image"]) == ("INITIALIZING", "nobody/nothing:1")
+    assert "error pulling image nobody/nothing:1: not found" in log
+    assert emu.jobs("GET", f"/{endpoint_id}/status/{job['id']}").json()["status"] == "IN_QUEUE"
+
+
+def test_without_a_free_machine_workers_are_throttled_until_there_is_one(emu: Emulator) -> None:
+    """Capacity shortage shows as THROTTLED and in the catalog; when it ends the job runs."""
+    emu.set(shortage=["cpu3c"])
+    endpoint_id = endpoint(emu)
+    job = emu.jobs("POST", f"/{endpoint_id}/run", {"input": {"a": 1}}).json()
+    throttled = until(
+        lambda: emu.rest("GET", f"/serverless/{endpoint_id}/workers").json()["summary"]["throttled"]
+    )
+    flavor = emu.rest("GET", "/catalog/cpus/cpu3c?include=AVAILABILITY&product=SERVERLESS").json()
+    emu.set(shortage=[])
+    done = emu.jobs("GET", f"/{endpoint_id}/status-sync/{job['id']}?wait=30000").json()
+
+    assert (throttled, flavor["availability"], done["status"]) == (1, "NONE", "COMPLETED")
