@@ -1,0 +1,352 @@
+"""A network volume over RunPod's S3 gateway: the only module that imports boto3.
+
+The gateway is a file system in S3's clothes, and it has moods that are handled
+here: a first listing may be slow or repeat its token, an AccessDenied may pass,
+directories are listed, deletion is one by one, completing an upload may outlast
+a proxy's patience.
+Source: docs.runpod.io, serverless/storage/s3-api (read 2026-08-20), and field
+reports collected until 2026-11.
+"""
+
+import contextlib
+import io
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from backend.errors import (
+    AuthError,
+    ComfyformError,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    TransferError,
+    Unavailable,
+    VolumeFull,
+)
+from backend.flow import Retry
+from backend.settings import Secret
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, ListObjectsV2OutputTypeDef
+
+T = TypeVar("T")
+
+_READ_BYTES: Final = 1024 * 1024
+_CONNECTIONS: Final = 16
+# Completing a large upload copies its parts together; the gateway answers when it is done.
+_COMPLETE_TIMEOUT_S: Final = 7200
+_GONE: Final = frozenset({"404", "NoSuchKey", "NotFound"})
+_WRONG_KEY: Final = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "401"})
+_FULL: Final = frozenset({"InsufficientStorage", "QuotaExceeded", "507", "EntityTooLarge"})
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object: its key, its size, when it was written (Unix seconds) and its ETag without quotes."""
+
+    key: str
+    size_bytes: int
+    modified_s: float
+    etag: str
+
+
+class Bucket:
+    """One volume's bucket. Safe to share between threads.
+
+    Args:
+        endpoint_url: the gateway, for example ``https://s3api-eu-ro-1.runpod.io``.
+        volume_id: the bucket.
+        region: the data center.
+        access_key_id, secret_access_key: RunPod's S3 keys, which are not its API key.
+        retry: for answers that may be a passing mood.
+        wait: how to wait between attempts.
+    """
+
+    def __init__(
+        self,
+        endpoint_url: str,
+        volume_id: str,
+        *,
+        region: str,
+        access_key_id: str,
+        secret_access_key: Secret,
+        retry: Retry | None = None,
+        wait: Callable[[float], object] | None = None,
+    ) -> None:
+        self._name = volume_id
+        self._retry = retry or Retry(attempts=4, first_s=0.5)
+        self._wait = wait or threading.Event().wait
+        self._client = _connect(endpoint_url, region, access_key_id, secret_access_key, read_timeout_s=60)
+        self._patient = _connect(
+            endpoint_url,
+            region,
+            access_key_id,
+            secret_access_key,
+            read_timeout_s=_COMPLETE_TIMEOUT_S,
+            tries=1,
+        )
+
+    @property
+    def name(self) -> str:
+        """The volume's id."""
+        return self._name
+
+    def list(self, prefix: str) -> list[Stored]:
+        """List every object under a prefix, without the gateway's directories.
+
+        Raises:
+            ApiError, TransferError: it could not be listed to its end.
+        """
+        found: dict[str, Stored] = {}
+        resume: dict[str, str] = {}
+        tokens: set[str] = set()
+        while True:
+            page = self._page(prefix, resume)
+            entries = page.get("Contents", [])
+            before = len(found)
+            for entry in entries:
+                if not entry["Key"].endswith("/"):
+                    found[entry["Key"]] = Stored(
+                        entry["Key"],
+                        entry["Size"],
+                        entry["LastModified"].timestamp(),
+                        entry.get("ETag", "").strip('"'),
+                    )
+            if not page.get("IsTruncated"):
+                return sorted(found.values(), key=lambda stored: stored.key)
+            token = page.get("NextContinuationToken", "")
+            if token and token not in tokens:
+                tokens.add(token)
+                resume = {"ContinuationToken": token}
+            elif entries and (len(found) > before or "ContinuationToken" in resume):
+                # The token was given before: go on after the last name instead.
+                resume = {"StartAfter": entries[-1]["Key"]}
+            else:
+                raise TransferError(
+                    f"The listing of {prefix} on volume {self._name} does not come to its end.",
+                    hint="RunPod computes large first listings slowly; try again in some minutes.",
+                )
+
+    def _page(self, prefix: str, resume: Mapping[str, str]) -> "ListObjectsV2OutputTypeDef":
+        """Ask for one page of a listing."""
+        keywords: Any = {"Bucket": self._name, "Prefix": prefix, **resume}
+        return self._ask(f"List {prefix}", lambda: self._client.list_objects_v2(**keywords))
+
+    def head(self, key: str) -> Stored | None:
+        """Look at one object; None when it is not there."""
+        try:
+            answer = self._ask(f"Look at {key}", lambda: self._client.head_object(Bucket=self._name, Key=key))
+        except NotFound:
+            return None
+        return Stored(
+            key,
+            answer["ContentLength"],
+            answer["LastModified"].timestamp(),
+            answer.get("ETag", "").strip('"'),
+        )
+
+    def read(self, key: str) -> bytes | None:
+        """Read a small object; None when it is not there."""
+        try:
+            return b"".join(self.stream(key))
+        except NotFound:
+            return None
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        """Read an object from its beginning to its end, going on where a connection broke."""
+        offset, total, failures = 0, -1, 0
+        while offset != total:
+            came = 0
+            try:
+                answer = self._open(key, offset)
+                total = offset + answer["ContentLength"]
+                with contextlib.closing(answer["Body"]) as body, _translated(f"Read {key}", self._name):
+                    while chunk := body.read(_READ_BYTES):
+                        came += len(chunk)
+                        offset += len(chunk)
+                        yield chunk
+            except Unavailable:
+                failures = 1 if came else failures + 1
+                delay = self._retry.next_delay(failures)
+                if delay is None:
+                    raise
+                self._wait(delay)
+
+    def _open(self, key: str, offset: int) -> "GetObjectOutputTypeDef":
+        """Ask for an object from an offset on."""
+        keywords: Any = {"Bucket": self._name, "Key": key}
+        if offset:
+            keywords["Range"] = f"bytes={offset}-"
+        answer = self._ask(f"Read {key}", lambda: self._client.get_object(**keywords))
+        if offset and not answer.get("ContentRange", "").startswith(f"bytes {offset}-"):
+            raise TransferError(
+                f"The S3 gateway of volume {self._name} sent another part of {key}.", path=key
+            )
+        return answer
+
+    def write(self, key: str, content: bytes | IO[bytes]) -> None:
+        """Write an object in one request, at most 500 MB."""
+        self._ask(f"Write {key}", lambda: self._client.put_object(Bucket=self._name, Key=key, Body=content))
+
+    def delete(self, key: str) -> None:
+        """Delete an object; one that is not there is no error."""
+        with contextlib.suppress(NotFound):
+            self._ask(f"Delete {key}", lambda: self._client.delete_object(Bucket=self._name, Key=key))
+
+    def begin_upload(self, key: str) -> str:
+        """Begin a multipart upload and give its id."""
+        answer = self._ask(
+            f"Begin {key}", lambda: self._client.create_multipart_upload(Bucket=self._name, Key=key)
+        )
+        return answer["UploadId"]
+
+    def upload_part(self, key: str, upload_id: str, number: int, body: io.RawIOBase) -> str:
+        """Send a part, at most 500 MB, and give its ETag without quotes."""
+
+        def send() -> str:
+            body.seek(0)
+            answer = self._client.upload_part(
+                Bucket=self._name,
+                Key=key,
+                UploadId=upload_id,
+                PartNumber=number,
+                Body=cast("IO[bytes]", body),  # botocore reads and seeks, which it can
+            )
+            return answer["ETag"].strip('"')
+
+        return self._ask(f"Send part {number} of {key}", send)
+
+    def parts(self, key: str, upload_id: str) -> Mapping[int, tuple[int, str]] | None:
+        """List the parts of an upload that arrived: number → size and ETag; None when it is gone."""
+        found: dict[int, tuple[int, str]] = {}
+        marker = 0
+        try:
+            while True:
+                page = self._ask(
+                    f"List the parts of {key}",
+                    lambda after=marker: self._client.list_parts(  # type: ignore[misc]  # mypy wants a plain lambda
+                        Bucket=self._name, Key=key, UploadId=upload_id, PartNumberMarker=after
+                    ),
+                )
+                for part in page.get("Parts", []):
+                    found[part["PartNumber"]] = (part["Size"], part["ETag"].strip('"'))
+                following = int(page.get("NextPartNumberMarker") or 0)
+                if not page.get("IsTruncated") or following <= marker:
+                    return found
+                marker = following
+        except NotFound:
+            return None
+
+    def complete_upload(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
+        """Put the parts together under the final name. Not repeated here: see ``ops.uploads``."""
+        parts: Any = [{"PartNumber": number, "ETag": f'"{etag}"'} for number, etag in enumerate(etags, 1)]
+        with _translated(f"Complete {key}", self._name):
+            self._patient.complete_multipart_upload(
+                Bucket=self._name, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
+            )
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """Drop an upload and its parts; one that is gone is no error."""
+        with contextlib.suppress(NotFound):
+            self._ask(
+                f"Drop an upload of {key}",
+                lambda: self._client.abort_multipart_upload(Bucket=self._name, Key=key, UploadId=upload_id),
+            )
+
+    def _ask(self, what: str, call: Callable[[], T]) -> T:
+        """Call, again where the answer may be a passing mood of the gateway."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                with _translated(what, self._name):
+                    return call()
+            except (Forbidden, Unavailable):
+                delay = self._retry.next_delay(attempt)
+                if delay is None:
+                    raise
+            self._wait(delay)
+
+
+def _connect(
+    endpoint_url: str,
+    region: str,
+    access_key_id: str,
+    secret_access_key: Secret,
+    *,
+    read_timeout_s: int,
+    tries: int = 3,
+) -> "S3Client":
+    """Make a client for the gateway."""
+    import boto3
+    from botocore.config import Config
+
+    session = boto3.session.Session(
+        aws_access_key_id=access_key_id,
+        aws_secret_access_key=secret_access_key.reveal(),
+        region_name=region,
+    )
+    return session.client(
+        "s3",
+        endpoint_url=endpoint_url,
+        config=Config(
+            retries={"total_max_attempts": tries, "mode": "standard"},
+            s3={"addressing_style": "path"},
+            connect_timeout=10,
+            read_timeout=read_timeout_s,
+            max_pool_connections=_CONNECTIONS,
+            # Newer default checksums are not among what the gateway documents.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
+
+
+@contextlib.contextmanager
+def _translated(what: str, volume_id: str) -> Iterator[None]:
+    """Turn botocore's exceptions into ours; they hold the request, so none is kept as a cause."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except ClientError as error:
+        raise _client_error(what, volume_id, error.response) from None
+    except (BotoCoreError, HTTPError) as error:
+        raise Unavailable(
+            f"{what}: the S3 gateway of volume {volume_id} did not answer ({type(error).__name__})."
+        ) from None
+
+
+def _client_error(what: str, volume_id: str, response: Mapping[str, Any]) -> ComfyformError:
+    """Say what an error answer means."""
+    details = response.get("Error", {})
+    code = str(details.get("Code", ""))
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    said = f"{what}: the S3 gateway of volume {volume_id} answered {status} {code}".rstrip() + "."
+    call: dict[str, Any] = {"status": status, "body": str(details.get("Message", ""))[:500]}
+    if code == "NoSuchBucket":
+        return NotFound(
+            f"There is no volume {volume_id} at this S3 address.",
+            hint="Check the volume's id and its data center; not every data center has S3.",
+            **call,
+        )
+    if code in _GONE or code == "NoSuchUpload" or status == 404:
+        return NotFound(said, **call)
+    if code in _WRONG_KEY or status == 401:
+        return AuthError(
+            f"RunPod's S3 does not accept the keys: {code}.",
+            hint="Make S3 keys in RunPod's console and set RUNPOD_S3_ACCESS_KEY_ID and "
+            "RUNPOD_S3_SECRET_ACCESS_KEY; the API key does not work there.",
+            **call,
+        )
+    if code in _FULL or status == 507:
+        return VolumeFull(said, hint="Grow the volume or remove models from it.")
+    if status == 403:
+        return Forbidden(said, hint="Check that these S3 keys may use this volume.", **call)
+    if status >= 500 or status == 429:
+        return Unavailable(said, **call)
+    return InvalidRequest(said, **call)

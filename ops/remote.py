@@ -1,0 +1,96 @@
+"""Model files on a network volume, through the worker of the ops endpoint: the bytes never come here."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
+
+from backend.contract import ProvisionedFile, ProvisionProgress, VerifiedFile, WantedFile
+from backend.drivers import Http
+from backend.errors import TransferError
+from backend.jobs import JobPlane
+from ops.inventory import Inventory
+from ops.store import OnProgress, Removal, ignore_progress
+
+LIST_DEADLINE_S: Final = 900.0
+"""For a look at the volume: a cold start of the ops endpoint and the listing."""
+MOVE_DEADLINE_S: Final = 6 * 3600.0
+"""For work on the bytes: fetching or hashing tens of gigabytes."""
+
+
+class JobStore:
+    """Model files behind an endpoint whose workers run the model actions of ``backend.contract``.
+
+    Args:
+        http: the driver.
+        plane: the job plane.
+        endpoint_id: the ops endpoint.
+    """
+
+    def __init__(self, http: Http, plane: JobPlane, endpoint_id: str) -> None:
+        self._http = http
+        self._plane = plane
+        self._endpoint_id = endpoint_id
+
+    def inventory(self, *, hash: bool = False, on_progress: OnProgress = ignore_progress) -> Inventory:  # noqa: A002
+        """List every model file; see `ops.store.ModelStore`."""
+        deadline_s = MOVE_DEADLINE_S if hash else LIST_DEADLINE_S
+        return Inventory.from_json(self._call({"action": "inventory", "hash": hash}, deadline_s, on_progress))
+
+    def provision(
+        self, wanted: Sequence[WantedFile], *, on_progress: OnProgress = ignore_progress
+    ) -> list[ProvisionedFile]:
+        """Make these files be there; see `ops.store.ModelStore`. All of them are one job."""
+        output = self._call({"action": "provision", "models": list(wanted)}, MOVE_DEADLINE_S, on_progress)
+        return [cast("ProvisionedFile", entry) for entry in _entries(output, "models", len(wanted))]
+
+    def verify(
+        self,
+        wanted: Sequence[WantedFile],
+        *,
+        deep: bool = False,
+        on_progress: OnProgress = ignore_progress,
+    ) -> list[VerifiedFile]:
+        """Compare what is there with what is wanted; see `ops.store.ModelStore`."""
+        deadline_s = MOVE_DEADLINE_S if deep else LIST_DEADLINE_S
+        job = {"action": "verify", "models": list(wanted), "deep": deep}
+        output = self._call(job, deadline_s, on_progress)
+        return [cast("VerifiedFile", entry) for entry in _entries(output, "models", len(wanted))]
+
+    def remove(self, paths: Sequence[str]) -> Removal:
+        """Delete these files and their records; see `ops.store.ModelStore`."""
+        output = self._call({"action": "remove", "paths": list(paths)}, LIST_DEADLINE_S, ignore_progress)
+        return Removal(
+            tuple(str(path) for path in output.get("removed") or ()),
+            tuple(str(path) for path in output.get("missing") or ()),
+        )
+
+    def _call(self, job: Mapping[str, Any], deadline_s: float, on_progress: OnProgress) -> Mapping[str, Any]:
+        """Run one job and give its output."""
+
+        def tell(event: Mapping[str, Any]) -> None:
+            if event.get("progress") == "provision":
+                on_progress(cast("ProvisionProgress", event))
+
+        flow = self._plane.call(self._endpoint_id, job, deadline_s=deadline_s)
+        output = self._http.run(flow, on_progress=tell)
+        if not isinstance(output, Mapping):
+            raise _not_understood(str(job["action"]))
+        return output
+
+
+def _entries(output: Mapping[str, Any], key: str, count: int) -> list[dict[str, Any]]:
+    """Give a list of the answer, which must have an entry for each file that was asked for."""
+    entries = output.get(key)
+    if (
+        not isinstance(entries, list)
+        or len(entries) != count
+        or not all(isinstance(e, dict) for e in entries)
+    ):
+        raise _not_understood(str(output.get("action", key)))
+    return entries
+
+
+def _not_understood(action: str) -> TransferError:
+    return TransferError(
+        f"The worker's answer to {action} is not in the form that this version understands.",
+        hint="Deploy the worker image that belongs to this version of comfyform.",
+    )

@@ -1,0 +1,114 @@
+"""Open the store of models that the settings name."""
+
+import re
+from pathlib import Path
+from typing import Final, Literal
+
+import platformdirs
+
+from backend.drivers import Http
+from backend.errors import ConfigError
+from backend.jobs import JobPlane
+from backend.settings import Settings
+from ops.bucket import Bucket
+from ops.remote import JobStore
+from ops.sources import Sources
+from ops.store import ModelStore
+from ops.volume import S3Store
+
+Transport = Literal["job", "s3"]
+"""``job``: the ops endpoint's worker does the work; ``s3``: this machine does, through the gateway."""
+
+APP: Final = "comfyform"
+_REGION: Final = re.compile(r"//s3api-([a-z0-9-]+)\.")
+
+# Source: docs.runpod.io, serverless/storage/s3-api, read 2026-08-20.
+S3_DATA_CENTERS: Final = frozenset(
+    {
+        "EU-CZ-1", "EU-RO-1", "EUR-IS-1", "EUR-NO-1", "US-CA-2", "US-GA-2", "US-IL-1", "US-KS-2",
+        "US-MD-1", "US-MO-1", "US-MO-2", "US-NC-1", "US-NC-2", "US-NE-1", "US-WA-1",
+    }
+)  # fmt: skip
+
+
+def open_store(
+    settings: Settings,
+    http: Http,
+    *,
+    transport: Transport = "job",
+    endpoint_id: str | None = None,
+    volume_id: str | None = None,
+    data_center: str | None = None,
+    capacity_bytes: int | None = None,
+) -> ModelStore:
+    """Open the models of a network volume.
+
+    Args:
+        settings: keys and addresses.
+        http: the driver, which the caller closes.
+        transport: how.
+        endpoint_id: the ops endpoint, for ``job``; by default that of the settings.
+        volume_id: the volume, for ``s3``; by default that of the settings.
+        data_center: where the volume is, for ``s3`` where no address is set.
+        capacity_bytes: the volume's size, for ``s3``, so that what does not fit is refused early.
+
+    Raises:
+        MissingSetting: a key or an id is not set.
+        ConfigError: the data center is unknown or has no S3.
+    """
+    if transport == "job":
+        key = settings.need("runpod_api_key", "jobs need RunPod's API key")
+        endpoint = endpoint_id or settings.need(
+            "runpod_ops_endpoint_id", "the ops endpoint looks after the models"
+        )
+        return JobStore(http, JobPlane(settings.runpod_jobs_url, key), endpoint)
+    volume = volume_id or settings.need("runpod_volume_id", "it names the volume")
+    return S3Store(
+        open_bucket(settings, volume, data_center),
+        Sources.from_settings(settings, http),
+        staging=cache_folder(settings) / "staging" / volume,
+        local_models=local_models(settings),
+        capacity_bytes=capacity_bytes,
+    )
+
+
+def open_bucket(settings: Settings, volume_id: str, data_center: str | None) -> Bucket:
+    """Open a volume's bucket.
+
+    Raises:
+        MissingSetting, ConfigError: as for `open_store`.
+    """
+    url = settings.runpod_s3_url
+    if url is None:
+        if data_center is None:
+            raise ConfigError(
+                "The S3 address of the volume is not known.",
+                hint="Set RUNPOD_S3_URL, or name the volume's data center.",
+            )
+        if data_center.upper() not in S3_DATA_CENTERS:
+            raise ConfigError(
+                f"Data center {data_center} has no S3.",
+                hint=f"Use transport job, or a volume in one of {', '.join(sorted(S3_DATA_CENTERS))}.",
+            )
+        url = f"https://s3api-{data_center.lower()}.runpod.io"
+    named = _REGION.search(url)
+    return Bucket(
+        url,
+        volume_id,
+        # A data center's gateway accepts its own name only; another gateway takes any.
+        region=(data_center or (named[1] if named else "us-east-1")).lower(),
+        access_key_id=settings.need("runpod_s3_access_key_id", "S3 needs its own keys"),
+        secret_access_key=settings.need("runpod_s3_secret_access_key", "S3 needs its own keys"),
+    )
+
+
+def cache_folder(settings: Settings) -> Path:
+    """Give the folder for what may be lost: the hash cache and files on their way."""
+    if settings.comfyform_state_dir is not None:
+        return Path(settings.comfyform_state_dir).expanduser()
+    return platformdirs.user_cache_path(APP)
+
+
+def local_models(settings: Settings) -> Path:
+    """Give the models folder of the local ComfyUI, whether it is there or not."""
+    return Path(settings.comfyui_models_dir or "~/Documents/ComfyUI/models").expanduser()

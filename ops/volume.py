@@ -1,0 +1,256 @@
+"""Model files on a network volume, over RunPod's S3 and through this machine; it needs no worker.
+
+A file from the internet is staged in a folder of this machine, so that it can
+be resumed at both ends, and is checked before its first byte goes up.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from backend.contract import FileRecord, ProvisionedFile, VerifiedFile, WantedFile
+from backend.errors import HashMismatch, SourceMissing, TransferError, VolumeFull
+from ops.bucket import Bucket, Stored
+from ops.disk import one_writer, translated
+from ops.hashing import hash_file
+from ops.inventory import Inventory
+from ops.layout import (
+    HF_HUB,
+    MODELS,
+    cache_ref,
+    check_model_path,
+    is_model_file,
+    lock_path,
+    record_path,
+)
+from ops.patience import PACE, Pace
+from ops.records import Record, describe, judge, verdict
+from ops.source_names import LocalSource, parse
+from ops.sources import Sources
+from ops.store import FolderStore, OnProgress, Removal, each, ignore_progress
+from ops.uploads import PART_BYTES, Parcel, upload
+
+_READERS: Final = 8
+"""Records that are read at a time."""
+
+
+class S3Store:
+    """Model files in a volume's bucket.
+
+    Args:
+        bucket: the volume.
+        sources: where files come from.
+        staging: a folder of this machine for files on their way.
+        local_models: the models folder that ``local:`` sources are relative to, if there is one.
+        capacity_bytes: the volume's size, where it is known; the gateway does not say.
+        pace: how hard a fetch tries.
+        part_bytes: size of an uploaded part.
+    """
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        sources: Sources,
+        *,
+        staging: Path,
+        local_models: Path | None = None,
+        capacity_bytes: int | None = None,
+        pace: Pace = PACE,
+        part_bytes: int = PART_BYTES,
+    ) -> None:
+        self._bucket = bucket
+        self._sources = sources
+        self._staging = staging
+        self._local_models = local_models
+        self._capacity = capacity_bytes
+        self._pace = pace
+        self._part_bytes = part_bytes
+
+    def inventory(self, *, hash: bool = False, on_progress: OnProgress = ignore_progress) -> Inventory:  # noqa: A002
+        """List every model file; see `ops.store.ModelStore`. To hash, every byte travels to this machine."""
+        stored = [entry for root in (MODELS, HF_HUB) for entry in self._bucket.list(f"{root}/")]
+        files = [entry for entry in stored if is_model_file(entry.key)]
+        with ThreadPoolExecutor(_READERS) as readers:
+            held = list(readers.map(self._describe, files))
+        if hash:
+            held = [self._hashed(record, on_progress) for record in held]
+        used = sum(record["size_bytes"] for record in held)
+        free = None if self._capacity is None else max(0, self._capacity - used)
+        return Inventory.of(held, total_bytes=self._capacity, free_bytes=free)
+
+    def provision(
+        self, wanted: Sequence[WantedFile], *, on_progress: OnProgress = ignore_progress
+    ) -> list[ProvisionedFile]:
+        """Make these files be there; see `ops.store.ModelStore`."""
+        return each(wanted, lambda file: self._provision(file, on_progress))
+
+    def verify(
+        self,
+        wanted: Sequence[WantedFile],
+        *,
+        deep: bool = False,
+        on_progress: OnProgress = ignore_progress,
+    ) -> list[VerifiedFile]:
+        """Compare what is there with what is wanted; see `ops.store.ModelStore`."""
+        answers = []
+        for file in wanted:
+            held = self._held(check_model_path(file["path"]))
+            answers.append(verdict(file, self._hashed(held, on_progress) if deep and held else held))
+        return answers
+
+    def remove(self, paths: Sequence[str]) -> Removal:
+        """Delete these files and their records; see `ops.store.ModelStore`."""
+        removed: list[str] = []
+        missing: list[str] = []
+        for path in paths:
+            there = self._bucket.head(check_model_path(path)) is not None
+            # The record goes first: it must never speak of a file that is gone.
+            self._bucket.delete(record_path(path))
+            self._bucket.delete(path)
+            (removed if there else missing).append(path)
+        return Removal(tuple(removed), tuple(missing))
+
+    def _provision(self, wanted: WantedFile, on_progress: OnProgress) -> ProvisionedFile:
+        """Make one file be there."""
+        path = check_model_path(wanted["path"])
+        # Two syncs on this machine share the staged file; those of two machines send the same bytes.
+        with one_writer(self._staging / "sending" / lock_path(path)):
+            held = self._held(path)
+            if held is not None and judge(wanted, held)[0] == "unverified" and wanted.get("sha256"):
+                held = self._hashed(held, on_progress)
+                if held["sha256"] == wanted.get("sha256"):
+                    self._write_record(path, held["sha256"] or "", wanted["source"])
+            if held is not None and held["sha256"] and judge(wanted, held)[0] == "right":
+                self._write_ref(path)
+                return ProvisionedFile(
+                    path=path,
+                    status="kept",
+                    size_bytes=held["size_bytes"],
+                    sha256=held["sha256"],
+                    fetched_bytes=0,
+                )
+            source = parse(wanted["source"])
+            if isinstance(source, LocalSource):
+                return self._send_local(wanted, source, held, on_progress)
+            return self._send_fetched(wanted, held, on_progress)
+
+    def _send_local(
+        self, wanted: WantedFile, source: LocalSource, held: FileRecord | None, on_progress: OnProgress
+    ) -> ProvisionedFile:
+        """Send a file that exists only here."""
+        file = None if self._local_models is None else self._local_models / source.path
+        if file is None or not file.is_file():
+            raise SourceMissing(
+                f"{source} is not in the local models folder {self._local_models or '(none is known)'}.",
+                path=wanted["path"],
+                hint="Set COMFYUI_MODELS_DIR to the folder that has it, or correct the registry.",
+            )
+        with translated(str(file)):
+            size, sha256 = file.stat().st_size, hash_file(file)
+        expected = wanted.get("sha256")
+        if expected is not None and expected != sha256:
+            raise HashMismatch(
+                f"{file} has sha256 {sha256} instead of {expected}.",
+                path=wanted["path"],
+                expected=expected,
+                actual=sha256,
+                hint="Correct the sha256 in the registry (inv models.lock), or put the right file there.",
+            )
+        self._need_room(wanted["path"], size, held)
+        sent = self._send(Parcel(file, wanted["path"], size, sha256), wanted["source"], on_progress)
+        return _fetched(wanted["path"], size, sha256, sent)
+
+    def _send_fetched(
+        self, wanted: WantedFile, held: FileRecord | None, on_progress: OnProgress
+    ) -> ProvisionedFile:
+        """Fetch a file to the staging folder and send it from there."""
+        path = wanted["path"]
+        if wanted.get("size_bytes") is not None:
+            self._need_room(path, wanted["size_bytes"] or 0, held)
+        staging = FolderStore(self._staging, self._sources, pace=self._pace)
+        (staged,) = staging.provision([wanted], on_progress=on_progress)
+        size, sha256 = staged["size_bytes"], staged["sha256"]
+        self._need_room(path, size, held)
+        self._send(Parcel(self._staging / path, path, size, sha256), wanted["source"], on_progress)
+        staging.remove([path])
+        return _fetched(path, size, sha256, staged["fetched_bytes"])
+
+    def _send(self, parcel: Parcel, source: str, on_progress: OnProgress) -> int:
+        """Send a file whose bytes are known to be right, and write its record last."""
+        self._bucket.delete(record_path(parcel.key))
+        sent = upload(
+            parcel,
+            self._bucket,
+            on_bytes=lambda done, total: on_progress(
+                {"progress": "provision", "path": parcel.key, "done_bytes": done, "total_bytes": total}
+            ),
+            part_bytes=self._part_bytes,
+        )
+        self._write_record(parcel.key, parcel.sha256, source)
+        self._write_ref(parcel.key)
+        return sent
+
+    def _need_room(self, path: str, size_bytes: int, held: FileRecord | None) -> None:
+        """Refuse before the first byte what the volume cannot hold; the gateway would find out late."""
+        if self._capacity is None:
+            return
+        used = sum(entry.size_bytes for entry in self._bucket.list(""))
+        free = self._capacity - used + (held["size_bytes"] if held else 0)
+        if size_bytes > free:
+            raise VolumeFull(
+                f"{path} needs {size_bytes:,} bytes; {max(free, 0):,} are free on {self._bucket.name}.",
+                path=path,
+                hint="Grow the volume or remove models from it.",
+            )
+
+    def _held(self, path: str) -> FileRecord | None:
+        stored = self._bucket.head(path)
+        return None if stored is None else self._describe(stored)
+
+    def _describe(self, stored: Stored) -> FileRecord:
+        content = self._bucket.read(record_path(stored.key))
+        record = None if content is None else Record.from_bytes(content)
+        return describe(stored.key, stored.size_bytes, stored.modified_s, record)
+
+    def _hashed(self, held: FileRecord, on_progress: OnProgress) -> FileRecord:
+        """Read a file through this machine and say what its hash is now."""
+        digest, done = hashlib.sha256(), 0
+        for chunk in self._bucket.stream(held["path"]):
+            digest.update(chunk)
+            done += len(chunk)
+            on_progress(
+                {
+                    "progress": "provision",
+                    "path": held["path"],
+                    "done_bytes": done,
+                    "total_bytes": held["size_bytes"],
+                }
+            )
+        return FileRecord(
+            path=held["path"],
+            size_bytes=done,
+            sha256=digest.hexdigest(),
+            how="hashed",
+            source=held.get("source"),
+        )
+
+    def _write_record(self, path: str, sha256: str, source: str) -> None:
+        stored = self._bucket.head(path)
+        if stored is None:
+            raise TransferError(f"{path} has gone from volume {self._bucket.name}.", path=path)
+        record = Record.now(stored.size_bytes, sha256, source, stored.modified_s)
+        self._bucket.write(record_path(path), record.to_bytes())
+
+    def _write_ref(self, path: str) -> None:
+        """For a file in the Hugging Face cache, say which commit is its main branch."""
+        reference = cache_ref(path)
+        if reference is not None and self._bucket.read(reference[0]) != reference[1].encode():
+            self._bucket.write(reference[0], reference[1].encode())
+
+
+def _fetched(path: str, size_bytes: int, sha256: str, fetched_bytes: int) -> ProvisionedFile:
+    return ProvisionedFile(
+        path=path, status="fetched", size_bytes=size_bytes, sha256=sha256, fetched_bytes=fetched_bytes
+    )
