@@ -11,8 +11,9 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
+from emulator import hub_control
 from emulator.faults import Fault, globs_overlap
 from emulator.state import State
 
@@ -88,6 +89,7 @@ def app(state: State) -> Starlette:
             Route("/clock", advance_clock, methods=["POST"]),
             Route("/state", get_state),
             Route("/routes", list_routes),
+            Mount("/hub", routes=hub_control.control_routes(state)),
         ]
     )
 
