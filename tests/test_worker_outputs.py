@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from backend.errors import NotSupported, TransferError
-from worker.outputs import Made, Outlet, copy_durably, kind
+from worker.outputs import Made, Outlet, copy_durably
 
 TODAY = date(2026, 11, 24)
 
@@ -96,18 +96,3 @@ def test_a_volume_that_cannot_be_written_is_named(made, tmp_path):
 
     with pytest.raises(TransferError, match=r"a\.png could not be written to the volume"):
         Outlet(tmp_path / "volume").send([made("a.png", 10)], job_id="j", deliver="volume", today=TODAY)
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("a.PNG", "image"),
-        ("a-audio.mp4", "video"),
-        ("a.flac", "audio"),
-        ("a.txt", "text"),
-        ("a.latent", "file"),
-    ],
-)
-def test_the_kind_follows_from_the_name(name, expected):
-    """ComfyUI puts films under `gifs` and pictures under `images`: only the name tells."""
-    assert kind(name) == expected

@@ -16,7 +16,9 @@ from worker.actions import Actions
 from worker.comfyui_process import ComfyUIProcess, Launch
 from worker.configuration import WorkerConfig
 from worker.folders import Folders
+from worker.generate import Studio
 from worker.handler import Handler
+from worker.outputs import Outlet
 from worker.process_log import ProcessLog
 
 logger = logging.getLogger("worker")
@@ -36,20 +38,33 @@ def main() -> int:
         launch = Launch(config.comfyui_command, folders.arguments(), config.comfyui_environment())
         comfyui = ComfyUIProcess(launch, ProcessLog(folders.log))
         comfyui.start()
-        actions = Actions(config, comfyui, folders, notes)
+        actions = Actions(config, studio(config, comfyui, folders), notes)
     try:
         serve(config, actions)
     finally:
         # Only now: until here the last job was still being worked on.
-        if actions.comfyui is not None:
-            actions.comfyui.stop()
-        if actions.folders is not None:
-            actions.folders.remove()
+        if actions.studio is not None:
+            actions.studio.comfyui.stop()
+            actions.studio.folders.remove()
     return 0
+
+
+def studio(config: WorkerConfig, comfyui: ComfyUIProcess, folders: Folders) -> Studio:
+    """Put together what generates."""
+    return Studio(
+        comfyui=comfyui,
+        folders=folders,
+        volume=config.volume,
+        outlet=Outlet(config.volume, config.bucket),
+        allow_hosts=config.settings.comfyform_allow_hosts,
+        deadline_s=config.settings.comfyform_timeout_s,
+    )
 
 
 def serve(config: WorkerConfig, actions: Actions) -> None:
     """Take jobs until SIGTERM; those that were taken are finished first."""
+    # Its default, DEBUG, writes every prompt and every picture's base64 into the endpoint's log.
+    os.environ.setdefault("RUNPOD_LOG_LEVEL", os.environ.get("RUNPOD_DEBUG_LEVEL", "INFO"))
     import runpod
     from runpod.http_client import AsyncClientSession
     from runpod.serverless.modules.rp_http import send_result

@@ -76,6 +76,7 @@ class ComfyUIProcess:
         self._url: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._deaths: list[str] = []
+        self._recent = 0
         self._failed_starts = 0
         # A daemon, because the leash kills the child when this thread ends: it lives as long as the worker.
         self._thread = threading.Thread(target=self._supervise, name="comfyui", daemon=True)
@@ -146,18 +147,15 @@ class ComfyUIProcess:
         """Tell whether the process runs now; its supervisor may not have seen its end yet."""
         return self._process is not None and self._process.poll() is None
 
-    def wait_death(self, patience_s: float) -> str | None:
-        """Give the sentence of a death that happens within a moment, or None while it lives.
+    def wait_death(self, known: int, patience_s: float) -> None:
+        """Wait a moment for another death to be noticed than the ones that are known.
 
-        Right after a connection broke the process may still be ending: the moment gives it time to do so.
+        Args:
+            known: how many there were.
+            patience_s: how long to wait at most.
         """
         with self._changed:
-            process = self._process
-        if process is None:
-            return self._deaths[-1] if self._deaths else None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return death(process.wait(patience_s), self._log.tail(40))
-        return None
+            self._changed.wait_for(lambda: len(self._deaths) > known, patience_s)
 
     def down(self, what: str) -> ComfyUIDown:
         """Make the error of a ComfyUI that does not run, with how it died and the end of its log."""
@@ -171,7 +169,7 @@ class ComfyUIProcess:
                 self._run_once()
             except OSError as error:
                 self._died(f"it cannot be started: {error.strerror or error}", was_ready=False)
-            pause = BACKOFF_S[min(len(self._deaths), len(BACKOFF_S)) - 1] if self._deaths else 0.0
+            pause = BACKOFF_S[min(self._recent, len(BACKOFF_S)) - 1] if self._recent else 0.0
             self._stopping.wait(pause)
         self._set(State.STOPPED)
 
@@ -196,9 +194,9 @@ class ComfyUIProcess:
         was_ready = self._await_ready(process, port)
         started = time.monotonic()
         while process.poll() is None and not self._stopping.wait(FIRST_POLL_S):
-            if self._deaths and was_ready and time.monotonic() - started > STEADY_S:
+            if self._recent and was_ready and time.monotonic() - started > STEADY_S:
                 with self._changed:
-                    self._deaths.clear()
+                    self._recent = 0
         if self._stopping.is_set():
             end(process)
         reader.join(2)
@@ -223,6 +221,7 @@ class ComfyUIProcess:
         self._log.note(f"ComfyUI ended: {sentence}")
         with self._changed:
             self._deaths.append(sentence)
+            self._recent += 1
             self._failed_starts += 0 if was_ready else 1
         self._set(State.RESTARTING)
 

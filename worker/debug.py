@@ -16,11 +16,10 @@ from ops.layout import HF_HUB, MODELS
 from worker.comfyui_process import ComfyUIProcess, State, system_stats
 from worker.configuration import WorkerConfig
 from worker.folders import SHARED_INPUTS, Folders
+from worker.generate import Studio
 
 LISTED: Final = 1000
 """Names of one folder at most: an answer must stay small enough to be sent."""
-READY_S: Final = 60.0
-"""How long ``health`` waits for a ComfyUI that is still starting."""
 
 
 def health(config: WorkerConfig, comfyui: ComfyUIProcess | None) -> dict[str, Any]:
@@ -47,8 +46,7 @@ def health(config: WorkerConfig, comfyui: ComfyUIProcess | None) -> dict[str, An
 
 def debug(
     config: WorkerConfig,
-    comfyui: ComfyUIProcess | None,
-    folders: Folders | None,
+    studio: Studio | None,
     inventory: Inventory | None,
     notes: list[str],
 ) -> dict[str, Any]:
@@ -56,11 +54,11 @@ def debug(
 
     Args:
         config: what the worker was told.
-        comfyui: its ComfyUI, where it has one.
-        folders: ComfyUI's folders, where it has one.
+        studio: its ComfyUI with the folders around it, where it has one.
         inventory: the volume's models, or None where no volume is mounted.
         notes: what could not be shown to ComfyUI.
     """
+    comfyui, folders = (studio.comfyui, studio.folders) if studio else (None, None)
     return (
         health(config, comfyui)
         | _origin(config, comfyui, folders)

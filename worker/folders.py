@@ -47,13 +47,18 @@ class Folders:
 
     @property
     def temp(self) -> Path:
-        """Previews; ComfyUI empties it when it starts."""
+        """Previews, in a folder ``temp`` that ComfyUI makes below and empties when it starts."""
         return self.scratch / "temp"
 
     @property
     def user(self) -> Path:
         """ComfyUI's settings and database."""
         return self.scratch / "user"
+
+    @property
+    def results(self) -> Path:
+        """What the job at hand made, fetched from ComfyUI."""
+        return self.scratch / "results"
 
     @property
     def model_paths(self) -> Path:
@@ -74,9 +79,8 @@ class Folders:
             str(self.input),
             "--output-directory",
             str(self.output),
-            # ComfyUI adds "temp" to what it is given. Source: main.py, v0.29.
             "--temp-directory",
-            str(self.scratch),
+            str(self.temp),
             "--user-directory",
             str(self.user),
         ]
@@ -97,6 +101,19 @@ class Folders:
         if comfyui_home is not None:
             problems += [link(comfyui_home / "models" / name, models / name) for name in ONLY_IN_MODELS_DIR]
         return [problem for problem in problems if problem]
+
+    def sweep(self) -> None:
+        """Delete what a job left: its results, ComfyUI's copies, and what node packs drop among the inputs.
+
+        Source: SONIC writes ``input/audio_…_temp.wav`` in every run, and VHS a silent film beside the
+            one with sound (facts: comfyui.md 5).
+        """
+        for folder in (self.results, self.output, self.input):
+            for path in folder.iterdir() if folder.is_dir() else ():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif not (folder == self.input and path.name in SHARED_INPUTS):
+                    path.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Delete the scratch place; links are deleted, never what they lead to."""

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from backend.contract import MODEL_ACTIONS
 from backend.errors import ComfyformError
 from worker import envelope
 from worker.envelope import Request
@@ -97,8 +96,3 @@ class Handler:
 
 def _ignore(_: Mapping[str, Any]) -> None:
     """Take progress that nobody reads."""
-
-
-def is_model_action(action: str) -> bool:
-    """Tell whether an action is about models, for which no ComfyUI is needed."""
-    return action in MODEL_ACTIONS

@@ -18,11 +18,11 @@ from datetime import date
 from pathlib import Path
 from typing import Final, Literal
 
+from backend.comfyui_answers import kind_of
 from backend.contract import INLINE_LIMIT_BYTES, OUTPUTS_FOLDER, OutputFile
 from backend.errors import NotSupported, TransferError
 from worker.configuration import Bucket
 
-Kind = Literal["image", "video", "audio", "text", "file"]
 Deliver = Literal["auto", "volume"]
 
 CHUNK_BYTES: Final = 1 << 20
@@ -77,7 +77,7 @@ class Outlet:
         for made in files:
             size = made.path.stat().st_size
             entry: OutputFile = {
-                "type": kind(made.filename),
+                "type": kind_of(made.filename),
                 "filename": made.filename,
                 "size_bytes": size,
                 "sha256": _sha256(made.path),
@@ -112,20 +112,6 @@ class Outlet:
                 hint="If the volume is full, delete old outputs or grow it.",
             ) from error
         return f"{folder}/{made.filename}"
-
-
-def kind(filename: str) -> Kind:
-    """Tell what a file is, by its name; worker and client must not depend on the machine's mime table."""
-    suffix = Path(filename).suffix.lower()
-    return _KINDS.get(suffix, "file")
-
-
-_KINDS: Final[dict[str, Kind]] = {
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tiff", ".avif"), "image"),
-    **dict.fromkeys((".mp4", ".webm", ".mov", ".mkv", ".avi"), "video"),
-    **dict.fromkeys((".flac", ".wav", ".mp3", ".opus", ".ogg", ".m4a"), "audio"),
-    **dict.fromkeys((".txt", ".json", ".srt"), "text"),
-}
 
 
 def copy_durably(source: Path, place: Path) -> None:

@@ -1,0 +1,136 @@
+"""The whole worker, on the real `runpod` SDK: jobs from RunPod's queue, models from the hub, pictures from ComfyUI."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+import pytest
+
+from tests.emulation import Emulator
+
+pytestmark = pytest.mark.slow
+WHISPER = "hf:openai/whisper-tiny@169d4a4341b33bc18d8881c4b69c2e104e1cc0af:"
+CHECKPOINT = "models/checkpoints/sd_xl_base_1.0.safetensors"
+
+
+class Studio:
+    """An endpoint on one of our images, with a volume."""
+
+    def __init__(self, emu: Emulator, image: str, **env: str) -> None:
+        volume = {"name": "models", "size": 10, "dataCenter": "EU-RO-1"}
+        self.emu = emu
+        self.volume_id = str(emu.rest("POST", "/network-volumes", volume).json()["id"])
+        self.volume = emu.volume_dir(self.volume_id)
+        addresses = {name: emu.env[name] for name in ("HF_ENDPOINT", "CIVITAI_URL", "COMFYFORM_ALLOW_HOSTS")}
+        hardware: dict[str, Any] = {"cpu": [{"id": "cpu3c", "vcpuCount": 2}]}
+        if image == "comfyform/worker":
+            hardware = {"gpu": {"pools": ["ADA_24"], "count": 1}}
+        reply = emu.rest(
+            "POST",
+            "/serverless",
+            {
+                "name": "studio",
+                "type": "QUEUE",
+                "image": image,
+                "networkVolumes": [self.volume_id],
+                "scaling": {"type": "QUEUE_DELAY", "queueDelay": 4},
+                "workers": {"min": 0, "max": 1, "idleTimeout": 60},
+                "env": addresses | env,
+                **hardware,
+            },
+        )
+        assert reply.status_code == 201, reply.text
+        self.endpoint_id = str(reply.json()["id"])
+
+    def run(self, **job_input: Any) -> dict[str, Any]:
+        """Run a job to its end and give RunPod's answer."""
+        reply = self.emu.jobs("POST", f"/{self.endpoint_id}/runsync?wait=60000", {"input": job_input})
+        assert reply.status_code == 200, reply.text
+        return dict(reply.json())
+
+    def output(self, **job_input: Any) -> dict[str, Any]:
+        """Run a job that must end well and give its output."""
+        job = self.run(**job_input)
+        assert job["status"] == "COMPLETED", job.get("error")
+        return dict(job["output"])
+
+    def error(self, **job_input: Any) -> str:
+        """Run a job that must fail and give its error."""
+        job = self.run(**job_input)
+        assert job["status"] == "FAILED", job
+        return str(job["error"])
+
+
+def wanted(path: str, source: str) -> dict[str, Any]:
+    return {"path": path, "source": source}
+
+
+def test_the_ops_image_looks_after_models(emu: Emulator) -> None:
+    """Provision, inventory, verify and remove, on the volume that RunPod mounted; what cannot be is said."""
+    ops = Studio(emu, "comfyform/ops")
+    path = "models/sonic/whisper-tiny/model.safetensors"
+    made = ops.output(action="provision", models=[wanted(path, f"{WHISPER}model.safetensors")])["models"]
+    content = (ops.volume / path).read_bytes()
+    again = ops.output(action="provision", models=[wanted(path, f"{WHISPER}model.safetensors")])["models"]
+    listed = ops.output(action="inventory")["inventory"]
+    (ops.volume / path).write_bytes(b"damaged")
+    verified = ops.output(action="verify", models=[wanted(path, f"{WHISPER}model.safetensors")])["models"]
+    removed = ops.output(action="remove", paths=[path, "models/none.safetensors"])
+    refused = ops.error(action="portrait", prompt="Odin")
+
+    sha256 = hashlib.sha256(content).hexdigest()
+    assert made == [
+        {
+            "path": path,
+            "status": "fetched",
+            "size_bytes": len(content),
+            "sha256": sha256,
+            "fetched_bytes": len(content),
+        }
+    ]
+    assert [file["status"] for file in again] == ["kept"]
+    assert [(file["path"], file["sha256"], file["how"]) for file in listed] == [(path, sha256, "recorded")]
+    assert [file["ok"] for file in verified] == [False]
+    assert (removed["removed"], removed["missing"]) == ([path], ["models/none.safetensors"])
+    assert refused.startswith("This worker has no ComfyUI, so it cannot do 'portrait'.")
+
+
+def test_a_model_that_cannot_be_had_fails_in_one_sentence(emu: Emulator) -> None:
+    """No traceback, no JSON in a string: what the source is, what happened, what to do."""
+    ops = Studio(emu, "comfyform/ops")
+    missing = ops.error(action="provision", models=[wanted("models/x.bin", f"{WHISPER}nothing.bin")])
+    escaping = ops.error(action="provision", models=[wanted("../x.bin", f"{WHISPER}config.json")])
+    malformed = ops.error(action="provision", models=[{"path": "models/x.bin"}, 7])
+
+    assert "has no file 'nothing.bin'" in missing
+    assert "'../x.bin' is not a" in escaping
+    assert malformed == "models[0].source is missing; models[1] is not an object."
+    assert "Traceback" not in missing + escaping + malformed
+
+
+def test_a_portrait_is_made_on_the_volumes_model(emu: Emulator) -> None:
+    """ComfyUI finds the checkpoint through the generated paths; the picture comes back inside the answer."""
+    studio = Studio(emu, "comfyform/worker")
+    (studio.volume / "models" / "checkpoints").mkdir(parents=True)
+    (studio.volume / CHECKPOINT).write_bytes(b"weights")
+    output = studio.output(prompt="Odin", seed=7, save_to_avatars=True, avatar_name="odin")
+    large = studio.output(action="portrait", prompt="Odin", seed=7, deliver="volume")
+    health = studio.output(action="health")
+    debug = studio.output(action="debug")
+    missing = studio.error(prompt="Odin", model="juggernaut.safetensors")
+
+    (file,) = output["files"]
+    content = base64.b64decode(file["data"])
+    assert content.startswith(b"\x89PNG")
+    assert (file["size_bytes"], file["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    assert (output["seed"], output["action"], output["status"]) == (7, "portrait", "success")
+    assert (output["avatar_saved"], output["lipsync_ready"]) == ("avatars/odin.png", True)
+    assert (studio.volume / "avatars" / "odin.png").read_bytes() == content
+    (kept,) = large["files"]
+    assert (studio.volume / kept["volume_path"]).stat().st_size == kept["size_bytes"]
+    assert (health["healthy"], health["comfyui"]["state"]) == (True, "ready")
+    assert [record["path"] for record in debug["inventory"]["checkpoints"]] == [CHECKPOINT]
+    assert debug["avatars_contents"] == ["odin.png"]
+    assert "models/checkpoints/juggernaut.safetensors is not on this worker's volume" in missing

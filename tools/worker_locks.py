@@ -1,0 +1,26 @@
+"""Resolve what the worker images install: ``python tools/worker_locks.py``.
+
+Two environments, because ComfyUI's packages and the worker's would argue: the worker's own takes
+the versions of ``requirements.lock``, ComfyUI's is resolved as of one day.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+WORKER = Path(__file__).resolve().parents[1] / "worker"
+PLATFORM = ["--python-version", "3.12", "--python-platform", "x86_64-manylinux_2_28"]
+FORM = ["--generate-hashes", "--no-annotate", "--no-header", "--quiet"]
+# Two days after ComfyUI v0.29.0 came out: newer packages were never run with it.
+COMFYUI_DAY = "2026-08-01"
+
+
+def resolve(name: str, *options: str) -> None:
+    """Resolve ``worker/<name>.in`` into ``worker/<name>.lock``."""
+    command = [sys.executable, "-m", "uv", "pip", "compile", *PLATFORM, *FORM, *options]
+    subprocess.run([*command, f"{name}.in", "-o", f"{name}.lock"], cwd=WORKER, check=True)
+
+
+if __name__ == "__main__":
+    resolve("requirements", "--constraint", "../requirements.lock")
+    resolve("comfyui", "--exclude-newer", COMFYUI_DAY)

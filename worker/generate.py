@@ -1,0 +1,215 @@
+"""The generation actions: the local backend, run against the ComfyUI in this container.
+
+What is the worker's own is around it: the job's files come in, names from
+outside are checked, a ComfyUI that dies is noticed at once, and what was made
+goes out and is cleaned up.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import unquote, urlsplit
+
+from backend.comfyui import ComfyUI
+from backend.contract import InputFile, Verb
+from backend.drivers import Http
+from backend.errors import ComfyformError, InvalidArgument, Unavailable
+from backend.local import LocalBackend
+from backend.params import PARAMS
+from backend.request import Request as VerbRequest
+from backend.request import read
+from backend.result import GeneratedFile, GenerationResult
+from ops.layout import path_problem
+from worker.comfyui_process import ComfyUIDown, ComfyUIProcess
+from worker.envelope import Request
+from worker.folders import SHARED_INPUTS, Folders
+from worker.inputs import placed
+from worker.missing import explained
+from worker.outputs import Made, Outlet
+from worker.stop import StopSign
+
+START_S: Final = 300.0
+"""How long a ComfyUI may take until it answers: a cold container reads gigabytes of packages."""
+DEATH_S: Final = 2.0
+"""How long a broken connection may be explained by a process that is still ending."""
+
+Tell = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Studio:
+    """The one ComfyUI of this worker, and what comes in and goes out. One generation at a time.
+
+    Attributes:
+        comfyui, folders: the process and its folders.
+        volume: the volume's root.
+        outlet: where outputs go.
+        allow_hosts: hosts that a job's URLs may name although they are private or plain http.
+        deadline_s: for a job that names no limit of its own.
+    """
+
+    comfyui: ComfyUIProcess
+    folders: Folders
+    volume: Path
+    outlet: Outlet
+    allow_hosts: Sequence[str]
+    deadline_s: float
+    _turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def make(self, request: Request, stop: StopSign, tell: Tell) -> dict[str, Any]:
+        """Do a generation action and give its part of the answer.
+
+        Raises:
+            InvalidArgument: an argument, a name or a file of the job is refused.
+            ComfyUIDown: ComfyUI does not start, or died in the middle.
+            JobError: the run failed.
+        """
+        deliver = request.params.get("deliver", "auto")
+        if deliver not in ("auto", "volume"):
+            raise InvalidArgument(f"deliver is {deliver!r}, and must be auto or volume.")
+        params = {name: value for name, value in request.params.items() if name != "deliver"}
+        begun = time.monotonic()
+        end = begun + (request.deadline_s or self.deadline_s)
+        with self._alone(stop):
+            tell({"progress": "start", "state": self.comfyui.state.value})
+            url = self.comfyui.wait_ready(min(START_S, end - time.monotonic()), stop.raised)
+            ready = time.monotonic()
+            checked, brought = named(cast("Verb", request.action), params, request.inputs)
+            with placed(
+                brought,
+                input_folder=self.folders.input,
+                volume=self.volume,
+                allow_hosts=self.allow_hosts,
+                stop=stop,
+            ):
+                require_inputs(checked, self.folders.input)
+                result = self._run(url, checked, end, stop, tell)
+                sent = time.monotonic()
+                files = self.outlet.send(
+                    [Made(cast("Path", file.local_path), file.filename) for file in result.files],
+                    job_id=request.job_id,
+                    deliver=deliver,
+                    today=datetime.now(UTC).date(),
+                )
+        timings = {"start": round(ready - begun, 3), **result.timings}
+        timings |= {"send": round(time.monotonic() - sent, 3), "total": round(time.monotonic() - begun, 3)}
+        return {
+            "files": files,
+            "seed": result.seed,
+            "prompt_id": result.prompt_id,
+            "warnings": list(result.warnings),
+            "timings": timings,
+            **_avatar(checked, result.files),
+        }
+
+    def _run(
+        self, url: str, request: VerbRequest, end: float, stop: StopSign, tell: Tell
+    ) -> GenerationResult:
+        """Run the verb with its results in the job's own folder, which the caller's scratch holds."""
+        deaths = len(self.comfyui.deaths)
+
+        def wait(seconds: float) -> None:
+            stop.wait(seconds)
+            # Polling on would take long to find out what the process table knows already.
+            if len(self.comfyui.deaths) > deaths:
+                raise self.comfyui.down("ComfyUI died during the run")
+
+        into = replace(request, output_path=self.folders.results)
+        try:
+            with Http(wait=wait) as http:
+                flow = LocalBackend(ComfyUI(url)).generate(into, deadline_s=end - time.monotonic())
+                return http.run(flow, on_progress=tell)
+        except ComfyformError as error:
+            # A connection that breaks is the first sign of a process that is just ending.
+            if isinstance(error, Unavailable):
+                self.comfyui.wait_death(deaths, DEATH_S)
+            if len(self.comfyui.deaths) > deaths and not isinstance(error, ComfyUIDown):
+                raise self.comfyui.down("ComfyUI died during the run") from error
+            raise explained(error) from error
+
+    @contextmanager
+    def _alone(self, stop: StopSign) -> Any:
+        """Have ComfyUI to oneself, and leave nothing behind: not in its folders, not in the job's."""
+        while not self._turn.acquire(timeout=0.2):
+            stop.check()
+        try:
+            self.folders.results.mkdir(exist_ok=True)
+            yield
+        finally:
+            self.folders.sweep()
+            self._turn.release()
+
+
+def named(
+    verb: Verb, params: Mapping[str, Any], inputs: Sequence[InputFile]
+) -> tuple[VerbRequest, list[InputFile]]:
+    """Check a job's arguments so that every file in them is a name below ComfyUI's inputs.
+
+    On a client a text may be a path of its machine; in a job it never is one of this machine.
+
+    Args:
+        verb: which.
+        params: the job's fields.
+        inputs: files that come along.
+
+    Returns:
+        The checked request, and the files to bring: those that came, and those that an argument's URL names.
+
+    Raises:
+        InvalidArgument: all problems at once.
+    """
+    given, brought = dict(params), list(inputs)
+    if verb == "workflow" and "workflow" in given:
+        given.setdefault("graph", given.pop("workflow"))
+    names: dict[str, Any] = {}
+    for name, spec in PARAMS[verb].items():
+        if spec.what == "input" and isinstance(given.get(name), str):
+            names[name], file = _name_of(name, given[name])
+            brought += [file] if file else []
+            # Stands in for the name while the rest is checked, so that no disk is looked at.
+            given[name] = GeneratedFile(type="file", filename=names[name])
+    given.pop("output_path", None)
+    checked = read(verb, given)
+    return replace(checked, given={**checked.given, **names}), brought
+
+
+def _name_of(param: str, value: str) -> tuple[str, InputFile | None]:
+    """Give an input argument's name below ComfyUI's inputs, and the file to fetch where it is a URL."""
+    if "://" in value:
+        filename = unquote(urlsplit(value).path.rpartition("/")[2]) or "file"
+        name = f"{param}-{''.join(c if c.isalnum() or c in '._-' else '_' for c in filename)}"
+        return name, {"name": name, "url": value}
+    if problem := path_problem(value):
+        raise InvalidArgument(f"{param} {value!r} is refused: {problem}.")
+    return value, None
+
+
+def require_inputs(request: VerbRequest, input_folder: Path) -> None:
+    """Refuse a request whose files are not there, before a graph is run for nothing.
+
+    Raises:
+        InvalidArgument: all that are missing at once.
+    """
+    missing = [
+        f"{name} {value!r}"
+        for name, spec in PARAMS[request.verb].items()
+        if spec.what == "input" and (value := request.given.get(name)) is not None
+        if not (input_folder / str(value)).is_file()
+    ]
+    if missing:
+        raise InvalidArgument(
+            f"{request.verb}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there.",
+            hint=f"Send files along in 'inputs', or keep them on the volume in {' and '.join(SHARED_INPUTS)}.",
+        )
+
+
+def _avatar(request: VerbRequest, files: Sequence[GeneratedFile]) -> dict[str, Any]:
+    """Say where the portrait was kept, in the origin's words."""
+    if request.verb != "portrait" or not request["save_to_avatars"] or not files:
+        return {}
+    return {"avatar_saved": files[0].origin_path, "lipsync_ready": True}
