@@ -1,0 +1,105 @@
+"""Starts a RunPod on loopback for the demo, and ends it."""
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from backend.errors import ComfyformError
+
+START_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRunPod:
+    """A running emulator.
+
+    Attributes:
+        process: its process, in a session of its own.
+        environment: the variables that point every client at it.
+        folder: where its volumes and logs are.
+    """
+
+    process: subprocess.Popen[bytes]
+    environment: dict[str, str]
+    folder: Path
+
+    def volume(self, volume_id: str) -> Path:
+        """Give the folder that stands for a network volume."""
+        return self.folder / "volumes" / volume_id
+
+    def stop(self) -> None:
+        """End it and its workers, and wait until they are gone."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def images() -> dict[str, str]:
+    """Give the command that stands for each container image: the same program that the Dockerfiles start."""
+    python = shlex.quote(sys.executable)
+    stand_in = shlex.quote(f"{python} -m emulator.comfyui")
+    return {
+        "comfyform/ops": f"{python} -m worker",
+        "comfyform/worker": f"env COMFYUI_COMMAND={stand_in} {python} -m worker",
+    }
+
+
+def start(folder: Path) -> LocalRunPod:
+    """Start an emulator whose state is in ``folder``.
+
+    Raises:
+        ComfyformError: it ended before it served.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    ready = folder / "environment"
+    ready.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "emulator", "--state", str(folder), "--env-file", str(ready)]
+    for name, program in images().items():
+        command += ["--image", f"{name}={program}"]
+    log = folder / "emulator.log"
+    with log.open("wb") as sink:
+        # A session of its own: Ctrl-C reaches us first, so that we can end it after what depends on it.
+        process = subprocess.Popen(
+            command, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    deadline = time.monotonic() + START_S
+    try:
+        while not ready.exists():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = process.wait(0.02)
+                raise ComfyformError(f"The emulator ended with {code} before it served.", hint=f"See {log}.")
+            if time.monotonic() > deadline:
+                raise ComfyformError(f"The emulator did not serve within {START_S:.0f} s.", hint=f"See {log}.")
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    pairs = (line.partition("=") for line in ready.read_text(encoding="utf-8").splitlines() if "=" in line)
+    return LocalRunPod(process, {name: value for name, _, value in pairs}, folder)
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[LocalRunPod]:
+    """Run an emulator for as long as the block lasts; call ``keep`` on the way out by leaving it to the caller."""
+    server = start(folder)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def clean_environment() -> dict[str, str]:
+    """Give this process's variables without those that would point at somebody's real account."""
+    foreign = ("RUNPOD_", "COMFY", "HF_", "CIVITAI_", "HEDRA_", "PULUMI_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
