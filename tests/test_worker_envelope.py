@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from backend.errors import InvalidArgument, SourceMissing
+from backend.errors import InvalidArgument, JobFailed, SourceMissing
 from worker import envelope
 from worker.envelope import Request
 
@@ -131,3 +131,31 @@ def test_a_success_has_no_error_and_names_its_version():
         "status": "success",
         "healthy": True,
     }
+
+
+def test_worker_comfyuis_clients_find_their_images():
+    """Every kind of file is among them: worker-comfyui itself drops sound and VHS films."""
+    request = Request("j", "workflow", {}, form="worker-comfyui")
+    files = [
+        {"type": "image", "filename": "a.png", "data": "aGk=", "encoding": "base64"},
+        {"type": "video", "filename": "b.mp4", "url": "https://bucket/b.mp4"},
+        {"type": "audio", "filename": "c.flac", "volume_path": "outputs/c.flac"},
+    ]
+
+    answer = envelope.success(request, "1", {"files": files, "seed": None})
+
+    assert "files" not in answer
+    assert answer["images"] == [
+        {"filename": "a.png", "type": "base64", "data": "aGk="},
+        {"filename": "b.mp4", "type": "s3_url", "data": "https://bucket/b.mp4"},
+        {"filename": "c.flac", "type": "volume_path", "data": "outputs/c.flac"},
+    ]
+
+
+def test_a_failure_carries_what_a_program_can_use():
+    """Which models are missing, or which node failed, without reading the sentence."""
+    error = JobFailed("No.", output={"missing_models": ["models/checkpoints/x.safetensors"]})
+
+    answer = envelope.failure(error, "1", "portrait")
+
+    assert answer["details"] == {"missing_models": ["models/checkpoints/x.safetensors"]}

@@ -12,6 +12,7 @@ from tests.emulation import Emulator
 
 pytestmark = pytest.mark.slow
 WHISPER = "hf:openai/whisper-tiny@169d4a4341b33bc18d8881c4b69c2e104e1cc0af:"
+SDXL = "hf:stabilityai/stable-diffusion-xl-base-1.0:sd_xl_base_1.0.safetensors"
 CHECKPOINT = "models/checkpoints/sd_xl_base_1.0.safetensors"
 
 
@@ -113,8 +114,7 @@ def test_a_model_that_cannot_be_had_fails_in_one_sentence(emu: Emulator) -> None
 def test_a_portrait_is_made_on_the_volumes_model(emu: Emulator) -> None:
     """ComfyUI finds the checkpoint through the generated paths; the picture comes back inside the answer."""
     studio = Studio(emu, "comfyform/worker")
-    (studio.volume / "models" / "checkpoints").mkdir(parents=True)
-    (studio.volume / CHECKPOINT).write_bytes(b"weights")
+    studio.output(action="provision", models=[wanted(CHECKPOINT, SDXL)])
     output = studio.output(prompt="Odin", seed=7, save_to_avatars=True, avatar_name="odin")
     large = studio.output(action="portrait", prompt="Odin", seed=7, deliver="volume")
     health = studio.output(action="health")

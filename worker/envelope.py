@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
-from backend.contract import ACTIONS, CONTRACT, Action, InputFile
-from backend.errors import ComfyformError, InvalidArgument
+from backend.contract import ACTIONS, CONTRACT, Action, InputFile, OutputFile
+from backend.errors import ComfyformError, InvalidArgument, JobFailed
 
 Form = Literal["own", "worker-comfyui"]
 
@@ -112,7 +112,10 @@ def _deadline_s(policy: object) -> float | None:
 
 
 def success(request: Request, worker_version: str, answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Frame an answer."""
+    """Frame an answer, in the form that the job came in."""
+    if request.form == "worker-comfyui":
+        rest = {name: value for name, value in answer.items() if name != "files"}
+        answer = rest | {"images": [_image(file) for file in answer.get("files", ())]}
     return {
         "contract": CONTRACT,
         "worker_version": worker_version,
@@ -121,6 +124,17 @@ def success(request: Request, worker_version: str, answer: Mapping[str, Any]) ->
         "status": "success",
         **answer,
     }
+
+
+def _image(file: OutputFile) -> dict[str, Any]:
+    """Give a file as worker-comfyui does; what it cannot express, a file on the volume, is a type of its own.
+
+    Source: runpod-workers/worker-comfyui d2a5572 (facts: comfyui.md 8).
+    """
+    for way, name in (("data", "base64"), ("url", "s3_url"), ("volume_path", "volume_path")):
+        if way in file:
+            return {"filename": file["filename"], "type": name, "data": file[way]}  # type: ignore[literal-required]
+    return {"filename": file["filename"]}
 
 
 def failure(error: BaseException, worker_version: str, action: str) -> dict[str, Any]:
@@ -135,10 +149,12 @@ def failure(error: BaseException, worker_version: str, action: str) -> dict[str,
             f"The worker failed at {action}: {type(error).__name__}: {error}. "
             "This is a fault of the worker; its log has the traceback."
         )
-    return {
+    answer = {
         "error": text,
         "error_type": type(error).__name__,
         "contract": CONTRACT,
         "worker_version": worker_version,
         "action": action,
     }
+    # What a program can use of it: node_id and exception_type, or missing_models.
+    return answer | ({"details": dict(error.output)} if isinstance(error, JobFailed) and error.output else {})

@@ -204,7 +204,7 @@ def require_inputs(request: VerbRequest, input_folder: Path) -> None:
     if missing:
         raise InvalidArgument(
             f"{request.verb}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there.",
-            hint=f"Send files along in 'inputs', or keep them on the volume in {' and '.join(SHARED_INPUTS)}.",
+            hint=f"Send files in 'inputs', or keep them on the volume in {' and '.join(SHARED_INPUTS)}.",
         )
 
 
