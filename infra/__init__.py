@@ -1,0 +1,1 @@
+"""The stack: RunPod resources for Pulumi, and the program that declares ours with them."""
