@@ -5,6 +5,7 @@ Ctrl-C above all, is not held up by a read that has some seconds to go.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Generic, TypeVar
@@ -41,9 +42,21 @@ class Crew(Generic[T, R]):
         """True when nobody waits for results any more."""
         return self._stop.is_set()
 
+    def stop(self) -> None:
+        """Let the threads end as soon as they look."""
+        self._stop.set()
+        for _ in self._threads:
+            self._room.release()
+
     def wait(self, seconds: float) -> None:
         """Wait, or until the crew is stopped."""
         self._stop.wait(seconds)
+
+    def join(self, seconds: float) -> None:
+        """Give the threads so long to end; those that do not are left behind."""
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def take(self) -> R:
         """Give the next result, or raise what its work raised."""
@@ -88,6 +101,4 @@ class Crew(Generic[T, R]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        for _ in self._threads:
-            self._room.release()
+        self.stop()

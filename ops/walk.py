@@ -17,7 +17,7 @@ class Found:
 def walk(
     root: Path,
     *,
-    wanted: Callable[[str], bool] = lambda _name: True,
+    wanted: Callable[[str], bool] = lambda _path: True,
     on_error: Callable[[str, OSError], object] = lambda _path, _error: None,
 ) -> Iterator[Found]:
     """List files below a folder, in no particular order.
@@ -27,7 +27,7 @@ def walk(
 
     Args:
         root: where to start; one that is not there has no files.
-        wanted: asked for each file's name; others are neither listed nor looked at.
+        wanted: asked for each file's path below root; others are neither listed nor looked at.
         on_error: told of what cannot be read, by its path below root.
     """
     seen: set[tuple[int, int]] = set()
@@ -53,7 +53,7 @@ def walk(
                 try:
                     if entry.is_dir():
                         todo.append((entry.path, path))
-                    elif wanted(entry.name):
+                    elif wanted(path):
                         yield Found(path, entry.stat())
                 except OSError as error:
                     on_error(path, error)

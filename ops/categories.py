@@ -1,0 +1,53 @@
+"""ComfyUI's folders of models: their names, their aliases, and what counts as a model file. Pure.
+
+Source: ComfyUI v0.29.0, folder_paths, recorded 2026-08.
+"""
+
+from typing import Final
+
+CATEGORIES: Final = (
+    "audio_encoders", "background_removal", "checkpoints", "classifiers", "clip_vision", "configs",
+    "controlnet", "detection", "diffusers", "diffusion_models", "embeddings", "fonts",
+    "frame_interpolation", "geometry_estimation", "gligen", "hypernetworks", "latent_upscale_models",
+    "loras", "model_patches", "optical_flow", "photomaker", "style_models", "text_encoders",
+    "upscale_models", "vae", "vae_approx",
+)  # fmt: skip
+"""Folders that ComfyUI itself reads. Node packs add their own (``sonic``), with any name."""
+
+ALIASES: Final = {"clip": "text_encoders", "unet": "diffusion_models", "t2i_adapter": "controlnet"}
+"""Folder → the category that ComfyUI reads it as."""
+
+EXTENSIONS: Final = frozenset({".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safetensors", ".pkl", ".sft"})
+"""Of model files, compared in lower case."""
+
+# Folders of node packs have no filter; these files are parts of models there.
+_COMPANIONS: Final = frozenset({".json", ".yaml", ".yml", ".txt", ".onnx", ".gguf", ".msgpack", ".model"})
+_OTHER: Final = {"configs": frozenset({".yaml"}), "fonts": frozenset({".ttf", ".otf"})}
+
+
+def category(path: str) -> str:
+    """Give the category of a path under the models root; a file at the root itself has ``""``."""
+    folder, slash, _ = path.partition("/")
+    return ALIASES.get(folder, folder) if slash else ""
+
+
+def canonical(path: str) -> str:
+    """Give the one name of a path under the models root, whichever alias its folder goes by."""
+    folder, slash, rest = path.partition("/")
+    return f"{ALIASES.get(folder, folder)}{slash}{rest}"
+
+
+def is_model_name(path: str) -> bool:
+    """Tell whether a file under the models root is part of a model, by its name alone.
+
+    In ComfyUI's own folders that is decided by the extension. ``diffusers`` holds
+    folders, and node packs read what they like, so there companions count as well.
+    """
+    name = path.rpartition("/")[2].lower()
+    dot = name.rfind(".")
+    extension = name[dot:] if dot > 0 else ""
+    kind = category(path)
+    if extension in _OTHER.get(kind, EXTENSIONS):
+        return True
+    own = kind in CATEGORIES and kind != "diffusers"
+    return not own and kind != "" and extension in _COMPANIONS

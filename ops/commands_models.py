@@ -1,0 +1,248 @@
+"""What ``inv models.*`` does: read, plan, show, apply. Each function is one command.
+
+They take plain values and give an exit code; errors go up to whoever runs them.
+"""
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from backend.drivers import Http
+from backend.errors import ConfigError, InvalidArgument
+from backend.settings import Settings
+from ops.console import Console, Mode
+from ops.hash_cache import hash_cache
+from ops.inventory import Inventory
+from ops.model_paths import roots
+from ops.plan import Plan
+from ops.plan import compare as compare_plan
+from ops.registry import Registry, load
+from ops.scan import Scan, hash_all, look_inside
+from ops.scan import scan as scan_folders
+from ops.show_models import show_done, show_plan, show_scan, show_terms, show_verified
+from ops.store import ModelStore
+from ops.stores import Transport, cache_folder, local_models, open_store
+from ops.sync import apply
+
+REGISTRY: Final = "models-registry.yaml"
+WRONG: Final = 5
+"""Exit code when files are not right, the same as of a failed transfer."""
+
+
+def scan(
+    *,
+    models_dir: str = "",
+    extra: str = "",
+    hash: bool = False,  # noqa: A002 - the option's name
+    json: bool = False,
+    settings: Settings | None = None,
+) -> int:
+    """List the models of this machine.
+
+    Args:
+        models_dir: the models folder; by default that of the settings.
+        extra: an ``extra_model_paths.yaml`` to read as well.
+        hash: hash every file; hashes are remembered.
+        json: give JSON, which is also given when stdout is no terminal.
+        settings: by default those of the environment.
+    """
+    settings = settings or Settings.from_env()
+    console = _console(json or not sys.stdout.isatty())
+    scanned = look_inside(_scan(settings, models_dir, extra))
+    with hash_cache(_hashes(settings)) as hashes:
+        if hash:
+            with console.progress() as tell:
+                scanned = hash_all(
+                    scanned,
+                    hashes,
+                    on_bytes=lambda file, done: tell(
+                        {
+                            "progress": "provision",
+                            "path": file.path,
+                            "done_bytes": done,
+                            "total_bytes": file.size_bytes,
+                        }
+                    ),
+                )
+        else:
+            scanned = scanned.with_hashes(hashes.known(scanned.files))
+    console.data(scanned.to_json())
+    show_scan(console, scanned)
+    return 0
+
+
+def compare(
+    *,
+    registry: str = REGISTRY,
+    optional: bool = False,
+    transport: str = "job",
+    json: bool = False,
+    settings: Settings | None = None,
+) -> int:
+    """Compare what is wanted with what is here and on the volume.
+
+    Args:
+        registry: the registry file.
+        optional: also plan for optional models that are missing.
+        transport: ``job`` or ``s3``.
+        json: give JSON.
+        settings: by default those of the environment.
+    """
+    settings = settings or Settings.from_env()
+    console = _console(json)
+    wanted = load(Path(registry))
+    with _remote(settings, transport) as remote:
+        plan = _plan(wanted, remote.store, settings, console, optional=optional, prune=False)
+    console.data(plan.to_json())
+    show_plan(console, plan)
+    if plan.changes:
+        console.say("To do it: inv models.sync")
+    return 0
+
+
+def sync(
+    *,
+    registry: str = REGISTRY,
+    only: str = "",
+    optional: bool = False,
+    prune: bool = False,
+    dry_run: bool = False,
+    yes: bool = False,
+    transport: str = "job",
+    json: bool = False,
+    settings: Settings | None = None,
+) -> int:
+    """Bring the volume to what the registry wants.
+
+    Args:
+        registry: the registry file.
+        only: names of models or paths of files, with commas between; by default everything.
+        optional: also fetch optional models.
+        prune: also remove what nothing in the registry refers to.
+        dry_run: show the plan and stop.
+        yes: do not ask.
+        transport: ``job`` or ``s3``.
+        json: give JSON.
+        settings: by default those of the environment.
+    """
+    settings = settings or Settings.from_env()
+    console = _console(json)
+    wanted = load(Path(registry))
+    with _remote(settings, transport) as remote:
+        plan = _plan(wanted, remote.store, settings, console, optional=optional, prune=prune)
+        names = {name.strip() for name in only.split(",") if name.strip()}
+        if names:
+            plan = plan.only(names)
+        show_plan(console, plan)
+        show_terms(console, plan)
+        if dry_run or not plan.changes:
+            console.data({"plan": plan.to_json(), "done": []})
+            return 0
+        if not yes and not console.ask("Apply this plan?"):
+            console.data({"plan": plan.to_json(), "done": []})
+            return 0
+        with console.progress() as tell:
+            done = apply(plan, remote.store, on_progress=tell, stop=remote.stop)
+    console.data({"plan": plan.to_json(), "done": [entry.to_json() for entry in done]})
+    show_done(console, done)
+    console.say("To see that the bytes are right: inv models.verify --deep")
+    return 0
+
+
+def verify(
+    *,
+    registry: str = REGISTRY,
+    optional: bool = False,
+    deep: bool = False,
+    transport: str = "job",
+    json: bool = False,
+    settings: Settings | None = None,
+) -> int:
+    """Check the files on the volume.
+
+    Args:
+        registry: the registry file.
+        optional: also check optional models.
+        deep: read every byte where it lies, instead of trusting the records.
+        transport: ``job`` or ``s3``.
+        json: give JSON.
+        settings: by default those of the environment.
+
+    Returns:
+        0 when every file is right, else `WRONG`.
+    """
+    settings = settings or Settings.from_env()
+    console = _console(json)
+    wanted = load(Path(registry)).files(required_only=not optional)
+    with _remote(settings, transport) as remote, console.progress() as tell:
+        files = remote.store.verify([file.wanted() for file in wanted], deep=deep, on_progress=tell)
+    right = all(file["ok"] for file in files)
+    console.data({"ok": right, "deep": deep, "files": files})
+    show_verified(console, files)
+    return 0 if right else WRONG
+
+
+@dataclass(frozen=True, slots=True)
+class _Remote:
+    """An open store, and the sign that makes its waits end."""
+
+    store: ModelStore
+    stop: threading.Event
+
+
+@contextlib.contextmanager
+def _remote(settings: Settings, transport: str) -> Iterator[_Remote]:
+    """Open the volume's models within a ``with``. After ``stop`` is set, no wait goes on."""
+    if transport not in ("job", "s3"):
+        raise InvalidArgument(f"{transport!r} is not a transport: job and s3 are.")
+    kind: Transport = "job" if transport == "job" else "s3"
+    stop = threading.Event()
+
+    def wait(seconds: float) -> None:
+        if stop.wait(seconds):
+            raise KeyboardInterrupt
+
+    with Http(wait=wait) as http:
+        yield _Remote(open_store(settings, http, transport=kind), stop)
+
+
+def _plan(
+    wanted: Registry, store: ModelStore, settings: Settings, console: Console, *, optional: bool, prune: bool
+) -> Plan:
+    """Look at both sides and compare."""
+    remote = store.inventory()
+    for sentence in remote.warnings:
+        console.warn(sentence)
+    return compare_plan(wanted, remote, _here(settings), optional=optional, prune=prune)
+
+
+def _here(settings: Settings) -> Inventory | None:
+    """Look at this machine's models, with the hashes that are remembered; None when it has none."""
+    if not local_models(settings).is_dir():
+        return None
+    scanned = _scan(settings, "", "")
+    with hash_cache(_hashes(settings)) as hashes:
+        return scanned.with_hashes(hashes.known(scanned.files)).inventory()
+
+
+def _scan(settings: Settings, models_dir: str, extra: str) -> Scan:
+    folder = Path(models_dir).expanduser() if models_dir else local_models(settings)
+    if not folder.is_dir():
+        raise ConfigError(
+            f"There is no models folder at {folder}.",
+            hint="Set COMFYUI_MODELS_DIR to your ComfyUI's models folder.",
+        )
+    return scan_folders(roots(folder, Path(extra).expanduser() if extra else None))
+
+
+def _hashes(settings: Settings) -> Path:
+    return cache_folder(settings) / "hashes.sqlite"
+
+
+def _console(json: bool) -> Console:
+    mode: Mode = "json" if json else "human"
+    return Console(mode)

@@ -1,0 +1,177 @@
+"""What people and programs see: data on stdout, talk on stderr, a bar only on a terminal."""
+
+import contextlib
+import json
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Literal, TextIO, TypeAlias
+
+from rich.console import Console as RichConsole
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from backend.contract import ProvisionProgress
+from backend.errors import ComfyformError, ConfigError
+from ops.store import OnProgress
+
+Mode = Literal["human", "json", "quiet"]
+Cell: TypeAlias = str | Text
+INTERRUPTED: Final = 130
+"""What a shell expects after Ctrl-C."""
+
+
+class Console:
+    """The one sink of a command.
+
+    Args:
+        mode: ``human`` prints tables and talk; ``json`` one JSON value on stdout and no talk;
+            ``quiet`` only failures.
+        out, err: where to; by default the process's own.
+    """
+
+    def __init__(self, mode: Mode = "human", *, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        self.mode = mode
+        self._out = out or sys.stdout
+        # On a terminal a table fits its width; elsewhere no line is cut.
+        self._data = RichConsole(file=self._out, soft_wrap=not self._out.isatty(), highlight=False)
+        self._talk = RichConsole(file=err or sys.stderr, soft_wrap=True, highlight=False)
+
+    def say(self, sentence: str) -> None:
+        """Tell people something that is not the answer."""
+        if self.mode == "human":
+            self._talk.print(Text(sentence))
+
+    def warn(self, sentence: str) -> None:
+        """Tell people what they should know, in every mode but quiet."""
+        if self.mode != "quiet":
+            self._talk.print(Text(f"warning: {sentence}", style="yellow"))
+
+    def data(self, value: Any) -> None:
+        """Give the answer as JSON, in json mode."""
+        if self.mode == "json":
+            json.dump(value, self._out, indent=2, ensure_ascii=True)
+            self._out.write("\n")
+            self._out.flush()
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, title: str = "") -> None:
+        """Give the answer as a table, in human mode. A column whose name ends with ``>`` is right-aligned."""
+        if self.mode != "human":
+            return
+        table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+        for column in columns:
+            right = column.endswith(">")
+            table.add_column(column.rstrip(">"), justify="right" if right else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+        self._data.print(table)
+
+    def text(self, text: str) -> None:
+        """Give the answer as text, in human mode."""
+        if self.mode == "human":
+            self._data.print(Text(text))
+
+    def ask(self, question: str) -> bool:
+        """Ask for a yes.
+
+        Raises:
+            ConfigError: there is nobody to ask.
+        """
+        if not sys.stdin.isatty():
+            raise ConfigError(f"{question} Nobody is there to answer.", hint="Say so beforehand with --yes.")
+        self._talk.print(Text(f"{question} [y/N] "), end="")
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[OnProgress]:
+        """Show how far files are, within a ``with``: bars on a terminal, else a line now and then."""
+        if self.mode == "human" and self._talk.is_terminal:
+            with Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+                console=self._talk,
+                transient=True,
+            ) as bars:
+                yield _Bars(bars)
+        else:
+            yield _Lines(self)
+
+    def fail(self, error: BaseException) -> int:
+        """Say what went wrong, in one line where one is enough, and give the exit code."""
+        if isinstance(error, KeyboardInterrupt):
+            self._talk.print(Text("Interrupted. Run the same command again to go on.", style="yellow"))
+            return INTERRUPTED
+        self._talk.print(Text(f"error: {error}", style="red"))
+        return error.exit_code if isinstance(error, ComfyformError) else 1
+
+
+class _Bars:
+    """One bar a file that moves."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, progress: ProvisionProgress, /) -> None:
+        path, done, total = progress["path"], progress["done_bytes"], progress["total_bytes"]
+        with self._lock:
+            if path not in self._tasks:
+                self._tasks[path] = self._bars.add_task(path, total=total)
+            task = self._tasks[path]
+        self._bars.update(task, completed=done, total=total, visible=total is None or done < total)
+
+
+class _Lines:
+    """A line a file at every tenth of it, for logs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._tenths: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, progress: ProvisionProgress, /) -> None:
+        path, done, total = progress["path"], progress["done_bytes"], progress["total_bytes"]
+        if not total:
+            return
+        tenth = 10 * done // total
+        with self._lock:
+            if tenth <= self._tenths.get(path, 0):
+                return
+            self._tenths[path] = tenth
+        self._console.say(f"{path}: {amount(done)} of {amount(total)}")
+
+
+def fail(error: BaseException) -> int:
+    """Say on stderr what went wrong, and give the exit code."""
+    return Console().fail(error)
+
+
+def amount(size_bytes: int | None) -> str:
+    """Write a number of bytes for people: ``6.30 GB``."""
+    if size_bytes is None:
+        return "?"
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.2f} {unit}"
+    return f"{size_bytes} B"
+
+
+def duration(seconds: float) -> str:
+    """Write a time for people: ``1 min 5 s``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,110 @@
+"""The lock: what each source of a registry resolved to. Reading and writing only; no network.
+
+::
+
+    hf:openai/whisper-tiny:config.json:
+      revision: "169d4a43…"
+      size_bytes: 1983
+      sha256: "ffdccec4…"
+
+Its keys are sources as the registry writes them, sorted. It is written by
+``inv models.lock`` and checked in.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from ops.disk import write_whole
+from ops.records import SHA256
+from ops.yaml_lines import Lines, read
+
+_REVISION: Final = re.compile(r"[0-9a-f]{40}\Z")
+_HEADER: Final = """\
+# What each source in the registry resolved to. Written by: inv models.lock
+# Check this file in; a source that moves shows up as a change here.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """What a source was when it was resolved: its commit (Hugging Face only), size and hash."""
+
+    revision: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+
+
+def read_lock(path: Path) -> tuple[dict[str, Locked], list[str]]:
+    """Read a lock file.
+
+    Returns:
+        Source → what it resolved to, and the problems, each ``file:line: sentence``. Without a file,
+        nothing is locked.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}, []
+    except (OSError, UnicodeDecodeError) as error:
+        return {}, [f"{path.name}:1: it cannot be read: {error}."]
+    try:
+        document = read(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        return {}, [f"{path.name}:{mark.line + 1 if mark else 1}: it is not YAML."]
+    value = document.value if document.value is not None else {}
+    if not isinstance(value, dict):
+        return {}, [f"{path.name}:1: it is not a mapping of sources."]
+    locked: dict[str, Locked] = {}
+    problems: list[str] = [f"{path.name}:{line}: {sentence}." for line, sentence in document.problems]
+    for source, entry in value.items():
+        try:
+            locked[str(source)] = _entry(entry)
+        except ValueError as error:
+            problems.append(f"{path.name}:{_line(document, source)}: {source}: {error}.")
+    return locked, problems
+
+
+def _entry(value: Any) -> Locked:
+    """Read one entry, or say what is wrong with it."""
+    if not isinstance(value, dict) or not value.keys() <= {"revision", "size_bytes", "sha256"}:
+        raise ValueError("it must have revision, size_bytes and sha256 only")
+    revision, size, sha256 = value.get("revision"), value.get("size_bytes"), value.get("sha256")
+    if revision is not None and not (isinstance(revision, str) and _REVISION.match(revision)):
+        raise ValueError("revision must be 40 hex digits, in quotes")
+    if size is not None and not isinstance(size, int):
+        raise ValueError("size_bytes must be a number")
+    if sha256 is not None and not (isinstance(sha256, str) and SHA256.match(sha256)):
+        raise ValueError("sha256 must be 64 hex digits, in quotes")
+    return Locked(revision, size, sha256)
+
+
+def _line(document: Lines, source: object) -> int:
+    return document.line((str(source),))
+
+
+def write_lock(path: Path, locked: Mapping[str, Locked]) -> None:
+    """Write a lock file: sorted, so that a change shows as the lines that changed."""
+    lines = [_HEADER]
+    for source, entry in sorted(locked.items()):
+        # JSON strings are YAML strings, whatever is in them.
+        lines.append(f"{_quoted(source)}:\n")
+        if entry.revision is not None:
+            lines.append(f'  revision: "{entry.revision}"\n')
+        if entry.size_bytes is not None:
+            lines.append(f"  size_bytes: {entry.size_bytes}\n")
+        if entry.sha256 is not None:
+            lines.append(f'  sha256: "{entry.sha256}"\n')
+        if entry == Locked():
+            lines[-1] = f"{_quoted(source)}: {{}}\n"
+    write_whole(path, "".join(lines).encode())
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,251 @@
+"""Compare what is wanted with what is there, and say what to do about each file. Pure.
+
+A plan is a value: it is shown before it is applied, goes to JSON and back, and
+names the reason for every file, also for those that stay.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final, Literal, get_args
+
+from backend.contract import FileRecord, WantedFile
+from backend.errors import InvalidArgument
+from ops.categories import canonical
+from ops.inventory import Inventory
+from ops.layout import MODELS
+from ops.records import Standing, judge
+from ops.registry import Model, ModelFile, Registry
+
+Kind = Literal["keep", "fetch", "upload", "replace", "remove", "unknown"]
+"""``unknown``: it is there, but nobody knows its hash; it is read where it lies, then kept or replaced."""
+
+CHANGES: Final[frozenset[Kind]] = frozenset({"fetch", "upload", "replace", "remove", "unknown"})
+
+BYTES_PER_S: Final = 200_000_000
+"""What a volume takes, cautiously. Source: docs.runpod.io, network volumes, 200 to 400 MB/s, 2026-08-20."""
+DOLLARS_PER_GB_MONTH: Final = 0.07
+"""Of the first TB. Source: docs.runpod.io, pricing of network volumes, read 2026-08-20."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """What happens to one file.
+
+    Attributes:
+        path: from the volume root.
+        kind: what is done.
+        reason: why, a sentence without its full stop.
+        model: which model of the registry it belongs to; empty for a file that nothing refers to.
+        size_bytes: bytes to move, or of the file that stays or goes; None when unknown.
+        here: how the file on this machine stands, or None where this machine was not looked at.
+        there: how the file on the volume stands; ``extra`` when nothing refers to it.
+    """
+
+    path: str
+    kind: Kind
+    reason: str
+    model: str = ""
+    required: bool = False
+    gated: bool = False
+    license: str = ""
+    source: str = ""
+    size_bytes: int | None = None
+    sha256: str | None = None
+    here: Standing | None = None
+    there: Standing | Literal["extra"] = "absent"
+
+    def wanted(self) -> WantedFile:
+        """Give the job contract's form of the wanted file."""
+        return WantedFile(path=self.path, source=self.source, size_bytes=self.size_bytes, sha256=self.sha256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A plan in numbers. Paths are from the volume root, sorted.
+
+    Attributes:
+        bytes: to be moved; files of unknown size are not in it.
+        seconds: that may take, at `BYTES_PER_S`.
+        dollars_per_month: for storing all wanted files, at `DOLLARS_PER_GB_MONTH`.
+    """
+
+    missing_on_remote: tuple[str, ...] = ()
+    missing_locally: tuple[str, ...] = ()
+    wrong_size: tuple[str, ...] = ()
+    wrong_hash: tuple[str, ...] = ()
+    unverified: tuple[str, ...] = ()
+    extra_on_remote: tuple[str, ...] = ()
+    bytes: int = 0
+    seconds: float = 0.0
+    dollars_per_month: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One action a file, sorted by path."""
+
+    actions: tuple[Action, ...] = ()
+    summary: Summary = field(default_factory=Summary)
+
+    @property
+    def changes(self) -> tuple[Action, ...]:
+        """The actions that do something."""
+        return tuple(action for action in self.actions if action.kind in CHANGES)
+
+    def only(self, names: set[str]) -> "Plan":
+        """Keep the actions of some models, or of some paths.
+
+        Raises:
+            InvalidArgument: a name is neither.
+        """
+        known = {action.model for action in self.actions} | {action.path for action in self.actions}
+        unknown = sorted(names - known)
+        if unknown:
+            raise InvalidArgument(
+                f"No model or file of this plan is called {', '.join(unknown)}.",
+                hint=f"There are: {', '.join(sorted({a.model for a in self.actions if a.model})) or 'none'}.",
+            )
+        return _plan(tuple(a for a in self.actions if a.model in names or a.path in names))
+
+    def to_json(self) -> dict[str, Any]:
+        """Give a JSON value."""
+        return {
+            "actions": [asdict(action) for action in self.actions],
+            "summary": {
+                name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self.summary).items()
+            },
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Plan":
+        """Read what `to_json` gives; the summary is made anew.
+
+        Raises:
+            InvalidArgument: it is something else.
+        """
+        try:
+            actions = tuple(Action(**entry) for entry in value["actions"])
+        except (KeyError, TypeError) as error:
+            raise InvalidArgument(f"This is not a plan: {error}.") from error
+        if any(action.kind not in get_args(Kind) for action in actions):
+            raise InvalidArgument("This is not a plan: it has an action of an unknown kind.")
+        return _plan(actions)
+
+
+def compare(
+    registry: Registry,
+    remote: Inventory,
+    local: Inventory | None = None,
+    *,
+    optional: bool = False,
+    prune: bool = False,
+) -> Plan:
+    """Decide what must change on the volume to match the registry.
+
+    Same inputs, same plan. A folder may go by an alias (``clip``, ``unet``): a
+    file that is there under the other name is there.
+
+    Args:
+        registry: what is wanted.
+        remote: what the volume holds.
+        local: what this machine holds, for the third way, or None.
+        optional: also fetch optional models that are missing.
+        prune: remove what nothing in the registry refers to.
+    """
+    there, here = _by_name(remote), _by_name(local) if local is not None else None
+    actions: list[Action] = []
+    claimed: set[str] = set()
+    for model, file in registry.entries(required_only=False):
+        key = _key(file.volume_path)
+        held = remote.files.get(file.volume_path) or there.get(key)
+        claimed.update({file.volume_path} | ({held["path"]} if held else set()))
+        if held is None and not (model.required or optional):
+            continue
+        action = _action(model, file, held)
+        if here is not None:
+            action = replace(action, here=judge(file.wanted(), here.get(key))[0])
+        actions.append(action)
+    for path, extra in remote.files.items():
+        if path not in claimed:
+            actions.append(_extra(extra, prune))
+    return _plan(tuple(sorted(actions, key=lambda action: action.path)))
+
+
+def _action(model: Model, file: ModelFile, held: FileRecord | None) -> Action:
+    """Decide about one wanted file."""
+    standing, reason = judge(file.wanted(), held)
+    only_here = file.source.startswith("local:")
+    kind: Kind
+    match standing:
+        case "right":
+            kind = "keep"
+        case "unverified":
+            kind = "unknown"
+        case "absent":
+            kind = "upload" if only_here else "fetch"
+        case _:
+            kind = "upload" if only_here else "replace"
+    if held is not None and held["path"] != file.volume_path:
+        reason = f"{reason}, as {held['path']}"
+    return Action(
+        path=file.volume_path,
+        kind=kind,
+        reason=reason,
+        model=model.name,
+        required=model.required,
+        gated=model.gated,
+        license=model.license,
+        source=file.source,
+        size_bytes=file.size_bytes if file.size_bytes is not None else held["size_bytes"] if held else None,
+        sha256=file.sha256,
+        there=standing,
+    )
+
+
+def _extra(held: FileRecord, prune: bool) -> Action:
+    """Decide about a file that nothing refers to."""
+    reason = "nothing in the registry refers to it"
+    return Action(
+        path=held["path"],
+        kind="remove" if prune else "keep",
+        reason=reason if prune else f"{reason}, and it was not asked to be removed",
+        size_bytes=held["size_bytes"],
+        sha256=held["sha256"],
+        source=held.get("source") or "",
+        there="extra",
+    )
+
+
+def _plan(actions: tuple[Action, ...]) -> Plan:
+    """Add the summary."""
+
+    def paths(standing: str) -> tuple[str, ...]:
+        return tuple(action.path for action in actions if action.there == standing)
+
+    moved = sum(a.size_bytes or 0 for a in actions if a.kind in {"fetch", "upload", "replace"})
+    stored = sum(a.size_bytes or 0 for a in actions if a.kind != "remove")
+    return Plan(
+        actions=actions,
+        summary=Summary(
+            missing_on_remote=paths("absent"),
+            missing_locally=tuple(action.path for action in actions if action.here == "absent"),
+            wrong_size=paths("wrong_size"),
+            wrong_hash=paths("wrong_hash"),
+            unverified=paths("unverified"),
+            extra_on_remote=paths("extra"),
+            bytes=moved,
+            seconds=round(moved / BYTES_PER_S, 1),
+            dollars_per_month=round(stored / 1e9 * DOLLARS_PER_GB_MONTH, 2),
+        ),
+    )
+
+
+def _key(path: str) -> str:
+    """Give a path's one name over all aliases of its folder."""
+    under = path.removeprefix(f"{MODELS}/")
+    return path if under == path else f"{MODELS}/{canonical(under)}"
+
+
+def _by_name(inventory: Inventory) -> dict[str, FileRecord]:
+    """Index an inventory by `_key`."""
+    return {_key(path): record for path, record in inventory.files.items()}

@@ -1,0 +1,153 @@
+"""The form of a registry file: its keys, what each may hold, and the JSON Schema for editors. Pure."""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from backend.errors import InvalidArgument
+from ops.layout import path_problem
+from ops.records import SHA256
+from ops.source_names import parse
+from ops.yaml_lines import KeyPath, Lines
+
+SECTIONS: Final = ("required", "optional")
+"""What people write; the other two sections belong to the tool."""
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*\Z")
+
+
+def _sha256(text: str) -> str:
+    if not SHA256.match(text):
+        raise ValueError(f"{text[:70]!r} is not a sha256: 64 hex digits in lower case are")
+    return text
+
+
+def _usable_path(text: str) -> str:
+    problem = path_problem(text)
+    if problem is not None:
+        raise ValueError(f"{text[:100]!r} is not a usable path: {problem}")
+    return text
+
+
+def _known_source(text: str) -> str:
+    try:
+        parse(text)
+    except InvalidArgument as error:
+        raise ValueError(str(error).rstrip(".")) from None
+    return text
+
+
+def _model_name(text: str) -> str:
+    if not _NAME.match(text):
+        raise ValueError(f"{text!r} is not a model's name: lower-case letters, digits and . _ - are")
+    return text
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class FileShape(_Strict):
+    """A file of a model."""
+
+    path: Annotated[str, AfterValidator(_usable_path)] = Field(
+        description="Where it goes under the models root, with forward slashes; "
+        "for place hf_cache ORG/NAME/FILE, its place in that repository."
+    )
+    source: Annotated[str, AfterValidator(_known_source)] = Field(
+        description="hf:ORG/NAME@REVISION:FILE, url:https://…, civitai:VERSION_ID or local:PATH.",
+        json_schema_extra={"pattern": "^(hf|url|civitai|local):.+"},
+    )
+    size_bytes: Annotated[int, Field(ge=0)] | None = Field(None, description="Its exact size.")
+    sha256: Annotated[str, AfterValidator(_sha256)] | None = Field(
+        None, description="The hash of its bytes: 64 hex digits in lower case, in quotes."
+    )
+    place: Literal["models", "hf_cache"] = Field(
+        "models", description="hf_cache: for what a node pack reads only from a Hugging Face cache."
+    )
+
+
+class ModelShape(_Strict):
+    """Files that are used together."""
+
+    used_by: list[Literal["portrait", "tts", "lipsync", "imagine", "workflow"]] = Field(
+        [], description="Verbs that need it."
+    )
+    license: str = Field("unknown", description="SPDX id where there is one.")
+    gated: bool = Field(False, description="Its source wants a licence accepted and a token.")
+    note: str = Field("", description="A sentence for people.")
+    files: list[FileShape] = Field(min_length=1)
+
+
+_Name = Annotated[str, AfterValidator(_model_name)]
+
+
+class RegistryShape(_Strict):
+    """The models that a ComfyUI on RunPod needs, and where each file comes from."""
+
+    required: dict[_Name, ModelShape] = Field({}, description="What pulumi up provisions.")
+    optional: dict[_Name, ModelShape] = Field({}, description="What inv models.sync --optional adds.")
+    local_scan: Any = Field(None, description="Written by inv models.scan --write.")
+    runpod_status: Any = Field(None, description="Written by inv models.compare --write.")
+
+
+def json_schema() -> dict[str, Any]:
+    """Give the registry's JSON Schema, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **RegistryShape.model_json_schema(),
+        "title": "models-registry",
+    }
+
+
+def valid_models(section: Any) -> dict[str, ModelShape]:
+    """Give the models of a section that are in order, so that the others do not hide their problems."""
+    models: dict[str, ModelShape] = {}
+    for name, value in section.items() if isinstance(section, dict) else ():
+        try:
+            models[str(name)] = ModelShape.model_validate(value)
+        except ValidationError:
+            continue
+    return models
+
+
+def shape_problems(document: Lines) -> Iterator[tuple[int, str]]:
+    """Find what is not in form: its line, and a sentence without its full stop."""
+    yield from document.problems
+    for location in document.unquoted:
+        if _is_hash(location):
+            yield document.line(location), f"{dotted(location)} must be in quotes"
+    try:
+        RegistryShape.model_validate({} if document.value is None else document.value)
+    except ValidationError as error:
+        for item in error.errors():
+            location = tuple(part for part in item["loc"] if part != "[key]")
+            if not (_is_hash(location) and item["type"] == "string_type" and location in document.unquoted):
+                yield document.line(location), _sentence(location, item)
+
+
+def _is_hash(location: KeyPath) -> bool:
+    return location[-1:] == ("sha256",) and location[0] in SECTIONS
+
+
+def _sentence(location: KeyPath, item: Any) -> str:
+    """Put one of pydantic's findings into words."""
+    match item["type"]:
+        case "missing":
+            return f"{dotted(location[:-1])} lacks {location[-1]!r}"
+        case "extra_forbidden":
+            return f"{dotted(location)} is not known here"
+        case "value_error":
+            return f"{dotted(location)}: {item['ctx']['error']}"
+        case _:
+            return f"{dotted(location)}: {item['msg'][0].lower()}{item['msg'][1:]}"
+
+
+def dotted(location: KeyPath) -> str:
+    """Write a key path as people do: ``required.sonic.files[0].sha256``."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text or "the registry"

@@ -1,0 +1,142 @@
+"""Models as tables: scans, plans, results and checks, for people."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich.text import Text
+
+from backend.contract import VerifiedFile
+from ops.console import Cell, Console, amount, duration
+from ops.plan import Action, Plan
+from ops.registry import Model
+from ops.scan import Scan
+from ops.sync import Done
+
+_STYLES: Final = {
+    "keep": "green",
+    "fetch": "cyan",
+    "upload": "cyan",
+    "replace": "yellow",
+    "remove": "red",
+    "unknown": "magenta",
+    "kept": "green",
+    "fetched": "green",
+    "removed": "green",
+    "failed": "red",
+}
+
+
+def show_scan(console: Console, scanned: Scan) -> None:
+    """Show what a scan found, by category."""
+    rows: list[list[Cell]] = [
+        [
+            file.category,
+            file.name.encode("utf-8", "replace").decode(),
+            amount(file.size_bytes),
+            file.sha256[:12] if file.sha256 else "",
+            file.problem or file.architecture or "",
+        ]
+        for file in scanned.files
+    ]
+    console.table(["category", "name", "size>", "sha256", ""], rows)
+    total = sum(file.size_bytes for file in scanned.files)
+    console.say(f"{len(scanned.files)} models, {amount(total)}; {scanned.ignored} other files ignored.")
+    for sentence in scanned.unreadable:
+        console.warn(sentence.encode("utf-8", "replace").decode())
+
+
+def show_plan(console: Console, plan: Plan) -> None:
+    """Show a plan: one line a file with its reason, then the sums."""
+    rows: list[list[Cell]] = [
+        [
+            Text(action.kind, style=_STYLES[action.kind]),
+            action.model,
+            action.path,
+            amount(action.size_bytes),
+            action.reason,
+        ]
+        for action in plan.actions
+    ]
+    console.table(["action", "model", "file", "size>", "reason"], rows)
+    console.say(sums(plan))
+
+
+def sums(plan: Plan) -> str:
+    """Say a plan's sums in a sentence."""
+    summary = plan.summary
+    if not plan.changes:
+        return (
+            f"Nothing to do: {len(plan.actions)} files are as wanted "
+            f"(storage ${summary.dollars_per_month:.2f} a month)."
+        )
+    counts: dict[str, int] = {}
+    for action in plan.changes:
+        counts[action.kind] = counts.get(action.kind, 0) + 1
+    what = ", ".join(f"{count} to {_VERBS.get(kind, kind)}" for kind, count in sorted(counts.items()))
+    return (
+        f"{what}: {amount(summary.bytes)}, about {duration(summary.seconds)}; "
+        f"storage ${summary.dollars_per_month:.2f} a month."
+    )
+
+
+_VERBS: Final = {"unknown": "check where they lie"}
+
+
+def show_terms(console: Console, plan: Plan) -> None:
+    """Name the licences of what is about to be fetched, and what is gated."""
+    models: dict[str, Action] = {}
+    for action in plan.changes:
+        if action.model:
+            models.setdefault(action.model, action)
+    for name, action in sorted(models.items()):
+        gate = ", gated: its licence must be accepted at the source" if action.gated else ""
+        console.say(f"{name}: licence {action.license}{gate}.")
+
+
+def show_done(console: Console, done: Sequence[Done]) -> None:
+    """Show what became of a plan."""
+    rows: list[list[Cell]] = [
+        [
+            Text(entry.status, style=_STYLES.get(entry.status, "")),
+            entry.action.path,
+            amount(entry.fetched_bytes) if entry.fetched_bytes else "",
+        ]
+        for entry in done
+    ]
+    console.table(["result", "file", "fetched>"], rows)
+
+
+def show_verified(console: Console, files: Sequence[VerifiedFile]) -> None:
+    """Show the answer of verify."""
+    rows: list[list[Cell]] = [
+        [
+            Text("ok", style="green") if file["ok"] else Text("WRONG", style="red"),
+            file["path"],
+            amount(file["size_bytes"]) if file["size_bytes"] is not None else "",
+            file["reason"],
+        ]
+        for file in files
+    ]
+    console.table(["", "file", "size>", "reason"], rows)
+    wrong = sum(not file["ok"] for file in files)
+    if wrong:
+        console.say(f"{wrong} of {len(files)} files are not right. To mend them: inv models.sync")
+    else:
+        console.say(f"All {len(files)} files are right.")
+
+
+def show_models(console: Console, models: Sequence[Model]) -> None:
+    """Show what a registry wants."""
+    rows: list[list[Cell]] = [
+        [
+            model.name,
+            "required" if model.required else "optional",
+            ", ".join(model.used_by),
+            model.license,
+            "yes" if model.gated else "",
+            str(len(model.files)),
+            amount(model.size_bytes),
+        ]
+        for model in models
+    ]
+    console.table(["model", "", "used by", "licence", "gated", "files>", "size>"], rows)
