@@ -24,8 +24,8 @@ ACTIONS: Final = (*VERBS, "health", "debug", *MODEL_ACTIONS)
 
 # RunPod's limits on a job's payload. Source: docs.runpod.io,
 # serverless/endpoints/send-requests, read 2026-08-20.
-RUN_LIMIT_BYTES: Final = 10 * 1024 * 1024
-RUNSYNC_LIMIT_BYTES: Final = 20 * 1024 * 1024
+RUN_LIMIT_BYTES: Final = 10_000_000
+RUNSYNC_LIMIT_BYTES: Final = 20_000_000
 # A worker's answer larger than this is refused at job-done and the paid job is lost
 # (runpod-workers/worker-comfyui#129), so larger files travel over the volume.
 INLINE_LIMIT_BYTES: Final = 6 * 1024 * 1024

@@ -190,6 +190,23 @@ class Reply:
                 body=self.text[:BODY_SHOWN],
             ) from None
 
+    def object(self) -> Mapping[str, Any]:
+        """Parse the body, which must be a JSON object.
+
+        Raises:
+            Unavailable: it is something else.
+        """
+        value = self.json()
+        if not isinstance(value, dict):
+            raise Unavailable(
+                f"{self.method} {self.url} answered with something that is not an object.",
+                hint="Check that the address is the right server's.",
+                status=self.status,
+                method=self.method,
+                url=self.url,
+            )
+        return value
+
 
 def send(step: Send | Upload) -> Flow[Reply]:
     """Send, with the type of the answer."""

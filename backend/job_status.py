@@ -144,7 +144,7 @@ def too_late(job_id: str, deadline_s: float, seen: JobStatus | None, trouble: Ap
     state = f"it is {seen.state}" if seen else "it was never seen"
     because = f"; the last answer was: {trouble.message}" if trouble else "."
     return WaitTimeout(
-        f"Job {job_id} did not end within {deadline_s:g} s: {state}{because}",
+        f"Job {job_id} did not end within {deadline_s:.4g} s: {state}{because}",
         job_id=job_id,
         hint=f"It lives on: backend.resume({job_id!r}).",
     )

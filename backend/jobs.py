@@ -28,14 +28,14 @@ from backend.errors import (
     Unavailable,
     WaitTimeout,
 )
-from backend.flow import RETRY, Flow, Progress, Reply, Retry, Send, Sleep, ask, check, send
+from backend.flow import RETRY, Flow, Progress, Retry, Send, Sleep, ask, check, send
 from backend.job_request import body, execution_policy
 from backend.job_status import JobStatus, gone, outcome, too_late
 from backend.settings import Secret
 
-SYNC_HOLD_S: Final = 5.0
-"""How long ``/runsync`` may hold its answer back. Its result is kept for a minute only, so a job that
-takes longer is soon known by its id. RunPod allows 1 to 300 seconds."""
+HOLD_S: Final = 2.0
+"""How long RunPod is asked to hold an answer back until the job ends: short jobs then cost two calls and
+no delay. Progress comes only with the plain polls after it."""
 UNKNOWN_GRACE_S: Final = 150.0
 """A status may answer 404 for a while after the job was accepted (seen live, 2026)."""
 PAUSED_PATIENCE_S: Final = 30.0
@@ -81,6 +81,7 @@ class JobPlane:
         self._retry = retry
         self._lock = threading.Lock()
         self._waiting: Counter[str] = Counter()
+        self._holds = True
 
     def submit(
         self, endpoint_id: str, job_input: Mapping[str, Any], *, policy: Mapping[str, Any] | None = None
@@ -103,7 +104,7 @@ class JobPlane:
         endpoint_id: str,
         job_input: Mapping[str, Any],
         *,
-        hold_s: float = SYNC_HOLD_S,
+        hold_s: float = HOLD_S,
         policy: Mapping[str, Any] | None = None,
     ) -> Flow[JobStatus]:
         """Submit a job that may be short: the answer comes when it ends, or after ``hold_s`` at the latest.
@@ -124,7 +125,7 @@ class JobPlane:
         """
         step = self._get(endpoint_id, f"status/{job_id}")
         reply = yield from ask(step, f"Ask for job {job_id}", retry=self._retry)
-        return JobStatus.from_json(_object(reply), job_id)
+        return JobStatus.from_json(reply.object(), job_id)
 
     def wait(
         self,
@@ -158,9 +159,14 @@ class JobPlane:
             while True:
                 waited = self._clock() - start
                 pause = poll_delay(waited, self._waiting[endpoint_id])
+                held = self._holds and waited < HOLD_S
                 try:
-                    reply = yield from send(self._get(endpoint_id, f"status/{job_id}"))
-                    job = JobStatus.from_json(_object(check(reply, f"Ask for job {job_id}")), job_id)
+                    reply = yield from send(self._look(endpoint_id, job_id, held))
+                    if held and not reply.ok and reply.status != 429:
+                        # A RunPod without status-sync, or one that does not know the job there yet.
+                        self._holds = False
+                        continue
+                    job = JobStatus.from_json(check(reply, f"Ask for job {job_id}").object(), job_id)
                 except NotFound as error:
                     if seen or not fresh or waited > UNKNOWN_GRACE_S:
                         raise gone(job_id, error) from error
@@ -199,14 +205,15 @@ class JobPlane:
         Args:
             endpoint_id, job_input: the job.
             deadline_s: for all of it together; also how long the worker may run.
-            short: it may well be done in a few seconds, so hold the line.
+            short: it is done in a moment and costs next to nothing to ask again, so ``/runsync`` it:
+                until that answers, nobody knows the job's id, and its result is kept for a minute only.
             policy: RunPod's own; by default the worker may run until the deadline.
             on_status: called with every answer, the first as soon as the job has an id.
         """
         start = self._clock()
         policy = policy or execution_policy(deadline_s)
         if short:
-            hold_s = min(SYNC_HOLD_S, deadline_s)
+            hold_s = min(HOLD_S, deadline_s)
             job = yield from self.submit_sync(endpoint_id, job_input, hold_s=hold_s, policy=policy)
         else:
             job_id = yield from self.submit(endpoint_id, job_input, policy=policy)
@@ -225,6 +232,8 @@ class JobPlane:
         except BaseException as error:
             with contextlib.suppress(ComfyformError):
                 yield from self.cancel(endpoint_id, job.id)
+                if on_status is not None:
+                    on_status(JobStatus(id=job.id, state="CANCELLED"))
                 if isinstance(error, WaitTimeout):
                     error.hint = "It was cancelled. COMFYFORM_TIMEOUT_S gives jobs more time."
             raise
@@ -242,7 +251,7 @@ class JobPlane:
     def health(self, endpoint_id: str) -> Flow[Mapping[str, Any]]:
         """Count an endpoint's jobs and workers: ``{"jobs": {…}, "workers": {…}}``. Wakes nobody."""
         step = self._get(endpoint_id, "health")
-        return _object((yield from ask(step, f"Health of endpoint {endpoint_id}", retry=self._retry)))
+        return (yield from ask(step, f"Health of endpoint {endpoint_id}", retry=self._retry)).object()
 
     def _start(
         self,
@@ -269,7 +278,7 @@ class JobPlane:
             attempt += 1
             try:
                 reply = check((yield from send(step)), f"Submit a job to endpoint {endpoint_id}")
-                job = JobStatus.from_json(_object(reply))
+                job = JobStatus.from_json(reply.object())
                 if not job.id:
                     raise Unavailable(
                         f"Endpoint {endpoint_id} took a job and gave no id.", status=reply.status
@@ -301,6 +310,16 @@ class JobPlane:
                 raise
             yield Sleep(delay)
 
+    def _look(self, endpoint_id: str, job_id: str, held: bool) -> Send:
+        """Ask for a job, held back until it ends or now.
+
+        Source: status-sync is what RunPod's JavaScript SDK 1.1.2 calls; the docs do not list it.
+        """
+        if not held:
+            return self._get(endpoint_id, f"status/{job_id}")
+        url = self._url(endpoint_id, f"status-sync/{job_id}")
+        return Send("GET", url, query={"wait": round(HOLD_S * 1000)}, key=self._key, timeout_s=HOLD_S + 30)
+
     def _get(self, endpoint_id: str, operation: str) -> Send:
         return Send("GET", self._url(endpoint_id, operation), key=self._key)
 
@@ -316,14 +335,6 @@ class JobPlane:
         finally:
             with self._lock:
                 self._waiting[endpoint_id] -= 1
-
-
-def _object(reply: Reply) -> Mapping[str, Any]:
-    """A reply that must be a JSON object."""
-    body = reply.json()
-    if not isinstance(body, dict):
-        raise Unavailable(f"{reply.url} answered with something that is not an object.", status=reply.status)
-    return body
 
 
 def _news(before: JobStatus | None, now: JobStatus) -> Flow[None]:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO, Self
 
 from backend.errors import HashMismatch, TransferError, VolumeFull
@@ -74,3 +75,14 @@ class Landing:
         if self._file is None:
             raise RuntimeError("A landing is used within its `with`.")
         return self._file
+
+
+def land(content: bytes, to: Path, *, sha256: str | None = None, what: str = "the file") -> Downloaded:
+    """Write bytes that are already here, in the same way.
+
+    Raises:
+        HashMismatch: they are not what ``sha256`` says.
+    """
+    with Landing(Download(url="", to=to, sha256=sha256, what=what)) as landing:
+        landing.write(content)
+        return landing.settle()

@@ -1,0 +1,88 @@
+"""Which backends there are, and how one is made from the settings."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+from backend.chain import FallbackBackend
+from backend.errors import ConfigError
+from backend.interface import BackendFlows
+from backend.settings import Settings
+
+if TYPE_CHECKING:
+    from backend.async_face import AsyncBackend
+    from backend.face import Backend
+
+ENTRY_POINTS: Final = "comfyform.backends"
+"""Group in which a package names its backends: ``name = "module:factory"``."""
+
+Factory = Callable[[Settings], BackendFlows]
+
+_BUILT_IN: Final = {"local": "backend.local:LocalBackend", "runpod": "backend.runpod:RunPodBackend"}
+_registered: dict[str, Factory] = {}
+
+
+def register_backend(name: str, factory: Factory) -> None:
+    """Make a backend known under a name, for this process.
+
+    Args:
+        name: what ``get_backend`` and ``COMFY_BACKEND`` call it.
+        factory: makes its flows from the settings; raises ``MissingSetting`` where one is missing.
+    """
+    _registered[name] = factory
+
+
+def get_backend(name: str | None = None, *, settings: Settings | None = None) -> "Backend":
+    """Give a backend whose calls wait.
+
+    Args:
+        name: "local", "runpod", one that was registered, or several with commas between, of which the
+            first healthy one does each call. By default ``COMFY_BACKEND``.
+        settings: by default those of the environment.
+
+    Raises:
+        ConfigError: there is no such backend, or a setting that it needs is missing.
+    """
+    from backend.face import Backend
+
+    settings = settings or Settings.from_env()
+    return Backend(_flows(name, settings), deadline_s=settings.comfyform_timeout_s)
+
+
+def get_async_backend(name: str | None = None, *, settings: Settings | None = None) -> "AsyncBackend":
+    """Give a backend whose calls are awaited; see `get_backend`."""
+    from backend.async_face import AsyncBackend
+
+    settings = settings or Settings.from_env()
+    return AsyncBackend(_flows(name, settings), deadline_s=settings.comfyform_timeout_s)
+
+
+def fallback(*names: str, settings: Settings | None = None) -> "Backend":
+    """Give several backends as one: the first healthy one does each call."""
+    return get_backend(",".join(names), settings=settings)
+
+
+def _flows(name: str | None, settings: Settings) -> BackendFlows:
+    names = [part.strip() for part in (name or settings.comfy_backend).split(",") if part.strip()]
+    chain = [_factory(part)(settings) for part in names]
+    if not chain:
+        raise ConfigError("No backend is named.", hint="Set COMFY_BACKEND to local or runpod.")
+    return chain[0] if len(chain) == 1 else FallbackBackend(chain)
+
+
+def _factory(name: str) -> Factory:
+    if name in _registered:
+        return _registered[name]
+    if name in _BUILT_IN:
+        module, _, attribute = _BUILT_IN[name].partition(":")
+        factory: Factory = getattr(import_module(module), attribute).from_settings
+        return factory
+    # Looked up only now: reading the metadata of everything that is installed takes its time.
+    from importlib.metadata import entry_points
+
+    plugins = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name in plugins:
+        loaded: Factory = plugins[name].load()
+        return loaded
+    known = ", ".join(sorted({*_BUILT_IN, *_registered, *plugins}))
+    raise ConfigError(f"There is no backend {name!r}.", hint=f"Known are {known}.")

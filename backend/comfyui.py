@@ -1,0 +1,331 @@
+"""The conversation with one ComfyUI as flows: upload, queue, wait, fetch, interrupt.
+
+Polling is the authority. A run has ended when its history entry is there, and
+how it ended says ``status_str``; the queue tells a run that waits from one
+that a restarted ComfyUI has forgotten.
+
+Source: recordings of v0.29.0 and v0.3.64; all routes here are the same in both.
+"""
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from backend.comfyui_answers import Output, failure, refusal, view_query
+from backend.errors import (
+    ComfyformError,
+    InvalidRequest,
+    JobError,
+    JobFailed,
+    Unavailable,
+    WaitTimeout,
+)
+from backend.flow import (
+    RETRY,
+    Download,
+    Downloaded,
+    Flow,
+    Form,
+    FormFile,
+    Progress,
+    Reply,
+    Retry,
+    Send,
+    Sleep,
+    ask,
+    check,
+    download,
+    send,
+)
+
+LOOK_EVERY_S: Final = 2.0
+"""How often the queue is looked at while a run has not ended."""
+SILENCE_S: Final = 20.0
+"""How long a ComfyUI may refuse connections in the middle of a run: a supervised one comes back sooner."""
+
+
+def poll_delay(waited_s: float) -> float:
+    """Seconds until the next look: soon at first, then a share of the time waited, at most one second."""
+    return min(0.01 + 0.04 * waited_s, 1.0)
+
+
+class ComfyUI:
+    """One ComfyUI. Holds no connection; safe to share.
+
+    Args:
+        url: for example ``http://localhost:8188``.
+        clock: monotonic seconds.
+        retry: for calls that may be repeated.
+        silence_s: how long it may be unreachable during a run before the run counts as lost.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        retry: Retry = RETRY,
+        silence_s: float = SILENCE_S,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.client_id = uuid.uuid4().hex
+        self._clock = clock
+        self._retry = retry
+        self._silence_s = silence_s
+
+    def system_stats(self) -> Flow[Mapping[str, Any]]:
+        """Give its version and devices.
+
+        Raises:
+            Unavailable: it does not run; the message names COMFYUI_URL.
+        """
+        return (yield from self._get("/system_stats", "Ask ComfyUI how it is"))
+
+    def object_info(self, class_type: str = "") -> Flow[Mapping[str, Any]]:
+        """Give the definitions of all nodes, or of one; an unknown one gives ``{}``."""
+        path = f"/object_info/{class_type}" if class_type else "/object_info"
+        return (yield from self._get(path, "Ask ComfyUI for its nodes"))
+
+    def metadata(self, folder: str, filename: str) -> Flow[Mapping[str, str]]:
+        """Give the metadata of a safetensors file; ``{}`` where there is none."""
+        step = Send("GET", f"{self.url}/view_metadata/{folder}", query={"filename": filename})
+        reply = yield from self._ask(step, f"Read the metadata of {filename}", allow=range(400, 600))
+        value = reply.json() if reply.ok and reply.content else {}
+        return value if isinstance(value, dict) else {}
+
+    def has(self, name: str, size_bytes: int) -> Flow[bool]:
+        """Tell whether a file is there, of the given size; named as LoadImage names it."""
+        step = Send("HEAD", f"{self.url}/view", query=view_query(name))
+        reply = yield from self._ask(step, f"Look for {name}", allow=(400, 403, 404))
+        return reply.ok and reply.headers.get("content-length") == str(size_bytes)
+
+    def read(self, name: str) -> Flow[bytes | None]:
+        """Read a small file, named as LoadImage names it; None where there is no such file."""
+        step = Send("GET", f"{self.url}/view", query=view_query(name))
+        reply = yield from self._ask(step, f"Read {name}", allow=(400, 403, 404))
+        return reply.content if reply.ok else None
+
+    def upload(
+        self, source: Path | bytes, name: str, *, subfolder: str = "", overwrite: bool = False
+    ) -> Flow[str]:
+        """Put a file among the inputs and give the name that ComfyUI gave it.
+
+        Any kind of file may be sent: the route is called ``image`` for all of them.
+        """
+        form = Form(
+            fields={"subfolder": subfolder, "type": "input", "overwrite": "true" if overwrite else "false"},
+            file=FormFile(name="image", filename=name, source=source),
+        )
+        step = Send("POST", f"{self.url}/upload/image", form=form, timeout_s=300.0)
+        body = (yield from self._ask(step, f"Upload {name} to ComfyUI")).json()
+        stored, where = str(body.get("name") or name), str(body.get("subfolder") or "")
+        return f"{where}/{stored}" if where else stored
+
+    def queue(self, graph: Mapping[str, Any], *, extra_data: Mapping[str, Any] | None = None) -> Flow[str]:
+        """Queue a graph and give its prompt id.
+
+        The id is chosen here, so that a lost answer can be told from a lost request.
+
+        Raises:
+            JobFailed: ComfyUI refuses the graph or a part of it; it names nodes, inputs and allowed values.
+        """
+        prompt_id = str(uuid.uuid4())
+        body = {"prompt": graph, "client_id": self.client_id, "prompt_id": prompt_id}
+        if extra_data:
+            body["extra_data"] = extra_data
+        step = Send("POST", f"{self.url}/prompt", json=body, timeout_s=60.0)
+        try:
+            reply = yield from send(step)
+        except Unavailable as error:
+            if not error.sent or not (yield from self.knows(prompt_id)):
+                raise self._not_there(error) from error
+            return prompt_id
+        if reply.status == 400:
+            raise refusal(_parsed(reply), graph)
+        if reply.status == 500:
+            # Source: prompt_errors, ui_format_workflow: what it cannot read makes it fail without a reason.
+            raise InvalidRequest(
+                "ComfyUI cannot read the workflow (it answered 500).",
+                hint="Export it in API format: Workflow > Export (API).",
+                status=500,
+                method="POST",
+                url=reply.url,
+                body=reply.text[:500],
+            )
+        answer = check(reply, "Queue the workflow").json()
+        queued = str(answer.get("prompt_id") or prompt_id)
+        if answer.get("node_errors"):
+            # Partly refused: the good outputs would run alone, which nobody asked for.
+            yield from self.interrupt(queued)
+            raise refusal(answer, graph)
+        return queued
+
+    def wait(self, prompt_id: str, *, deadline_s: float) -> Flow[Mapping[str, Any]]:
+        """Wait for a run to end and give its history entry. The run goes on whatever happens here.
+
+        Yields ``{"progress": "run", "state": "queued" | "running", "position", "prompt_id"}`` on changes.
+
+        Args:
+            prompt_id: which.
+            deadline_s: seconds from now.
+
+        Raises:
+            JobFailed, JobCancelled: it ended badly, or ComfyUI forgot it.
+            WaitTimeout: the deadline passed.
+        """
+        start = self._clock()
+        looked, told, answered, missed = start, None, start, 0
+        while True:
+            now = self._clock()
+            try:
+                entry = yield from self.history(prompt_id)
+                if entry is not None:
+                    return finished(entry, prompt_id)
+                if now - looked >= LOOK_EVERY_S or told is None:
+                    looked = now
+                    position = yield from self.position(prompt_id)
+                    # Between queue and history a run is in neither for a moment, hence twice.
+                    missed = missed + 1 if position is None else 0
+                    if missed > 2:
+                        raise JobFailed(
+                            f"ComfyUI at {self.url} no longer knows the run {prompt_id}.",
+                            job_id=prompt_id,
+                            hint="It was restarted in the middle, or its queue was cleared. Run it again.",
+                        )
+                    news = ("queued", position) if position else ("running", 0)
+                    if position is not None and news != told:
+                        told = news
+                        yield Progress(
+                            {"progress": "run", "state": news[0], "position": news[1], "prompt_id": prompt_id}
+                        )
+                answered = self._clock()
+            except Unavailable as error:
+                if self._clock() - answered > self._silence_s:
+                    raise JobFailed(
+                        f"ComfyUI at {self.url} stopped answering in the middle: {error.message}",
+                        job_id=prompt_id,
+                        hint="It died or hangs; its own log says why.",
+                    ) from error
+            left = deadline_s - (self._clock() - start)
+            if left <= 0:
+                said = f"The run {prompt_id} did not end within {deadline_s:.4g} s."
+                raise WaitTimeout(said, job_id=prompt_id)
+            yield Sleep(min(poll_delay(self._clock() - start), left))
+
+    def run(self, graph: Mapping[str, Any], *, deadline_s: float) -> Flow[tuple[str, Mapping[str, Any]]]:
+        """Queue a graph, wait for its end, and give its id and history entry.
+
+        When the wait ends early for any reason, the run is taken out of the queue or interrupted:
+        this run only, never whatever else this ComfyUI is doing.
+        """
+        prompt_id = yield from self.queue(graph)
+        try:
+            return prompt_id, (yield from self.wait(prompt_id, deadline_s=deadline_s))
+        except (GeneratorExit, JobFailed):
+            raise
+        except BaseException as error:
+            if not isinstance(error, JobError) or isinstance(error, WaitTimeout):
+                with contextlib.suppress(ComfyformError):
+                    yield from self.interrupt(prompt_id)
+                    if isinstance(error, WaitTimeout):
+                        error.hint = "It was interrupted. COMFYFORM_TIMEOUT_S gives runs more time."
+            raise
+
+    def interrupt(self, prompt_id: str) -> Flow[None]:
+        """Take one run out of the queue, or stop it at its next step.
+
+        Source: ``/interrupt`` without a prompt_id stops whatever runs; with one it stops only that
+            (recordings interrupt_running, misc_posts).
+        """
+        once = Retry(attempts=2, first_s=self._retry.first_s, jitter=self._retry.jitter)
+        for path, body in (("/queue", {"delete": [prompt_id]}), ("/interrupt", {"prompt_id": prompt_id})):
+            step = Send("POST", self.url + path, json=body, timeout_s=5.0)
+            yield from ask(step, f"Stop the run {prompt_id}", retry=once)
+
+    def history(self, prompt_id: str) -> Flow[Mapping[str, Any] | None]:
+        """Give a run's history entry, or None while it has none."""
+        reply = check((yield from send(Send("GET", f"{self.url}/history/{prompt_id}"))), "Ask for the run")
+        entry = reply.object().get(prompt_id)
+        return entry if isinstance(entry, dict) else None
+
+    def position(self, prompt_id: str) -> Flow[int | None]:
+        """Give a run's place in the queue: 0 while it runs, 1 when it is next; None when it is not there."""
+        reply = check((yield from send(Send("GET", f"{self.url}/queue"))), "Look into the queue")
+        body = reply.object()
+        if any(item[1] == prompt_id for item in body.get("queue_running") or ()):
+            return 0
+        waiting = sorted(body.get("queue_pending") or (), key=lambda item: float(item[0]))
+        places = [place for place, item in enumerate(waiting, start=1) if item[1] == prompt_id]
+        return places[0] if places else None
+
+    def knows(self, prompt_id: str) -> Flow[bool]:
+        """Tell whether a run is in the queue or the history."""
+        if (yield from self.position(prompt_id)) is not None:
+            return True
+        return (yield from self.history(prompt_id)) is not None
+
+    def fetch(self, output: Output, to: Path) -> Flow[Downloaded]:
+        """Write an output to disk.
+
+        Raises:
+            NotFound: the file is gone. ComfyUI answers from its cache without looking for it.
+        """
+        step = Download(url=f"{self.url}/view", query=output.query, to=to, what=output.filename)
+        return (yield from download(step, retry=self._retry))
+
+    def free(self) -> Flow[None]:
+        """Drop what is cached, so that the next run makes its files again."""
+        step = Send("POST", f"{self.url}/free", json={"free_memory": True})
+        yield from self._ask(step, "Drop ComfyUI's cache")
+
+    def view_url(self, output: Output) -> str:
+        """The address of an output."""
+        return Send("GET", f"{self.url}/view", query=output.query).full_url
+
+    def _get(self, path: str, what: str) -> Flow[Mapping[str, Any]]:
+        return (yield from self._ask(Send("GET", self.url + path), what)).object()
+
+    def _ask(self, step: Send, what: str, *, allow: Collection[int] = ()) -> Flow[Reply]:
+        """Send what may be repeated; a ComfyUI that cannot be reached at all is said at once."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                reply = yield from send(step)
+                return reply if reply.status in allow else check(reply, what)
+            except Unavailable as error:
+                delay = self._retry.next_delay(attempt) if error.sent else None
+                if delay is None:
+                    raise self._not_there(error) from error
+            yield Sleep(delay)
+
+    def _not_there(self, error: Unavailable) -> Unavailable:
+        if error.sent:
+            return error
+        return Unavailable(
+            f"ComfyUI at {self.url} cannot be reached.",
+            hint="Start it, or set COMFYUI_URL to the address of one that runs.",
+            sent=False,
+            method=error.method,
+            url=error.url,
+        )
+
+
+def finished(entry: Mapping[str, Any], prompt_id: str) -> Mapping[str, Any]:
+    """Give a history entry back when the run ended well.
+
+    Raises:
+        JobFailed, JobCancelled: it did not.
+    """
+    if (entry.get("status") or {}).get("status_str") == "error":
+        raise failure(entry, prompt_id)
+    return entry
+
+
+def _parsed(reply: Reply) -> Any:
+    with contextlib.suppress(Unavailable):
+        return reply.json()
+    return {"error": {"message": reply.text[:500]}}

@@ -1,0 +1,252 @@
+"""What ComfyUI says: refusals, failures and outputs, read into errors and values. Pure.
+
+Source: recordings prompt_errors, execution_error_*, interrupt_running and wf_* of v0.29.0 and v0.3.64.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from backend.errors import JobCancelled, JobError, JobFailed
+from backend.result import Kind
+
+ALLOWED_SHOWN: Final = 12
+
+_KINDS: Final[Mapping[str, Kind]] = {
+    **dict.fromkeys(("png", "jpg", "jpeg", "webp", "gif", "bmp", "tiff", "avif", "svg"), "image"),
+    **dict.fromkeys(("mp4", "webm", "mkv", "mov", "avi", "m4v"), "video"),
+    **dict.fromkeys(("flac", "wav", "mp3", "opus", "ogg", "m4a", "aac"), "audio"),
+    **dict.fromkeys(("txt", "json", "csv", "md"), "text"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One thing that a run gave: a file under ComfyUI's folders, or a text."""
+
+    node_id: str
+    filename: str
+    subfolder: str = ""
+    folder: str = "output"
+    text: str | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What it is, by its suffix."""
+        return kind_of(self.filename)
+
+    @property
+    def annotated(self) -> str:
+        """How LoadImage and LoadAudio of the same ComfyUI name it."""
+        path = f"{self.subfolder}/{self.filename}" if self.subfolder else self.filename
+        return f"{path} [{self.folder}]"
+
+    @property
+    def query(self) -> dict[str, str | int]:
+        """The query of ``/view``."""
+        return {"filename": self.filename, "subfolder": self.subfolder, "type": self.folder}
+
+
+def kind_of(filename: str) -> Kind:
+    """Tell what a file is by its suffix."""
+    return _KINDS.get(filename.rpartition(".")[2].lower(), "file")
+
+
+def view_query(name: str) -> dict[str, str | int]:
+    """The query of ``/view`` for a file as LoadImage names it: ``a/b.png`` or ``a/b.png [output]``."""
+    found = re.fullmatch(r"(.*) \[(input|output|temp)\]", name)
+    path, folder = (found[1], found[2]) if found else (name, "input")
+    subfolder, _, filename = path.rpartition("/")
+    return {"filename": filename, "subfolder": subfolder, "type": folder}
+
+
+def outputs(entry: Mapping[str, Any]) -> list[Output]:
+    """List what a run gave, in the order of the nodes; previews only where nothing was saved.
+
+    Any list of objects with a ``filename`` counts, whatever its key: nodes use images, gifs,
+    videos, audio and names of their own.
+    """
+    found = [
+        output
+        for node_id, values in (entry.get("outputs") or {}).items()
+        for output in _of_node(str(node_id), values or {})
+    ]
+    return [output for output in found if output.folder == "output"] or found
+
+
+def _of_node(node_id: str, values: Mapping[str, Any]) -> Iterator[Output]:
+    for key, items in values.items():
+        if not isinstance(items, list):
+            continue
+        for number, item in enumerate(items):
+            if isinstance(item, Mapping) and isinstance(item.get("filename"), str):
+                yield Output(
+                    node_id=node_id,
+                    filename=item["filename"],
+                    subfolder=str(item.get("subfolder") or ""),
+                    folder=str(item.get("type") or "output"),
+                )
+            elif key == "text" and isinstance(item, str):
+                name = f"text_{node_id}{f'_{number + 1}' if number else ''}.txt"
+                yield Output(node_id=node_id, filename=name, text=item)
+
+
+def refusal(body: Any, graph: Mapping[str, Any]) -> JobFailed:
+    """The error of a graph that ``POST /prompt`` refused, or of the part that it left out on 200.
+
+    Args:
+        body: the answer, parsed: ``{"error", "node_errors"}``.
+        graph: what was sent.
+    """
+    sentences = list(_node_errors(body, graph)) if isinstance(body, Mapping) else []
+    error = body.get("error") if isinstance(body, Mapping) else body
+    if not sentences and isinstance(error, Mapping):
+        sentences = [_whole_error(error)]
+    if not sentences:
+        sentences = [str(error or "no reason given")]
+    missing = list(dict.fromkeys(_missing_models(body)))
+    return JobFailed(
+        "ComfyUI refuses the workflow: " + "; ".join(sentence.rstrip(".") for sentence in sentences) + ".",
+        hint=_hint(missing, error),
+        worker_error=json.dumps(body),
+        output={"missing_models": missing},
+    )
+
+
+def _hint(missing: list[str], error: Any) -> str | None:
+    if missing:
+        names = ", ".join(missing)
+        return f"Put {names} where this ComfyUI looks for models; `inv models.compare` says what is missing."
+    kind = error.get("type") if isinstance(error, Mapping) else ""
+    if kind == "missing_node_type" or "does not exist" in str(error):
+        return "Install the node pack, or look into ComfyUI's log for IMPORT FAILED."
+    return None
+
+
+def _whole_error(error: Mapping[str, Any]) -> str:
+    message = str(error.get("message") or error.get("type") or "no reason given").rstrip(".")
+    details = str(error.get("details") or "")
+    return f"{message} ({details})" if details and details not in message else message
+
+
+def _node_errors(body: Mapping[str, Any], graph: Mapping[str, Any]) -> Iterator[str]:
+    """One sentence a problem. The answer's own ``details`` name only those of output nodes."""
+    for node_id, value in (body.get("node_errors") or {}).items():
+        kind = value.get("class_type") or _class_type(graph, node_id)
+        for problem in value.get("errors") or ():
+            yield f"node {node_id} ({kind}): {_problem(problem)}"
+
+
+def _problem(problem: Mapping[str, Any]) -> str:
+    extra = problem.get("extra_info") or {}
+    name, details = extra.get("input_name"), str(problem.get("details") or "")
+    match problem.get("type"):
+        case "value_not_in_list":
+            return f"{name} {extra.get('received_value')!r} is not available; {_allowed(extra, details)}"
+        case "required_input_missing":
+            return f"{name or details} is missing"
+        case "value_smaller_than_min" | "value_bigger_than_max":
+            return f"{name}: {problem.get('message')}"
+        case "exception_during_validation" | "exception_during_inner_validation" if (
+            extra.get("exception_type") == "KeyError"
+        ):
+            return f"it is linked to a node {details} that is not in the workflow"
+    message = str(problem.get("message") or problem.get("type")).rstrip(".")
+    return f"{message} ({details})" if details else message
+
+
+def _allowed(extra: Mapping[str, Any], details: str) -> str:
+    config = extra.get("input_config")
+    options = combo_options(config) if isinstance(config, list) else None
+    if options is None:
+        count = re.search(r"list of length (\d+)", details)
+        return f"there are {count[1]} others" if count else "look into /object_info for what is"
+    if not options:
+        return "there is none at all"
+    shown = ", ".join(str(option) for option in options[:ALLOWED_SHOWN])
+    return f"there is {shown}{' …' if len(options) > ALLOWED_SHOWN else ''}"
+
+
+def combo_options(spec: list[Any]) -> list[Any] | None:
+    """The choices of an input: ``[["a", "b"], {…}]`` in old nodes, ``["COMBO", {"options": […]}]`` in new."""
+    if spec and isinstance(spec[0], list):
+        return spec[0]
+    if len(spec) > 1 and spec[0] == "COMBO" and isinstance(spec[1], Mapping):
+        options = spec[1].get("options")
+        return options if isinstance(options, list) else None
+    return None
+
+
+def _missing_models(body: Any) -> Iterator[str]:
+    """Names of model files that are not there: what no list knows and looks like a file of weights."""
+    for value in ((body or {}).get("node_errors") or {}).values() if isinstance(body, Mapping) else ():
+        for problem in value.get("errors") or ():
+            received = (problem.get("extra_info") or {}).get("received_value")
+            if problem.get("type") == "value_not_in_list" and _is_weights(received):
+                yield str(received)
+
+
+def _is_weights(name: Any) -> bool:
+    return isinstance(name, str) and name.lower().endswith(
+        (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".sft", ".gguf", ".pkl")
+    )
+
+
+def _class_type(graph: Mapping[str, Any], node_id: Any) -> str:
+    node = graph.get(str(node_id))
+    return str(node.get("class_type", "?")) if isinstance(node, Mapping) else "?"
+
+
+def failure(entry: Mapping[str, Any], prompt_id: str) -> JobError:
+    """The error of a run that ended with ``status_str`` "error"."""
+    for event, data in reversed((entry.get("status") or {}).get("messages") or []):
+        if event == "execution_interrupted":
+            return JobCancelled(
+                f"The run was interrupted at node {data.get('node_id')} ({data.get('node_type')}).",
+                job_id=prompt_id,
+            )
+        if event == "execution_error":
+            return _execution_error(data, prompt_id)
+    return JobFailed(f"The run {prompt_id} failed, and ComfyUI does not say why.", job_id=prompt_id)
+
+
+def _execution_error(data: Mapping[str, Any], prompt_id: str) -> JobFailed:
+    message = str(data.get("exception_message") or "").strip()
+    first = message.partition("\n")[0]
+    kind = str(data.get("exception_type") or "")
+    node = f"node {data.get('node_id')} ({data.get('node_type')})"
+    hint = next((hint for pattern, hint in _REMEDIES if re.search(pattern, f"{kind}: {message}")), None)
+    return JobFailed(
+        f"{node} failed: {kind.rpartition('.')[2]}: {first.rstrip('.')}.",
+        job_id=prompt_id,
+        hint=hint,
+        worker_error="\n".join([f"{kind}: {message}", *map(str, data.get("traceback") or ())]),
+        output={"node_id": data.get("node_id"), "node_type": data.get("node_type"), "exception_type": kind},
+    )
+
+
+_REMEDIES: Final[tuple[tuple[str, str], ...]] = (
+    (
+        r"OutOfMemoryError|out of memory",
+        "The GPU is out of memory: a smaller picture (lipsync: min_resolution) or a larger GPU helps.",
+    ),
+    (
+        r"Please download the model first",
+        "SONIC's own files are missing: audio2token.pth, audio2bucket.pth, yoloface_v5m.pt in models/sonic.",
+    ),
+    (
+        # Source: the SONIC pack hands None on when it finds no face (facts, comfyui-mcp.md 3.3).
+        r"'NoneType' object has no attribute 'items'",
+        "SONIC found no face: use a frontal portrait whose face fills about half of the picture.",
+    ),
+    (
+        r"LocalEntryNotFoundError",
+        "The node wants to download its model and cannot: provision it (`inv models.sync`).",
+    ),
+    (
+        r"SafetensorError|InvalidHeaderDeserialization|unexpected EOF|invalid load key",
+        "The model file is damaged: `inv models.verify --deep` finds it.",
+    ),
+)

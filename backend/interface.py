@@ -1,0 +1,109 @@
+"""What a backend is, and what its two faces share.
+
+A backend is one class of flows. A face checks the arguments, drives a flow and
+turns a failed run into a result; wrong arguments and missing settings raise at
+once. The faces differ only in how they wait: `backend.face`, `backend.async_face`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from backend.contract import Verb
+from backend.errors import ComfyformError, ConfigError, NotSupported
+from backend.flow import Flow
+from backend.job_status import JobStatus
+from backend.request import Request, read
+from backend.result import GenerationResult, Health
+from backend.talk import talk
+
+DEADLINE_S: Final = 900.0
+
+
+class BackendFlows(Protocol):
+    """What a backend is: one class of flows. See docs/backends.md for writing one."""
+
+    name: str
+
+    def health_check(self) -> Flow[Health]:
+        """Tell whether it would take a job now; raises nothing."""
+
+    def generate(self, request: Request, *, deadline_s: float) -> Flow[GenerationResult]:
+        """Run a verb to its end; a failure is raised."""
+
+
+class ResumableFlows(BackendFlows, Protocol):
+    """A backend whose jobs live on without the caller."""
+
+    def submit(self, request: Request, *, deadline_s: float) -> Flow[str]:
+        """Submit a job and give its id."""
+
+    def resume(
+        self, job_id: str, *, deadline_s: float, output_path: Path | None = None
+    ) -> Flow[GenerationResult]:
+        """Wait for a job and fetch its result."""
+
+    def status(self, job_id: str) -> Flow[JobStatus]:
+        """Ask how a job is."""
+
+    def cancel(self, job_id: str) -> Flow[bool]:
+        """Cancel a job; False where it is not known (any more)."""
+
+
+class Face:
+    """What both faces share: everything but waiting."""
+
+    def __init__(self, flows: BackendFlows, *, deadline_s: float = DEADLINE_S) -> None:
+        self.flows = flows
+        self.deadline_s = deadline_s
+
+    @property
+    def name(self) -> str:
+        """The backend's name: "local", "runpod", …"""
+        return self.flows.name
+
+    def _generate(
+        self, verb: Verb, params: Mapping[str, Any], timeout_s: float | None
+    ) -> Flow[GenerationResult]:
+        request = read(verb, params)
+        deadline_s = self.deadline_s if timeout_s is None else timeout_s
+        return _settled(self.flows.generate(request, deadline_s=deadline_s), self.name)
+
+    def _talk(self, params: Mapping[str, Any], timeout_s: float | None) -> Flow[GenerationResult]:
+        deadline_s = self.deadline_s if timeout_s is None else timeout_s
+        return _settled(talk(self.flows, params, deadline_s=deadline_s), self.name)
+
+    def _resumable(self) -> ResumableFlows:
+        if not hasattr(self.flows, "resume"):
+            raise NotSupported(
+                f"The {self.name} backend keeps no jobs: they end with the call that started them."
+            )
+        return self.flows  # type: ignore[return-value]  # it has what the protocol asks for
+
+    def _submit(self, verb: Verb, params: Mapping[str, Any], timeout_s: float | None) -> Flow[str]:
+        flows = self._resumable()
+        deadline_s = self.deadline_s if timeout_s is None else timeout_s
+        return flows.submit(read(verb, params), deadline_s=deadline_s)
+
+    def _resume(
+        self, job_id: str, output_path: str | Path | None, timeout_s: float | None
+    ) -> Flow[GenerationResult]:
+        place = None if output_path is None else Path(output_path).expanduser()
+        deadline_s = self.deadline_s if timeout_s is None else timeout_s
+        return _settled(self._resumable().resume(job_id, deadline_s=deadline_s, output_path=place), self.name)
+
+
+def _settled(flow: Flow[GenerationResult], backend: str) -> Flow[GenerationResult]:
+    """Turn a failure of the run into a result. What the caller must mend is raised on."""
+    try:
+        return (yield from flow)
+    except (ConfigError, NotSupported):
+        raise
+    except ComfyformError as error:
+        return GenerationResult(
+            success=False,
+            backend=backend,
+            error=str(error),
+            exception=error,
+            job_id=getattr(error, "job_id", None),
+        )

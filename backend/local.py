@@ -1,0 +1,164 @@
+"""The local backend: the verbs on a ComfyUI that this machine can reach.
+
+Also what the worker runs against the ComfyUI in its own container, so it
+takes plain values and knows nothing of RunPod.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from backend.comfyui import ComfyUI
+from backend.comfyui_answers import Output, outputs
+from backend.errors import ComfyformError, InvalidArgument, JobFailed, NotFound
+from backend.flow import Downloaded, Flow, Progress, work
+from backend.landing import land
+from backend.local_graphs import Planned, plan
+from backend.local_inputs import origin_of
+from backend.places import places, suffix_warning
+from backend.request import Request
+from backend.result import GeneratedFile, GenerationResult, Health
+from backend.settings import Settings
+
+
+class LocalBackend:
+    """Flows over one ComfyUI.
+
+    Args:
+        comfyui: the ComfyUI.
+        clock: monotonic seconds.
+    """
+
+    name = "local"
+
+    def __init__(self, comfyui: ComfyUI, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.comfyui = comfyui
+        self._clock = clock
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Make it for ``COMFYUI_URL``."""
+        return cls(ComfyUI(settings.comfyui_url))
+
+    def health_check(self) -> Flow[Health]:
+        """Ask ComfyUI how it is."""
+        try:
+            stats = yield from self.comfyui.system_stats()
+        except ComfyformError as error:
+            return Health(backend=self.name, healthy=False, error=str(error))
+        system = stats.get("system") or {}
+        version = system.get("comfyui_version")
+        return Health(backend=self.name, healthy=True, version=version, details=stats)
+
+    def generate(self, request: Request, *, deadline_s: float) -> Flow[GenerationResult]:
+        """Run a verb to its end; a failure is raised.
+
+        Args:
+            request: the verb and its arguments. Its ``output_path`` may be a folder that exists, where
+                every file keeps the name that ComfyUI gave it.
+            deadline_s: for all of it, from now.
+
+        Raises:
+            JobError, ApiError, TransferError: the run failed.
+        """
+        start = self._clock()
+        planned = yield from plan(self.comfyui, request)
+        left = deadline_s - (self._clock() - start)
+        prompt_id, entry = yield from self.comfyui.run(planned.graph, deadline_s=left)
+        ran = self._clock()
+        try:
+            files, warnings = yield from self._collect(request, planned, entry)
+        except NotFound:
+            if planned.own:
+                raise
+            # ComfyUI answered from its cache, with a file that somebody deleted since.
+            yield from self.comfyui.free()
+            left = deadline_s - (self._clock() - start)
+            prompt_id, entry = yield from self.comfyui.run(planned.graph, deadline_s=left)
+            ran = self._clock()
+            files, warnings = yield from self._collect(request, planned, entry)
+        if request.verb == "portrait" and request["save_to_avatars"]:
+            files = yield from self._keep_avatar(request, files)
+        end = self._clock()
+        return GenerationResult(
+            success=True,
+            backend=self.name,
+            files=tuple(files),
+            seed=planned.seed,
+            prompt_id=prompt_id,
+            warnings=(*planned.warnings, *warnings),
+            timings={
+                "run": round(ran - start, 3),
+                "fetch": round(end - ran, 3),
+                "total": round(end - start, 3),
+            },
+        )
+
+    def _collect(
+        self, request: Request, planned: Planned, entry: Mapping[str, Any]
+    ) -> Flow[tuple[list[GeneratedFile], list[str]]]:
+        """Fetch what a run gave, where it is wanted here."""
+        made = outputs(entry)
+        if not made:
+            raise JobFailed(
+                "The run ended well and gave no file.",
+                hint="Does the workflow end in a node that saves, like SaveImage?"
+                if not planned.own
+                else None,
+            )
+        if request.output_path is None:
+            return [self._left(output) for output in made], []
+        targets = places(request.output_path, [output.filename for output in made])
+        files, warnings = [], []
+        for output, place in zip(made, targets, strict=True):
+            yield Progress({"progress": "fetch", "filename": output.filename})
+            if output.text is not None:
+                text = output.text
+                got = yield from work(partial(land, text.encode(), place))
+            else:
+                got = yield from self.comfyui.fetch(output, place)
+            files.append(self._left(output, place, got))
+            if warning := suffix_warning(place, output.filename):
+                warnings.append(warning)
+        return files, warnings
+
+    def _left(
+        self, output: Output, place: Path | None = None, got: Downloaded | None = None
+    ) -> GeneratedFile:
+        is_file = output.text is None
+        return GeneratedFile(
+            type=output.kind,
+            filename=output.filename,
+            local_path=place,
+            remote_url=self.comfyui.view_url(output) if is_file else None,
+            size_bytes=got.size_bytes if got else None,
+            sha256=got.sha256 if got else None,
+            text=output.text,
+            origin=origin_of(self.comfyui),
+            origin_path=output.annotated if is_file else None,
+        )
+
+    def _keep_avatar(self, request: Request, files: list[GeneratedFile]) -> Flow[list[GeneratedFile]]:
+        """Put the first picture among ComfyUI's inputs, under avatars/, and name it so from now on."""
+        first = files[0]
+        name = avatar_name(request["avatar_name"])
+        content = first.local_path or (yield from self.comfyui.read(first.origin_path or ""))
+        if content is None:
+            raise JobFailed(f"{first.filename} is gone from ComfyUI's output folder.")
+        kept = yield from self.comfyui.upload(content, name, subfolder="avatars", overwrite=True)
+        return [replace(first, origin_path=kept), *files[1:]]
+
+
+def avatar_name(name: str) -> str:
+    """Give an avatar's file name, with its suffix.
+
+    Raises:
+        InvalidArgument: it is more than a name.
+    """
+    if not re.fullmatch(r"[^/\\\x00-\x1f]{1,100}", name) or name.startswith("."):
+        raise InvalidArgument(f"avatar_name must be a plain file name, not {name!r}.")
+    return name if name.lower().endswith(".png") else f"{name}.png"

@@ -1,0 +1,128 @@
+"""Bring the files that a verb works on to a ComfyUI, and learn what its graph needs to know of them."""
+
+import hashlib
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from backend.audio import duration_s
+from backend.comfyui import ComfyUI
+from backend.comfyui_answers import view_query
+from backend.errors import InvalidArgument, NotFound
+from backend.flow import Download, Flow, download, work
+from backend.params import InputLike
+from backend.result import GeneratedFile
+
+SUBFOLDER: Final = "comfyform"
+"""Where uploads go under ComfyUI's input folder."""
+TRANSCRIPT_BYTES: Final = 64 * 1024
+
+
+def bring(comfyui: ComfyUI, value: InputLike) -> Flow[str]:
+    """Make a file be among the inputs, and give the name by which LoadImage and LoadAudio know it.
+
+    Uploads are named by their content, so that the same bytes travel once.
+    """
+    if isinstance(value, GeneratedFile):
+        if value.origin == origin_of(comfyui) and value.origin_path:
+            return value.origin_path
+        if value.local_path is not None and value.local_path.is_file():
+            return (yield from _upload(comfyui, value.local_path))
+        address = value.signed_url or value.remote_url
+        if not address:
+            raise InvalidArgument(
+                f"{value.filename} is held by {value.origin or 'nobody'} and is not on this machine.",
+                hint="Give the call that makes it an output_path.",
+            )
+        return (yield from _upload_from_url(comfyui, address, value.filename))
+    if isinstance(value, Path):
+        return (yield from _upload(comfyui, value))
+    name = str(value)
+    if re.match(r"https?://", name):
+        filename = unquote(urlsplit(name).path.rpartition("/")[2]) or "input"
+        return (yield from _upload_from_url(comfyui, name, filename))
+    return name
+
+
+def origin_of(comfyui: ComfyUI) -> str:
+    """Name this ComfyUI as the holder of a file."""
+    return f"local {comfyui.url}"
+
+
+def _upload(comfyui: ComfyUI, path: Path) -> Flow[str]:
+    sha256, size = yield from work(lambda: _digest(path))
+    name = f"{sha256[:16]}_{clean_name(path.name)}"
+    if (yield from comfyui.has(f"{SUBFOLDER}/{name}", size)):
+        return f"{SUBFOLDER}/{name}"
+    return (yield from comfyui.upload(path, name, subfolder=SUBFOLDER))
+
+
+def _upload_from_url(comfyui: ComfyUI, url: str, filename: str) -> Flow[str]:
+    folder = yield from work(lambda: Path(tempfile.mkdtemp(prefix="comfyform-")))
+    try:
+        path = folder / clean_name(filename)
+        yield from download(Download(url=url, to=path, what=filename))
+        return (yield from _upload(comfyui, path))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def clean_name(name: str) -> str:
+    """Give a file name that means nothing to a shell, a URL or ComfyUI; letters of all scripts stay."""
+    return re.sub(r"[^\w.-]", "_", name)
+
+
+def _digest(path: Path) -> tuple[str, int]:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size
+
+
+def audio_duration_s(comfyui: ComfyUI, value: InputLike, name: str) -> Flow[float | None]:
+    """Measure an audio input; None where its format is not one of those that `backend.audio` reads.
+
+    Args:
+        value: as the caller gave it.
+        name: as ComfyUI knows it.
+
+    Raises:
+        InvalidArgument: ComfyUI has no such file.
+    """
+    local = value.local_path if isinstance(value, GeneratedFile) else value
+    if isinstance(local, Path) and local.is_file():
+        return (yield from work(lambda: duration_s(local)))
+    folder = yield from work(lambda: Path(tempfile.mkdtemp(prefix="comfyform-")))
+    try:
+        path = folder / "audio"
+        try:
+            step = Download(url=f"{comfyui.url}/view", query=view_query(name), to=path, what=name)
+            yield from download(step)
+        except NotFound:
+            raise _not_among_inputs(comfyui, name) from None
+        return (yield from work(lambda: duration_s(path)))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def transcript(comfyui: ComfyUI, value: InputLike, name: str) -> Flow[str]:
+    """Give what a voice recording says, from the ``.txt`` file of the same stem beside it; "" without one."""
+    if isinstance(value, Path):
+        beside = value.with_suffix(".txt")
+        if beside.is_file():
+            return beside.read_bytes()[:TRANSCRIPT_BYTES].decode("utf-8", "replace").strip()
+        return ""
+    if isinstance(value, GeneratedFile) or name.startswith(f"{SUBFOLDER}/"):
+        return ""
+    folder, _, filename = name.rpartition("/")
+    stem = filename.rpartition(".")[0] or filename
+    content = yield from comfyui.read(f"{folder}/{stem}.txt" if folder else f"{stem}.txt")
+    return (content or b"")[:TRANSCRIPT_BYTES].decode("utf-8", "replace").strip()
+
+
+def _not_among_inputs(comfyui: ComfyUI, name: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"{name!r} is neither a file here nor among the inputs of ComfyUI at {comfyui.url}.",
+        hint="Check the path, or put the file into ComfyUI's input folder.",
+    )

@@ -1,0 +1,125 @@
+"""What a verb gives back: values, frozen, JSON in and out."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from backend.errors import ComfyformError, JobFailed
+
+Kind = Literal["image", "video", "audio", "text", "file"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedFile:
+    """A file that was made. It can be handed to the next verb as an input.
+
+    Attributes:
+        type: image, video, audio, text or file.
+        filename: the name that ComfyUI gave it, not where it was put.
+        local_path: where it is on this machine, complete; None when it was left where it lies.
+        remote_url, signed_url: where it can be fetched, if anywhere.
+        sha256: of its bytes, lower-case hex; None where nobody has read them.
+        text: what it says, where a node gave a text and not a file.
+        origin: the backend that holds it, and which one: ``local http://…`` or ``runpod <endpoint id>``.
+        origin_path: its name there, as that backend takes it for an input; None where it keeps none.
+    """
+
+    type: Kind
+    filename: str
+    local_path: Path | None = None
+    remote_url: str | None = None
+    signed_url: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+    text: str | None = None
+    origin: str = ""
+    origin_path: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain JSON."""
+        return {**asdict(self), "local_path": None if self.local_path is None else str(self.local_path)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "GeneratedFile":
+        """Read what `to_json` gave."""
+        known = {spec.name for spec in fields(cls)}
+        kept = {name: item for name, item in value.items() if name in known}
+        if kept.get("local_path") is not None:
+            kept["local_path"] = Path(kept["local_path"])
+        return cls(**kept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationResult:
+    """How a verb ended.
+
+    Attributes:
+        success: False when the run failed; then `error` says why.
+        files: what was made, in ComfyUI's order.
+        seed: the one that was really used, or None where the graph is the caller's own.
+        prompt_id: ComfyUI's name for the run.
+        job_id: RunPod's name for it.
+        backend: "local", "runpod", …
+        error: one or more sentences.
+        exception: the typed error behind it.
+        warnings: sentences about what was not quite as asked.
+        timings: seconds by phase, for example ``{"queue": 1.2, "run": 8.0, "total": 9.5}``.
+    """
+
+    success: bool
+    backend: str
+    files: tuple[GeneratedFile, ...] = ()
+    seed: int | None = None
+    prompt_id: str | None = None
+    job_id: str | None = None
+    error: str | None = None
+    exception: ComfyformError | None = field(default=None, repr=False, compare=False)
+    warnings: tuple[str, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+    def raise_for_failure(self) -> "GenerationResult":
+        """Give the result back, or raise its error.
+
+        Raises:
+            ComfyformError: the typed error of a failed run.
+        """
+        if self.success:
+            return self
+        raise self.exception or JobFailed(self.error or "The run failed.", job_id=self.job_id)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain JSON, without the exception."""
+        return {
+            "success": self.success,
+            "backend": self.backend,
+            "files": [file.to_json() for file in self.files],
+            "seed": self.seed,
+            "prompt_id": self.prompt_id,
+            "job_id": self.job_id,
+            "error": self.error,
+            "warnings": list(self.warnings),
+            "timings": dict(self.timings),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """Whether a backend would take a job now.
+
+    Attributes:
+        healthy: True when it would.
+        version: ComfyUI's, where it is known without waking anybody.
+        error: why not, a sentence.
+        details: what the backend said: devices, or counts of workers and jobs.
+    """
+
+    backend: str
+    healthy: bool
+    version: str | None = None
+    error: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain JSON."""
+        return asdict(self)

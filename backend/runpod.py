@@ -1,0 +1,281 @@
+"""The RunPod backend: the verbs as jobs of a serverless endpoint whose worker speaks ``backend.contract``.
+
+Every job is in the journal from before it is submitted until its result is
+here, so that ``resume`` can fetch what was paid for.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from backend.contract import CONTRACT
+from backend.errors import ComfyformError, JobError, JobExpired, MissingSetting, Unavailable
+from backend.flow import Flow, Send, send
+from backend.job_request import execution_policy
+from backend.job_status import ENDED, JobStatus
+from backend.jobs import JobPlane
+from backend.journal import Entry, Journal
+from backend.local_graphs import seed_of
+from backend.request import Request
+from backend.result import GenerationResult, Health
+from backend.runpod_health import judge
+from backend.runpod_inputs import for_journal, pack
+from backend.runpod_outputs import collect
+from backend.s3 import VolumeS3
+from backend.settings import Secret, Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """A job that is ready to be submitted."""
+
+    job_input: dict[str, Any]
+    seed: int | None
+
+
+class RunPodBackend:
+    """Flows over one endpoint.
+
+    Args:
+        plane: RunPod's job plane.
+        endpoint_id: the endpoint that generates.
+        journal: where jobs are written down.
+        volume: the endpoint's volume over S3, for files that are too large for a job.
+        rest: RunPod's control plane and its key, to tell why an endpoint takes no jobs; optional.
+        clock: monotonic seconds.
+    """
+
+    name = "runpod"
+
+    def __init__(
+        self,
+        plane: JobPlane,
+        endpoint_id: str,
+        *,
+        journal: Journal,
+        volume: VolumeS3 | None = None,
+        rest: tuple[str, Secret] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.plane = plane
+        self.endpoint_id = endpoint_id
+        self.journal = journal
+        self.origin = f"runpod {endpoint_id}"
+        self._volume = volume
+        self._rest = rest
+        self._clock = clock
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Make it for ``RUNPOD_ENDPOINT_ID``.
+
+        Raises:
+            MissingSetting: RUNPOD_API_KEY or RUNPOD_ENDPOINT_ID.
+        """
+        key: Secret = settings.need("runpod_api_key", "the runpod backend submits jobs with it")
+        if not settings.runpod_endpoint_id:
+            raise MissingSetting(
+                "RUNPOD_ENDPOINT_ID",
+                "the runpod backend submits jobs to that endpoint",
+                hint="`inv env` prints it for a stack that is up.",
+            )
+        return cls(
+            JobPlane(settings.runpod_jobs_url, key),
+            settings.runpod_endpoint_id,
+            journal=Journal.from_settings(settings),
+            volume=VolumeS3.from_settings(settings),
+            rest=(settings.runpod_rest_url, key),
+        )
+
+    def health_check(self) -> Flow[Health]:
+        """Ask RunPod how the endpoint is. Wakes no worker and costs nothing."""
+        try:
+            counts = yield from self.plane.health(self.endpoint_id)
+        except ComfyformError as error:
+            return Health(backend=self.name, healthy=False, error=str(error))
+        return judge(self.endpoint_id, counts, (yield from self._endpoint()))
+
+    def _endpoint(self) -> Flow[Mapping[str, Any]]:
+        """The endpoint as the control plane shows it; {} where this key may not look."""
+        if self._rest is None:
+            return {}
+        url, key = self._rest
+        try:
+            reply = yield from send(
+                Send("GET", f"{url}/serverless/{self.endpoint_id}", key=key, timeout_s=10.0)
+            )
+            return reply.object() if reply.ok else {}
+        except ComfyformError:
+            return {}
+
+    def generate(self, request: Request, *, deadline_s: float) -> Flow[GenerationResult]:
+        """Run a verb to its end; a failure is raised. When the wait ends early, the job is cancelled.
+
+        Args:
+            request: the verb and its arguments.
+            deadline_s: for all of it, from now.
+        """
+        start = self._clock()
+        prepared = yield from self._prepare(request)
+        record = _Record(self.journal, self._begin(request, prepared))
+        left = max(0.0, deadline_s - (self._clock() - start))
+        try:
+            output = yield from self.plane.call(
+                self.endpoint_id, prepared.job_input, deadline_s=left, on_status=record
+            )
+        except BaseException as error:
+            record.ended(error)
+            raise
+        return (yield from self._finish(record, output, request.output_path, prepared.seed, start))
+
+    def submit(self, request: Request, *, deadline_s: float) -> Flow[str]:
+        """Submit a job that lives on without us, and give its id.
+
+        Args:
+            request: the verb and its arguments.
+            deadline_s: how long the worker may run.
+        """
+        prepared = yield from self._prepare(request)
+        record = _Record(self.journal, self._begin(request, prepared))
+        try:
+            job_id = yield from self.plane.submit(
+                self.endpoint_id, prepared.job_input, policy=execution_policy(deadline_s)
+            )
+        except BaseException as error:
+            record.ended(error)
+            raise
+        record(JobStatus(id=job_id, state="IN_QUEUE"))
+        return job_id
+
+    def resume(
+        self, job_id: str, *, deadline_s: float, output_path: Path | None = None
+    ) -> Flow[GenerationResult]:
+        """Wait for a job that was submitted before, by whatever process, and fetch its result.
+
+        Args:
+            job_id: RunPod's.
+            deadline_s: from now; the job lives on when it passes.
+            output_path: where the result goes; by default where the journal says it was to go.
+        """
+        start = self._clock()
+        entry = self.journal.find(job_id)
+        if entry is None:
+            entry = Entry(key=job_id, verb="", endpoint_id=self.endpoint_id, job_id=job_id)
+        record = _Record(self.journal, entry)
+        try:
+            output = yield from self.plane.wait(
+                entry.endpoint_id, entry.job_id or job_id, deadline_s=deadline_s, on_status=record
+            )
+        except JobError as error:
+            record.ended(error)
+            raise
+        place = output_path or (Path(entry.output_path) if entry.output_path else None)
+        return (yield from self._finish(record, output, place, entry.seed, start))
+
+    def status(self, job_id: str) -> Flow[JobStatus]:
+        """Ask how a job is."""
+        return (yield from self.plane.status(self._endpoint_of(job_id), job_id))
+
+    def cancel(self, job_id: str) -> Flow[bool]:
+        """Cancel a job; False where RunPod does not know it (any more)."""
+        done = yield from self.plane.cancel(self._endpoint_of(job_id), job_id)
+        if entry := self.journal.find(job_id):
+            self.journal.write(entry, state="CANCELLED" if done else entry.state)
+        return done
+
+    def _endpoint_of(self, job_id: str) -> str:
+        entry = self.journal.find(job_id)
+        return entry.endpoint_id if entry else self.endpoint_id
+
+    def _prepare(self, request: Request) -> Flow[_Prepared]:
+        """Send the files up and write the job's input."""
+        seed = None if request.verb == "workflow" else seed_of(request)
+        packed = yield from pack(request, self.origin, self._volume)
+        job_input: dict[str, Any] = {"action": request.verb, "contract": CONTRACT, **packed.params}
+        if request.verb == "workflow":
+            job_input["workflow"] = job_input.pop("graph")
+        if seed is not None:
+            job_input["seed"] = seed
+        if packed.inputs:
+            job_input["inputs"] = packed.inputs
+        if request.keep_there:
+            job_input["deliver"] = "volume"
+        return _Prepared(job_input=job_input, seed=seed)
+
+    def _begin(self, request: Request, prepared: _Prepared) -> Entry:
+        return self.journal.begin(
+            request.verb,
+            self.endpoint_id,
+            seed=prepared.seed,
+            output_path=request.output_path,
+            params=for_journal(request),
+        )
+
+    def _finish(
+        self, record: "_Record", output: Any, output_path: Path | None, seed: int | None, start: float
+    ) -> Flow[GenerationResult]:
+        """Put the files of an output in their places, and write down where they are."""
+        answer: Mapping[str, Any] = output if isinstance(output, Mapping) else {}
+        collected = yield from collect(
+            answer,
+            output_path=output_path,
+            spare_folder=self.journal.folder.parent / "outputs" / record.entry.key,
+            origin=self.origin,
+            volume=self._volume,
+        )
+        job = record.last
+        timings = {"queue": job.delay_s, "run": job.execution_s} if job else {}
+        used = answer.get("seed")
+        result = GenerationResult(
+            success=collected.failure is None,
+            backend=self.name,
+            files=collected.files,
+            seed=used if isinstance(used, int) else seed,
+            prompt_id=answer.get("prompt_id"),
+            job_id=record.entry.job_id,
+            error=None if collected.failure is None else str(collected.failure),
+            exception=collected.failure,
+            warnings=(*map(str, answer.get("warnings") or ()), *collected.warnings),
+            timings={
+                **{name: round(value, 3) for name, value in timings.items() if value is not None},
+                "total": round(self._clock() - start, 3),
+            },
+        )
+        record.done(result)
+        return result
+
+
+class _Record:
+    """A job's journal entry, kept up to date as the job goes on."""
+
+    def __init__(self, journal: Journal, entry: Entry) -> None:
+        self._journal = journal
+        self.entry = entry
+        self.last: JobStatus | None = None
+
+    def __call__(self, job: JobStatus) -> None:
+        """Note an answer; written only when the job has a new name or state."""
+        self.last = job
+        if (job.id, job.state) != (self.entry.job_id, self.entry.state):
+            self.entry = self._journal.write(self.entry, job_id=job.id, state=job.state)
+
+    def ended(self, error: BaseException) -> None:
+        """Note how it ended badly, or that nobody knows."""
+        state = self.entry.state
+        if not self.entry.job_id:
+            # Only a definite no, or a request that never left, is certainly not in the queue.
+            refused = isinstance(error, ComfyformError) and not (
+                isinstance(error, Unavailable) and error.sent
+            )
+            state = "NOT_SUBMITTED" if refused else "UNKNOWN"
+        elif isinstance(error, JobExpired) and state not in ENDED:
+            state = "EXPIRED"
+        self.entry = self._journal.write(self.entry, state=state, error=str(error) or type(error).__name__)
+
+    def done(self, result: GenerationResult) -> None:
+        """Note where the result is."""
+        self.entry = self._journal.write(
+            self.entry, state="COMPLETED", result=result.to_json(), error=result.error
+        )

@@ -1,0 +1,166 @@
+"""What a job answered, read into a result: every way a file can come, and every shape that workers use."""
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from backend.comfyui_answers import kind_of
+from backend.errors import JobFailed, TransferError
+from backend.flow import Download, Downloaded, Flow, Progress, download, work
+from backend.landing import land
+from backend.places import places, suffix_warning
+from backend.result import GeneratedFile, Kind
+from backend.s3 import VolumeS3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrived:
+    """A file of an answer: its bytes, or where they are."""
+
+    filename: str
+    type: Kind
+    size_bytes: int | None = None
+    sha256: str | None = None
+    data: str | None = field(default=None, repr=False)
+    url: str | None = None
+    signed_url: str | None = None
+    volume_path: str | None = None
+
+
+def arrived(output: Mapping[str, Any]) -> list[Arrived]:
+    """List the files of an answer.
+
+    Besides our own form, reads that of the origin's handlers (``size``, ``encoding``) and of RunPod's
+    worker-comfyui (``images: [{filename, type: base64 | s3_url, data}]``).
+    """
+    return [*_own(output.get("files")), *_foreign(output.get("images"))]
+
+
+def _own(files: Any) -> Iterator[Arrived]:
+    for file in files if isinstance(files, list) else ():
+        name = str(file.get("filename") or "output")
+        kind = file.get("type")
+        yield Arrived(
+            filename=name,
+            type=kind if kind in ("image", "video", "audio", "text", "file") else kind_of(name),
+            size_bytes=file.get("size_bytes") or file.get("size"),
+            sha256=file.get("sha256"),
+            data=file.get("data"),
+            url=file.get("url"),
+            signed_url=file.get("signed_url"),
+            volume_path=file.get("volume_path"),
+        )
+
+
+def _foreign(images: Any) -> Iterator[Arrived]:
+    for image in images if isinstance(images, list) else ():
+        name = str(image.get("filename") or "output.png")
+        inline = image.get("type") == "base64"
+        yield Arrived(
+            filename=name,
+            type=kind_of(name),
+            data=image.get("data") if inline else None,
+            url=None if inline else image.get("data"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """The files of a job where they are now, and what is to be said about them.
+
+    Attributes:
+        failure: why a file that is wanted here is not here; the job itself went well.
+    """
+
+    files: tuple[GeneratedFile, ...]
+    warnings: tuple[str, ...] = ()
+    failure: TransferError | None = None
+
+
+def collect(
+    output: Mapping[str, Any],
+    *,
+    output_path: Path | None,
+    spare_folder: Path,
+    origin: str,
+    volume: VolumeS3 | None,
+) -> Flow[Collected]:
+    """Put the files of an answer where they are wanted.
+
+    Args:
+        output: the job's.
+        output_path: where they are wanted, or None to leave each where it lies.
+        spare_folder: where files go that came inside the answer and have no other place.
+        origin: names the endpoint whose volume holds the rest.
+        volume: that volume over S3, if the settings name it.
+    """
+    found = arrived(output)
+    if not found:
+        raise JobFailed("The job ended well and gave no file.", output=output)
+    if output_path is None:
+        yield from work(partial(spare_folder.mkdir, parents=True, exist_ok=True))
+    targets = places(output_path or spare_folder, [file.filename for file in found])
+    files, warnings = [], []
+    failure: TransferError | None = None
+    for file, target in zip(found, targets, strict=True):
+        place, got = (target if output_path or file.data is not None else None), None
+        if place is not None:
+            yield Progress({"progress": "fetch", "filename": file.filename})
+            try:
+                got = yield from _fetch(file, place, volume)
+            except TransferError as error:
+                failure, place = error, None
+            else:
+                if output_path is not None and (warning := suffix_warning(place, file.filename)):
+                    warnings.append(warning)
+        files.append(_file(file, place, got, origin))
+    return Collected(files=tuple(files), warnings=tuple(warnings), failure=failure)
+
+
+def _fetch(file: Arrived, place: Path, volume: VolumeS3 | None) -> Flow[Downloaded]:
+    if file.data is not None:
+        return (yield from work(lambda: _decode(file, place)))
+    if address := file.signed_url or file.url:
+        step = Download(url=address, to=place, sha256=file.sha256, what=file.filename, timeout_s=300.0)
+        return (yield from download(step))
+    if file.volume_path and volume is not None:
+        return (yield from volume.get(file.volume_path, place, sha256=file.sha256))
+    size = f"{file.size_bytes / 1e6:.1f} MB" if file.size_bytes else "its bytes"
+    if file.volume_path:
+        raise TransferError(
+            f"{file.filename} ({size}) was too large for the job's answer; it lies on the volume "
+            f"as {file.volume_path}.",
+            path=file.volume_path,
+            hint="Set RUNPOD_VOLUME_ID, RUNPOD_S3_URL and the RUNPOD_S3_… keys, and fetch it with "
+            "`inv jobs.wait`; or configure a bucket on the endpoint.",
+        )
+    raise TransferError(f"{file.filename}: the worker sent neither {size} nor a place to fetch them.")
+
+
+def _decode(file: Arrived, place: Path) -> Downloaded:
+    data = file.data or ""
+    try:
+        content = base64.b64decode(
+            data.partition(",")[2] if data.startswith("data:") else data, validate=True
+        )
+    except binascii.Error as error:
+        raise TransferError(f"{file.filename} came as broken base64: {error}.") from error
+    return land(content, place, sha256=file.sha256, what=file.filename)
+
+
+def _file(file: Arrived, place: Path | None, got: Downloaded | None, origin: str) -> GeneratedFile:
+    return GeneratedFile(
+        type=file.type,
+        filename=file.filename,
+        local_path=place,
+        remote_url=file.url,
+        signed_url=file.signed_url,
+        size_bytes=got.size_bytes if got else file.size_bytes,
+        sha256=got.sha256 if got else file.sha256,
+        origin=origin if file.volume_path else "",
+        origin_path=file.volume_path,
+    )

@@ -1,0 +1,166 @@
+"""A network volume over S3, as far as jobs need it: put a file, look for one, get one.
+
+Three signed requests, so that an application does not need an S3 library; the
+models go through boto3 in ``ops``.
+
+Source: docs.runpod.io, storage/s3-api (read 2026-08-20): the bucket is the volume's id, the region is
+    its data center, keys are paths from the volume's root. AWS Signature Version 4, header form.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from backend.errors import InvalidArgument
+from backend.flow import RETRY, Download, Downloaded, Flow, Reply, Retry, Send, Upload, check, persist, send
+from backend.settings import Secret, Settings
+
+PUT_LIMIT_BYTES: Final = 500_000_000
+EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
+
+
+class VolumeS3:
+    """The files of one network volume.
+
+    Args:
+        url: of the S3 API, for example ``https://s3api-eu-ro-1.runpod.io``.
+        volume_id: the bucket.
+        access_key_id, secret_access_key: made in RunPod's console; not the API key.
+        now: the time, for signatures.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        volume_id: str,
+        access_key_id: str,
+        secret_access_key: Secret,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        retry: Retry = RETRY,
+    ) -> None:
+        self._url = f"{url.rstrip('/')}/{volume_id}"
+        self._region = region_of(url)
+        self._access_key_id = access_key_id
+        self._secret = secret_access_key
+        self._now = now
+        self._retry = retry
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "VolumeS3 | None":
+        """Make it where the settings name all it needs; else None."""
+        url, volume_id = settings.runpod_s3_url, settings.runpod_volume_id
+        key, secret = settings.runpod_s3_access_key_id, settings.runpod_s3_secret_access_key
+        if url and volume_id and key and secret:
+            return cls(url, volume_id, key, secret)
+        return None
+
+    def has(self, path: str, size_bytes: int) -> Flow[bool]:
+        """Tell whether a file of that size is there."""
+
+        def once() -> Flow[Reply]:
+            url, headers = self._signed("HEAD", path, EMPTY_SHA256)
+            reply = yield from send(Send("HEAD", url, headers=headers))
+            return reply if reply.status == 404 else check(reply, f"Look for {path} on the volume")
+
+        reply = yield from persist(once, retry=self._retry)
+        return reply.ok and reply.headers.get("content-length") == str(size_bytes)
+
+    def put(self, source: Path, path: str, *, size_bytes: int, sha256: str) -> Flow[None]:
+        """Put a file, in one request.
+
+        Raises:
+            InvalidArgument: it is over 500 MB.
+        """
+        if size_bytes > PUT_LIMIT_BYTES:
+            raise InvalidArgument(
+                f"{source} is {size_bytes / 1e6:.0f} MB, and RunPod's S3 takes at most 500 MB in one piece.",
+                hint="Put it on the volume yourself (multipart), and name it by its path there.",
+            )
+
+        def once() -> Flow[Reply]:
+            url, headers = self._signed("PUT", path, sha256)
+            reply = yield from send(Upload(url=url, source=source, headers=headers, timeout_s=600.0))
+            return check(reply, f"Put {path} on the volume")
+
+        yield from persist(once, retry=self._retry)
+
+    def get(self, path: str, to: Path, *, sha256: str | None = None) -> Flow[Downloaded]:
+        """Get a file.
+
+        Raises:
+            NotFound: it is not there.
+            HashMismatch: its bytes are others.
+        """
+
+        def once() -> Flow[Downloaded]:
+            url, headers = self._signed("GET", path, EMPTY_SHA256)
+            what = f"{path} from the volume"
+            got: Downloaded = yield Download(url=url, to=to, headers=headers, sha256=sha256, what=what)
+            return got
+
+        return (yield from persist(once, retry=self._retry))
+
+    def _signed(self, method: str, path: str, content_sha256: str) -> tuple[str, dict[str, str]]:
+        url = f"{self._url}/{quote(path, safe='/')}"
+        credentials = (self._access_key_id, self._secret.reveal(), self._region)
+        return url, sign(method, url, content_sha256, credentials, self._now())
+
+
+def region_of(url: str) -> str:
+    """The region that a signature names: the data center in RunPod's host names."""
+    found = re.match(r"s3api-([a-z0-9-]+)\.", urlsplit(url).hostname or "")
+    return found[1] if found else "us-east-1"
+
+
+def sign(
+    method: str, url: str, content_sha256: str, credentials: tuple[str, str, str], now: datetime
+) -> dict[str, str]:
+    """Give the headers that sign a request without a query.
+
+    Args:
+        url: with its path percent-encoded.
+        content_sha256: of the body.
+        credentials: access key id, secret, region.
+
+    Source: docs.aws.amazon.com, AmazonS3, sig-v4-header-based-auth.
+    """
+    access_key_id, secret, region = credentials
+    parts = urlsplit(url)
+    stamp = now.strftime("%Y%m%dT%H%M%SZ")
+    headers: Mapping[str, str] = {
+        "host": parts.netloc,
+        "x-amz-content-sha256": content_sha256,
+        "x-amz-date": stamp,
+    }
+    names = ";".join(headers)
+    canonical = "\n".join(
+        [
+            method,
+            parts.path,
+            "",
+            *(f"{name}:{value}" for name, value in headers.items()),
+            "",
+            names,
+            content_sha256,
+        ]
+    )
+    scope = f"{stamp[:8]}/{region}/s3/aws4_request"
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, digest])
+    key = f"AWS4{secret}".encode()
+    for part in (stamp[:8], region, "s3", "aws4_request"):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    authorization = (
+        f"AWS4-HMAC-SHA256 Credential={access_key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
+    )
+    return {
+        **{name: value for name, value in headers.items() if name != "host"},
+        "authorization": authorization,
+    }
