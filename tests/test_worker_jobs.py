@@ -1,4 +1,4 @@
-"""The whole worker, on the real `runpod` SDK: jobs from RunPod's queue, models from the hub, pictures from ComfyUI."""
+"""The whole worker, on the real `runpod` SDK: jobs, models from the hub, pictures from ComfyUI."""
 
 from __future__ import annotations
 
@@ -9,59 +9,12 @@ from typing import Any
 import pytest
 
 from tests.emulation import Emulator
+from tests.worker_endpoint import Studio
 
 pytestmark = pytest.mark.slow
 WHISPER = "hf:openai/whisper-tiny@169d4a4341b33bc18d8881c4b69c2e104e1cc0af:"
 SDXL = "hf:stabilityai/stable-diffusion-xl-base-1.0:sd_xl_base_1.0.safetensors"
 CHECKPOINT = "models/checkpoints/sd_xl_base_1.0.safetensors"
-
-
-class Studio:
-    """An endpoint on one of our images, with a volume."""
-
-    def __init__(self, emu: Emulator, image: str, **env: str) -> None:
-        volume = {"name": "models", "size": 10, "dataCenter": "EU-RO-1"}
-        self.emu = emu
-        self.volume_id = str(emu.rest("POST", "/network-volumes", volume).json()["id"])
-        self.volume = emu.volume_dir(self.volume_id)
-        addresses = {name: emu.env[name] for name in ("HF_ENDPOINT", "CIVITAI_URL", "COMFYFORM_ALLOW_HOSTS")}
-        hardware: dict[str, Any] = {"cpu": [{"id": "cpu3c", "vcpuCount": 2}]}
-        if image == "comfyform/worker":
-            hardware = {"gpu": {"pools": ["ADA_24"], "count": 1}}
-        reply = emu.rest(
-            "POST",
-            "/serverless",
-            {
-                "name": "studio",
-                "type": "QUEUE",
-                "image": image,
-                "networkVolumes": [self.volume_id],
-                "scaling": {"type": "QUEUE_DELAY", "queueDelay": 4},
-                "workers": {"min": 0, "max": 1, "idleTimeout": 60},
-                "env": addresses | env,
-                **hardware,
-            },
-        )
-        assert reply.status_code == 201, reply.text
-        self.endpoint_id = str(reply.json()["id"])
-
-    def run(self, **job_input: Any) -> dict[str, Any]:
-        """Run a job to its end and give RunPod's answer."""
-        reply = self.emu.jobs("POST", f"/{self.endpoint_id}/runsync?wait=60000", {"input": job_input})
-        assert reply.status_code == 200, reply.text
-        return dict(reply.json())
-
-    def output(self, **job_input: Any) -> dict[str, Any]:
-        """Run a job that must end well and give its output."""
-        job = self.run(**job_input)
-        assert job["status"] == "COMPLETED", job.get("error")
-        return dict(job["output"])
-
-    def error(self, **job_input: Any) -> str:
-        """Run a job that must fail and give its error."""
-        job = self.run(**job_input)
-        assert job["status"] == "FAILED", job
-        return str(job["error"])
 
 
 def wanted(path: str, source: str) -> dict[str, Any]:
