@@ -5,15 +5,16 @@ turns a failed run into a result; wrong arguments and missing settings raise at
 once. The faces differ only in how they wait: `backend.face`, `backend.async_face`.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from backend.contract import Verb
-from backend.errors import ComfyformError, ConfigError, NotSupported
+from backend.contract import VERBS, Verb
+from backend.errors import ComfyformError, ConfigError, InvalidArgument, NotSupported
 from backend.flow import Flow
 from backend.job_status import JobStatus
-from backend.request import Request, read
+from backend.request import Request, load_graph, read
 from backend.result import GenerationResult, Health
 from backend.talk import talk
 
@@ -65,7 +66,7 @@ class Face:
     def _generate(
         self, verb: Verb, params: Mapping[str, Any], timeout_s: float | None
     ) -> Flow[GenerationResult]:
-        request = read(verb, params)
+        request = _request(verb, params)
         deadline_s = self.deadline_s if timeout_s is None else timeout_s
         return _settled(self.flows.generate(request, deadline_s=deadline_s), self.name)
 
@@ -83,7 +84,7 @@ class Face:
     def _submit(self, verb: Verb, params: Mapping[str, Any], timeout_s: float | None) -> Flow[str]:
         flows = self._resumable()
         deadline_s = self.deadline_s if timeout_s is None else timeout_s
-        return flows.submit(read(verb, params), deadline_s=deadline_s)
+        return flows.submit(_request(verb, params), deadline_s=deadline_s)
 
     def _resume(
         self, job_id: str, output_path: str | Path | None, timeout_s: float | None
@@ -91,6 +92,16 @@ class Face:
         place = None if output_path is None else Path(output_path).expanduser()
         deadline_s = self.deadline_s if timeout_s is None else timeout_s
         return _settled(self._resumable().resume(job_id, deadline_s=deadline_s, output_path=place), self.name)
+
+
+def _request(verb: Verb, params: Mapping[str, Any]) -> Request:
+    """Check the arguments. A workflow may be a file here; never in a job, which comes from elsewhere."""
+    if verb not in VERBS:
+        raise InvalidArgument(f"There is no verb {verb!r}.", hint=f"There are {', '.join(VERBS)}.")
+    graph = params.get("graph")
+    if verb == "workflow" and isinstance(graph, str | os.PathLike):
+        params = {**params, "graph": load_graph(graph)}
+    return read(verb, params)
 
 
 def _settled(flow: Flow[GenerationResult], backend: str) -> Flow[GenerationResult]:

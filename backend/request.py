@@ -141,19 +141,25 @@ def _input(value: Any) -> InputLike:
 
 
 def _graph(value: Any) -> Mapping[str, Any]:
-    """Read a workflow, from a file where it is a path."""
-    if isinstance(value, str | os.PathLike):
-        path = Path(value).expanduser()
-        try:
-            value = json.loads(path.read_text("utf-8"))
-        except OSError as error:
-            raise ValueError(f"names {os.fspath(path)!r}, which cannot be read: {error.strerror}") from None
-        except ValueError:
-            raise ValueError(f"names {os.fspath(path)!r}, which is not JSON") from None
     if not isinstance(value, Mapping) or not value:
         raise ValueError("must be a workflow in API format: an object of nodes")
     check_structure(value)
     return value
+
+
+def load_graph(path: str | os.PathLike[str]) -> Any:
+    """Read a workflow from a JSON file of this machine.
+
+    Raises:
+        InvalidArgument: it cannot be read, or is not JSON.
+    """
+    file = Path(path).expanduser()
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise InvalidArgument(f"The workflow {str(file)!r} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise InvalidArgument(f"The workflow {str(file)!r} is not JSON: {error}.") from None
 
 
 def _loras(value: Any) -> list[Lora]:
