@@ -35,6 +35,7 @@ class Worker:
         jobs: ids of those that it holds.
         idle_since: when it last had nothing to do.
         stuck_since: since when it holds a job that has ended, in real time: it should have dropped it.
+        told_to_stop: jobs that it was told to drop the last time it asked.
         crashes: how often in a row its process has ended by itself.
         events: what the platform has to say of it, like the system log of the console.
     """
@@ -55,6 +56,7 @@ class Worker:
     idle_since: float = 0.0
     crashes: int = 0
     stuck_since: float | None = None
+    told_to_stop: list[str] = field(default_factory=list)
     jobs: set[str] = field(default_factory=set)
     events: list[str] = field(default_factory=list)
 

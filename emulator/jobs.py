@@ -89,8 +89,6 @@ class Jobs:
         self._bells = bells
         self._jobs: dict[str, Job] = {}
         self._retried: dict[str, int] = {}
-        self.to_stop: dict[str, list[str]] = {}
-        """Worker id → jobs that it should drop."""
         self.on_final: list[Callable[[Job], None]] = []
         for path in sorted(folder.glob("*.json")):
             job = Job(**json.loads(path.read_text()))
@@ -240,7 +238,6 @@ class Jobs:
         """Forget everything."""
         jobs, self._jobs = self._jobs, {}
         self._retried.clear()
-        self.to_stop.clear()
         for job in jobs.values():
             job.status = CANCELLED
             self._bells.ring(("job", job.id))
@@ -259,7 +256,6 @@ class Jobs:
 
     def _drop(self, job: Job) -> None:
         if job.status == IN_PROGRESS and job.worker_id is not None:
-            self.to_stop.setdefault(job.worker_id, []).append(job.id)
             self._bells.ring(("stop", job.worker_id))
 
     def _forget(self, job: Job) -> None:

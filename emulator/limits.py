@@ -44,6 +44,8 @@ class Limits:
     """A worker that holds a job and sends no ping for so long is taken for dead."""
     worker_grace_s: float = 10.0
     """Between SIGTERM and SIGKILL when a worker is stopped."""
+    worker_stuck_s: float = 30.0
+    """A worker that holds on to a job which was cancelled or has timed out is killed after so long."""
     idle_timeout_scale: float = 1.0
     """Multiplies every endpoint's `idleTimeout`: RunPod's least is one second."""
     shortage: list[str] = field(default_factory=list)
@@ -65,6 +67,12 @@ class Limits:
     # S3
     s3_part_bytes: int = 500_000_000
     """Largest PutObject body and UploadPart part."""
+    s3_first_listing_s: float = 0.0
+    """How long the first listing of a bucket takes; RunPod's is slow for many or large files."""
+    s3_repeat_token: bool = False
+    """Whether a listing gives out the continuation token that it was asked with, again and again."""
+    s3_volume_bytes: int = 0
+    """Room on every volume for what comes over S3; 0: not limited."""
 
     def update(self, changes: dict[str, Any]) -> list[str]:
         """Apply changes by name and return the problems; with any problem nothing is applied."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emulator.faults import Fault
@@ -77,7 +77,9 @@ def app(state: State) -> ASGIApp:
                     await stack.enter_async_context(plane.router.lifespan_context(plane))
             yield
 
-    routes = [Mount(prefix, app=plane) for prefix, plane in mounted.items()]
+    routes: list[BaseRoute] = [Mount(prefix, app=plane) for prefix, plane in mounted.items()]
+    # A mount has no path without the slash behind it, and S3's list of buckets is asked for there.
+    routes += [Route(prefix, plane) for prefix, plane in mounted.items() if not isinstance(plane, Starlette)]
     return Front(Starlette(routes=routes, lifespan=lifespan), state)
 
 

@@ -14,11 +14,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from emulator.fleet import Worker
-from emulator.jobs import FINAL, Job
+from emulator.jobs import FINAL, IN_PROGRESS, Job
 from emulator.state import State
 from emulator.workers import Supervisor
 
 NOTHING = 204
+STOP_AGAIN_S = 1.0
 
 
 def routes(state: State, supervisor: Supervisor) -> list[Route]:
@@ -54,8 +55,10 @@ class Protocol:
         self._state = state
         self._supervisor = supervisor
 
-    async def take(self, _: Request, worker: Worker) -> Response:
+    async def take(self, request: Request, worker: Worker) -> Response:
         """Give one job, or 204 when none came while the request was held."""
+        if request.query_params.get("job_in_progress") == "0":
+            self._release(worker, *self._to_stop(worker))
         jobs = await self._next_jobs(worker, 1)
         return JSONResponse(jobs[0].for_worker()) if jobs else Response(status_code=NOTHING)
 
@@ -90,16 +93,31 @@ class Protocol:
 
     async def stop(self, _: Request, worker: Worker) -> Response:
         """Tell a worker which of its jobs to drop."""
-        state = self._state
-        if not state.jobs.to_stop.get(worker.id) and not worker.stopping:
-            await state.bells.wait(state.limits.job_take_hold_s, ("stop", worker.id))
-        dropped = state.jobs.to_stop.pop(worker.id, [])
-        self._release(worker, *dropped)
-        return JSONResponse({"jobsToStop": dropped}) if dropped else Response(status_code=NOTHING)
+        bells, limits = self._state.bells, self._state.limits
+        if worker.told_to_stop:
+            # The SDK ignores the order when it has taken a job and not begun it: say it again, but slowly.
+            await bells.wait(STOP_AGAIN_S, ("stop", worker.id))
+        elif not self._to_stop(worker) and not worker.stopping:
+            await bells.wait(limits.job_take_hold_s, ("stop", worker.id))
+        worker.told_to_stop = self._to_stop(worker)
+        if worker.told_to_stop:
+            return JSONResponse({"jobsToStop": worker.told_to_stop})
+        return Response(status_code=NOTHING)
+
+    def _to_stop(self, worker: Worker) -> list[str]:
+        """Give the jobs that a worker holds although they have ended or are somebody else's."""
+        held = ((job_id, self._state.jobs.get(worker.endpoint_id, job_id)) for job_id in sorted(worker.jobs))
+        return [
+            job_id
+            for job_id, job in held
+            if job is None or job.status != IN_PROGRESS or job.worker_id != worker.id
+        ]
 
     async def ping(self, request: Request, worker: Worker) -> Response:
         """Hear that a worker lives, and which jobs it has; or that it found itself unfit."""
-        for job_id in request.query_params.get("job_id", "").split(","):
+        named = request.query_params.get("job_id", "").split(",")
+        self._release(worker, *(set(self._to_stop(worker)) - set(named)))
+        for job_id in named:
             job = self._state.jobs.get(worker.endpoint_id, job_id)
             if job is not None and job.worker_id == worker.id:
                 job.seen_at = self._state.clock.real()
@@ -145,6 +163,8 @@ class Protocol:
         return body, job
 
     def _release(self, worker: Worker, *job_ids: str) -> None:
+        if not job_ids:
+            return
         worker.jobs -= set(job_ids)
         worker.idle_since = self._state.clock.now()
         self._state.wake()

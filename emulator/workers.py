@@ -138,7 +138,7 @@ class Supervisor:
                 worker.stuck_since = None
             elif worker.stuck_since is None:
                 worker.stuck_since = state.clock.real()
-            elif state.clock.real() > worker.stuck_since + state.limits.worker_grace_s:
+            elif state.clock.real() > worker.stuck_since + state.limits.worker_stuck_s:
                 worker.events.append("container killed: it did not stop a job that had ended")
                 worker.jobs &= open_jobs
                 self.signal(worker, signal.SIGKILL)

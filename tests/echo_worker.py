@@ -5,6 +5,7 @@ Not a test: the smallest program that shows every way a job can go.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -14,14 +15,17 @@ from typing import Any
 import runpod
 
 
-def handler(job: dict[str, Any]) -> Any:
-    """Do `job["input"]["do"]`: echo (default), progress, raise, error, die, sleep, env, write, big."""
+async def handler(job: dict[str, Any]) -> Any:
+    """Do `job["input"]["do"]`: echo (default), progress, raise, error, die, sleep, wait, env, write, big.
+
+    "sleep" holds the whole process, "wait" can be cancelled.
+    """
     wish = job["input"]
     match wish.get("do", "echo") if isinstance(wish, dict) else "echo":
         case "progress":
             for step in range(wish["steps"]):
                 runpod.serverless.progress_update(job, {"step": step})
-                time.sleep(wish.get("every_s", 0.05))
+                await asyncio.sleep(wish.get("every_s", 0.05))
             return {"steps": wish["steps"]}
         case "raise":
             raise RuntimeError(wish["message"])
@@ -35,8 +39,11 @@ def handler(job: dict[str, Any]) -> Any:
                 os.kill(os.getpid(), signal.SIGKILL)
             return {"survived": True}
         case "sleep":
-            time.sleep(wish["seconds"])
+            time.sleep(wish["seconds"])  # noqa: ASYNC251 - it is meant to hold the loop
             return {"slept": wish["seconds"]}
+        case "wait":
+            await asyncio.sleep(wish["seconds"])
+            return {"waited": wish["seconds"]}
         case "env":
             return {name: os.environ.get(name) for name in wish["names"]}
         case "write":

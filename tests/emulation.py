@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ TESTS = Path(__file__).parent
 IMAGES = {
     "comfyform/ops": f"'{PYTHON}' -m worker",
     "comfyform/worker": f"env COMFYUI_COMMAND=\"'{PYTHON}' -m emulator.comfyui\" '{PYTHON}' -m worker",
+    "crash": f"'{PYTHON}' -c 'raise SystemExit(\"no GPU here\")'",
     "echo": f"'{PYTHON}' '{TESTS / 'echo_worker.py'}'",
 }
 
@@ -156,3 +160,21 @@ def running_emulator(
             process.kill()
             process.wait()
         process.stdout.close()
+
+
+def until(condition: Callable[[], Any], seconds: float = 15) -> Any:
+    """Ask again and again until the answer is truthy, and give it; processes tell nobody when they end."""
+    deadline, pause = time.monotonic() + seconds, threading.Event()
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, "it never came"
+        pause.wait(0.02)
+    return answer
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process is there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

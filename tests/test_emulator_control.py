@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+from pathlib import Path
+
 import httpx
 import pytest
 
-from tests.emulation import Emulator
+from tests.emulation import IMAGES, PYTHON, Emulator, alive, running_emulator, until
+
+ECHO = {
+    "name": "echo",
+    "type": "QUEUE",
+    "image": "echo",
+    "cpu": [{"id": "cpu3c", "vcpuCount": 2}],
+    "scaling": {"type": "QUEUE_DELAY", "queueDelay": 4},
+    "workers": {"max": 1},
+}
 
 
 def test_a_fault_that_no_route_can_meet_is_refused(emu: Emulator) -> None:
@@ -35,3 +48,106 @@ def test_a_cut_connection_is_a_transport_error(emu: Emulator, when: str) -> None
     with pytest.raises(httpx.RemoteProtocolError):
         emu.rest("GET", "/network-volumes")
     assert [entry["status"] for entry in emu.requests("GET", "/rest/v2/network-volumes")] == [0]
+
+
+def test_faults_damage_replies(emu: Emulator) -> None:
+    """A reply can be replaced, cut in the middle, shortened, corrupted, and only after some others."""
+    path = "/rest/v2/templates"
+    whole = emu.rest("GET", "/templates").content
+    emu.fault(path, status=503, body="down", headers={"Retry-After": "7"}, skip=1)
+    replies = [emu.rest("GET", "/templates") for _ in range(3)]
+    emu.fault(path, truncate=4)
+    shortened = emu.rest("GET", "/templates").content
+    emu.fault(path, corrupt=0)
+    corrupted = emu.rest("GET", "/templates").content
+    emu.fault(path, cut=5)
+
+    assert [(reply.status_code, reply.headers.get("retry-after")) for reply in replies] == [
+        (200, None),
+        (503, "7"),
+        (200, None),
+    ]
+    assert (shortened, corrupted) == (whole[:4], bytes([whole[0] ^ 0xFF]) + whole[1:])
+    with pytest.raises(httpx.RemoteProtocolError, match="received 5 bytes"):
+        emu.rest("GET", "/templates")
+
+
+def test_a_reply_can_be_lost_after_the_plane_has_acted(emu: Emulator) -> None:
+    """cut="after" is the lost reply to a create: the client knows nothing, and the volume is there."""
+    emu.fault("/rest/v2/network-volumes", method="POST", cut="after")
+    with pytest.raises(httpx.RemoteProtocolError):
+        emu.rest("POST", "/network-volumes", {"name": "v", "size": 10, "dataCenter": "EU-RO-1"})
+
+    assert [volume["name"] for volume in emu.state()["volumes"]] == ["v"]
+
+
+def test_a_fault_that_never_happened_is_told(emu: Emulator) -> None:
+    """The fixture fails a test over a fault that was set and not met; taken back, it is forgotten."""
+    fault = emu.fault("/rest/v2/templates", status=500)
+    unhit = emu.unhit_faults()
+    emu.control("DELETE", f"/faults/{fault['id']}")
+
+    assert [entry["id"] for entry in unhit] == [fault["id"]]
+    assert emu.unhit_faults() == []
+
+
+@pytest.mark.slow
+def test_a_killed_emulator_comes_back_with_everything_but_its_workers(tmp_path: Path) -> None:
+    """After kill -9 its workers end, and a start on the same folder and port has keys, resources and jobs."""
+    worker = IMAGES["echo"]
+    with running_emulator(tmp_path, images={"echo": worker}) as first:
+        volume = first.rest(
+            "POST", "/network-volumes", {"name": "v", "size": 10, "dataCenter": "EU-RO-1"}
+        ).json()
+        (first.volume_dir(volume["id"]) / "file").write_text("kept")
+        endpoint = first.rest("POST", "/serverless", ECHO).json()
+        job = first.jobs("POST", f"/{endpoint['id']}/run", {"input": {"do": "sleep", "seconds": 60}}).json()[
+            "id"
+        ]
+        until(lambda: first.jobs("GET", f"/{endpoint['id']}/status/{job}").json()["status"] == "IN_PROGRESS")
+        pid = first.state()["workers"][0]["pid"]
+        first.fault("/rest/v2/templates", die="before")
+        with pytest.raises(httpx.TransportError):
+            first.rest("GET", "/templates")
+        until(lambda: not alive(pid))
+        port = int(first.env["RUNPOD_REST_URL"].split(":")[2].split("/")[0])
+        env, code = first.env, first.process.wait()
+    with running_emulator(tmp_path, port=port, images={}) as second:
+        listed = second.rest("GET", "/network-volumes").json()["networkVolumes"]
+        again = second.jobs("GET", f"/{endpoint['id']}/status/{job}").json()
+
+        assert (code, second.env) == (-signal.SIGKILL, env)
+        assert listed == [volume]
+        assert second.rest("GET", f"/serverless/{endpoint['id']}").json() == endpoint
+        assert again == {"id": job, "retries": 1, "status": "IN_QUEUE"}
+        assert (second.volume_dir(volume["id"]) / "file").read_text() == "kept"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_emulator_ends_its_workers_and_exits_0(tmp_path: Path, stop: signal.Signals) -> None:
+    """SIGTERM and Ctrl-C are the ordinary way to stop it; no process stays."""
+    with running_emulator(tmp_path, images={"echo": IMAGES["echo"]}) as emulator:
+        emulator.rest("POST", "/serverless", ECHO | {"workers": {"min": 1, "max": 1}})
+        pid = until(lambda: [worker["pid"] for worker in emulator.state()["workers"] if worker["pid"]])[0]
+        emulator.process.send_signal(stop)
+
+        assert emulator.process.wait(10) == 0
+        assert not alive(pid)
+
+
+def test_a_port_in_use_is_one_line_and_exit_code_2(emu: Emulator, tmp_path: Path) -> None:
+    """What is wrong on the command line is said without a traceback."""
+    port = emu.env["RUNPOD_REST_URL"].split(":")[2].split("/")[0]
+    command = [PYTHON, "-m", "emulator", "--state", str(tmp_path), "--port", port]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"error: cannot listen on 127.0.0.1:{port}: Address already in use\n",
+    )
+
+
+def test_the_environment_file_is_private(emu: Emulator) -> None:
+    """It holds keys, so only its owner can read it."""
+    assert (emu.root / "environment").stat().st_mode & 0o777 == 0o600

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.emulation import Emulator
+from tests.emulation import Emulator, alive, until
 
 pytestmark = pytest.mark.slow
 ENDPOINT = {
@@ -34,22 +31,6 @@ def run(emu: Emulator, endpoint_id: str, **wish: Any) -> dict[str, Any]:
     reply = emu.jobs("POST", f"/{endpoint_id}/runsync?wait=60000", {"input": wish})
     assert reply.status_code == 200, reply.text
     return dict(reply.json())
-
-
-def until(condition: Callable[[], Any], seconds: float = 15) -> Any:
-    """Ask again and again until the answer is truthy, and give it; processes tell nobody when they end."""
-    deadline = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, "it never came"
-    return answer
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_a_job_reaches_an_unmodified_worker_and_comes_back(emu: Emulator) -> None:
@@ -111,7 +92,7 @@ def test_failures_of_the_handler_are_told_as_the_sdk_tells_them(emu: Emulator) -
 
 
 def test_an_empty_input_is_lost_on_the_way(emu: Emulator) -> None:
-    """RunPod leaves an empty input out, the SDK refuses the job without a word, and it fails after a retry."""
+    """RunPod leaves an empty input out, the SDK refuses the job silently, and it fails after a retry."""
     emu.set(worker_lost_s=0.5)
     job = run(emu, endpoint(emu))
 
@@ -190,3 +171,74 @@ def test_without_a_free_machine_workers_are_throttled_until_there_is_one(emu: Em
     done = emu.jobs("GET", f"/{endpoint_id}/status-sync/{job['id']}?wait=30000").json()
 
     assert (throttled, flavor["availability"], done["status"]) == (1, "NONE", "COMPLETED")
+
+
+def test_a_worker_that_hangs_is_killed_when_its_job_has_timed_out(emu: Emulator) -> None:
+    """Past its execution time-out a job is TIMED_OUT; a worker that does not let go of it is killed."""
+    emu.set(worker_stuck_s=0.5)
+    endpoint_id = endpoint(emu)
+    wish = {"input": {"do": "sleep", "seconds": 60}, "policy": {"executionTimeout": 5000}}
+    job_id = emu.jobs("POST", f"/{endpoint_id}/run", wish).json()["id"]
+    path = f"/{endpoint_id}/status/{job_id}"
+    until(lambda: emu.jobs("GET", path).json()["status"] == "IN_PROGRESS")
+    pid = emu.state()["workers"][0]["pid"]
+    emu.advance(6)
+    until(lambda: not alive(pid))
+    after = run(emu, endpoint_id, a=1)
+
+    assert emu.jobs("GET", path).json()["status"] == "TIMED_OUT"
+    assert after["status"] == "COMPLETED"
+
+
+def test_a_cancelled_job_stops_in_its_worker(emu: Emulator) -> None:
+    """The SDK is told to drop a cancelled job, and takes the next one in the same process."""
+    endpoint_id = endpoint(emu)
+    job = emu.jobs("POST", f"/{endpoint_id}/run", {"input": {"do": "wait", "seconds": 60}}).json()["id"]
+    until(lambda: emu.jobs("GET", f"/{endpoint_id}/status/{job}").json()["status"] == "IN_PROGRESS")
+    pid = emu.state()["workers"][0]["pid"]
+    emu.jobs("POST", f"/{endpoint_id}/cancel/{job}")
+    after = run(emu, endpoint_id, a=1)
+
+    assert after["status"] == "COMPLETED"
+    assert emu.state()["workers"][0]["pid"] == pid
+
+
+def test_progress_reaches_the_status(emu: Emulator) -> None:
+    """progress_update shows in /status while the job runs, and never after it has ended."""
+    endpoint_id = endpoint(emu)
+    wish = {"input": {"do": "progress", "steps": 20}}
+    path = f"/{endpoint_id}/status/" + emu.jobs("POST", f"/{endpoint_id}/run", wish).json()["id"]
+    seen = until(lambda: emu.jobs("GET", path).json().get("output"))
+    done = emu.jobs("GET", path.replace("status", "status-sync") + "?wait=20000").json()
+
+    assert "step" in seen
+    assert (done["status"], done["output"]) == ("COMPLETED", {"steps": 20})
+
+
+def test_workers_follow_the_queue_as_the_scaler_says(emu: Emulator) -> None:
+    """By delay one worker comes first, by request count all that are wanted; low priority wants none."""
+    count = {"type": "REQUEST_COUNT", "requestCount": 1}
+    by_delay = endpoint(emu, workers={"max": 2}, image="nobody/nothing")
+    by_count = endpoint(emu, workers={"max": 2}, image="nobody/nothing", scaling=count)
+    by_none = endpoint(emu, workers={"max": 2}, image="nobody/nothing", scaling=count)
+    for endpoint_id in (by_delay, by_count) * 3:
+        emu.jobs("POST", f"/{endpoint_id}/run", {"input": {"a": 1}})
+    emu.jobs("POST", f"/{by_none}/run", {"input": {"a": 1}, "policy": {"lowPriority": True}})
+
+    def workers(endpoint_id: str) -> int:
+        return int(emu.rest("GET", f"/serverless/{endpoint_id}/workers").json()["summary"]["total"])
+
+    assert [workers(endpoint_id) for endpoint_id in (by_delay, by_count, by_none)] == [1, 2, 0]
+
+
+def test_a_crash_loop_is_unhealthy(emu: Emulator) -> None:
+    """A container that ends before it asks for a job is started again, ever more slowly, and UNHEALTHY."""
+    endpoint_id = endpoint(emu, image="crash")
+    emu.jobs("POST", f"/{endpoint_id}/run", {"input": {"a": 1}})
+    workers = f"/serverless/{endpoint_id}/workers"
+    until(lambda: emu.rest("GET", workers).json()["summary"]["unhealthy"])
+    shown = emu.rest("GET", workers).json()["workers"][0]
+    log = emu.rest("GET", f"{workers}/{shown['id']}/logs").text
+
+    assert shown["status"] == "UNHEALTHY"
+    assert "no GPU here" in log
