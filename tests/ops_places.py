@@ -1,0 +1,71 @@
+"""Places for the tests of ops: a folder, a hub with a file in it, and a pace without patience."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backend.contract import WantedFile
+from backend.drivers import Http
+from backend.flow import Retry
+from backend.settings import Settings
+from ops.patience import Pace
+from ops.sources import Sources
+from ops.store import FolderStore
+from tests.emulation import Emulator
+
+PIECE = 256 * 1024
+QUICK = Pace(
+    piece_bytes=PIECE,
+    connections=3,
+    silence_s=0.5,
+    deadline_s=20.0,
+    retry=Retry(attempts=4, first_s=0.01, most_s=0.02),
+)
+PATH = "models/checkpoints/a.bin"
+FILE_GLOB = "/hub/files/a.bin"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A file of the emulated web server: its source, and what its bytes are."""
+
+    source: str
+    size_bytes: int
+    sha256: str
+
+    def wanted(self, path: str = PATH, **changes: Any) -> WantedFile:
+        """Want this file."""
+        value = {"path": path, "source": self.source, "size_bytes": self.size_bytes, "sha256": self.sha256}
+        return WantedFile(**(value | changes))  # type: ignore[typeddict-item]
+
+
+def serve(emu: Emulator, *, name: str = "a.bin", size: int = 5 * PIECE + 123, **odd: Any) -> Served:
+    """Put a file of pseudo-random bytes on the emulated web server."""
+    body: dict[str, Any] = {"name": name, "size_bytes": size} | odd
+    if isinstance(odd.get("content"), bytes):
+        body = {"name": name, "content_b64": base64.b64encode(body.pop("content")).decode()}
+    made = emu.control("POST", "/hub/files", body)
+    return Served(f"url:{emu.url('hub')}{made['path']}", made["size_bytes"], made["sha256"])
+
+
+def settings_of(emu: Emulator, **more: str) -> Settings:
+    """Give the settings that point at the emulator."""
+    return Settings.from_env(emu.env | more)
+
+
+def sources_of(emu: Emulator, http: Http, **more: str) -> Sources:
+    """Give the sources that the emulator serves."""
+    return Sources.from_settings(settings_of(emu, **more), http)
+
+
+def folder(root: Path, sources: Sources, **options: Any) -> FolderStore:
+    """Give a folder store that loses patience quickly."""
+    return FolderStore(root, sources, **({"pace": QUICK} | options))
+
+
+def bytes_asked(emu: Emulator, glob: str = FILE_GLOB) -> int:
+    """Count the requests for a file's bytes."""
+    return len(emu.requests("GET", glob))

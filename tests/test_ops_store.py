@@ -1,0 +1,291 @@
+"""A folder of models: what is provisioned is right, complete and recorded, and nothing else has its name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.drivers import Http
+from backend.errors import (
+    ComfyformError,
+    HashMismatch,
+    InvalidArgument,
+    PartialApply,
+    SourceMissing,
+    TransferError,
+    VolumeFull,
+)
+from ops.layout import partial_path, record_path
+from ops.sources import Sources
+from tests.emulation import Emulator
+from tests.ops_places import PATH, PIECE, folder, serve, sources_of
+
+
+@pytest.fixture
+def sources(emu: Emulator) -> Iterator[Sources]:
+    """Give the sources of the emulator."""
+    with Http() as http:
+        yield sources_of(emu, http)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def leftovers(root: Path) -> list[str]:
+    """List what lies about beside models, records and locks."""
+    own = root / ".comfyform"
+    return sorted(
+        str(path.relative_to(own))
+        for path in own.rglob("*")
+        if path.is_file() and path.relative_to(own).parts[0] not in {"records", "locks"}
+    )
+
+
+def test_a_file_is_fetched_with_its_hash(emu: Emulator, sources: Sources, tmp_path: Path):
+    """The bytes arrive whole, and nothing is left beside them but the record."""
+    served = serve(emu)
+
+    (answer,) = folder(tmp_path, sources).provision([served.wanted()])
+
+    assert answer == {
+        "path": PATH,
+        "status": "fetched",
+        "size_bytes": served.size_bytes,
+        "sha256": served.sha256,
+        "fetched_bytes": served.size_bytes,
+    }
+    assert sha256(tmp_path / PATH) == served.sha256
+    assert leftovers(tmp_path) == []
+
+
+def test_a_second_time_nothing_is_asked_for(emu: Emulator, sources: Sources, tmp_path: Path):
+    """Provisioning is idempotent: the record is enough, and the source is not even looked at."""
+    served = serve(emu)
+    store = folder(tmp_path, sources)
+    store.provision([served.wanted()])
+    before = len(emu.requests())
+
+    (answer,) = store.provision([served.wanted()])
+
+    assert (answer["status"], answer["fetched_bytes"]) == ("kept", 0)
+    assert len(emu.requests()) == before
+
+
+def test_a_file_that_lies_there_without_a_record_is_hashed_and_kept(
+    emu: Emulator, sources: Sources, tmp_path: Path
+):
+    """A writer that died between the file and its record costs a hashing, not a fetch."""
+    served = serve(emu)
+    store = folder(tmp_path, sources)
+    store.provision([served.wanted()])
+    (tmp_path / record_path(PATH)).unlink()
+
+    (answer,) = store.provision([served.wanted()])
+
+    assert answer["status"] == "kept"
+    assert store.inventory().files[PATH]["how"] == "recorded"
+
+
+def test_a_record_does_not_speak_of_a_file_that_was_touched(emu: Emulator, sources: Sources, tmp_path: Path):
+    """Bytes that were changed behind our back, at the same size, are no longer known, and are mended."""
+    served = serve(emu)
+    store = folder(tmp_path, sources)
+    store.provision([served.wanted()])
+    damaged = bytearray((tmp_path / PATH).read_bytes())
+    damaged[1000] ^= 1
+    (tmp_path / PATH).write_bytes(damaged)
+    os.utime(tmp_path / PATH, (1_000_000, 1_000_000))
+
+    held = store.inventory().files[PATH]
+    (answer,) = store.provision([served.wanted()])
+
+    assert (held["how"], held["sha256"]) == ("unknown", None)
+    assert answer["status"] == "fetched"
+    assert sha256(tmp_path / PATH) == served.sha256
+
+
+def test_wrong_bytes_are_refused_and_the_old_file_is_untouched(
+    emu: Emulator, sources: Sources, tmp_path: Path
+):
+    """A hash that does not match is an error with both hashes, after one more try from the beginning."""
+    served = serve(emu)
+    (tmp_path / PATH).parent.mkdir(parents=True)
+    (tmp_path / PATH).write_bytes(b"the old file")
+    wrong = "0" * 64
+
+    with pytest.raises(HashMismatch) as caught:
+        folder(tmp_path, sources).provision([served.wanted(sha256=wrong)])
+
+    assert (caught.value.expected, caught.value.actual) == (wrong, served.sha256)
+    assert (tmp_path / PATH).read_bytes() == b"the old file"
+    assert leftovers(tmp_path) == [f"quarantine/{PATH}.{served.sha256[:12]}"]
+
+
+def test_a_missing_file_is_one_sentence(sources: Sources, tmp_path: Path):
+    """The error names the repository, the file and what to do."""
+    wanted = {"path": PATH, "source": "hf:openai/whisper-tiny:no.bin"}
+
+    with pytest.raises(SourceMissing) as caught:
+        folder(tmp_path, sources).provision([wanted])  # type: ignore[list-item]
+
+    assert str(caught.value) == (
+        "openai/whisper-tiny on Hugging Face has no file 'no.bin' at main. It may have been renamed; "
+        "see https://huggingface.co/openai/whisper-tiny/tree/main and correct the registry."
+    )
+
+
+def test_others_are_done_when_one_fails(emu: Emulator, sources: Sources, tmp_path: Path):
+    """Of several files the good ones arrive, and one error names the bad ones."""
+    good = serve(emu).wanted("models/vae/good.bin")
+    bad = serve(emu, name="b.bin").wanted("models/vae/bad.bin", sha256="1" * 64)
+
+    with pytest.raises(PartialApply) as caught:
+        folder(tmp_path, sources).provision([bad, good])
+
+    assert caught.value.done == ("models/vae/good.bin: fetched",)
+    assert (tmp_path / "models/vae/good.bin").exists()
+    assert not (tmp_path / "models/vae/bad.bin").exists()
+
+
+def test_what_does_not_fit_is_refused_before_the_first_byte(
+    emu: Emulator, sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The space is looked at first."""
+    served = serve(emu)
+    usage = os.statvfs(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000, "total": 9})())
+
+    with pytest.raises(VolumeFull) as caught:
+        folder(tmp_path, sources).provision([served.wanted()])
+
+    assert usage.f_bavail > 0
+    assert "1,000 are free" in str(caught.value)
+    assert leftovers(tmp_path) == [f"{partial_path(PATH)[11:]}", f"{partial_path(PATH)[11:]}.journal"]
+
+
+def test_two_at_once_fetch_once(emu: Emulator, sources: Sources, tmp_path: Path):
+    """Two provisions of one file in one process: the second waits and finds it there."""
+    served = serve(emu, size=8 * PIECE)
+    answers = []
+
+    def provision() -> None:
+        answers.extend(folder(tmp_path, sources).provision([served.wanted()]))
+
+    threads = [threading.Thread(target=provision) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(answer["status"] for answer in answers) == ["fetched", "kept"]
+    assert sum(answer["fetched_bytes"] for answer in answers) == served.size_bytes
+
+
+def test_a_file_of_the_cache_gets_its_ref(sources: Sources, tmp_path: Path):
+    """A file in the Hugging Face cache layout is found by huggingface_hub, offline."""
+    from huggingface_hub import try_to_load_from_cache
+
+    revision = "84e5a410d9cead4de2f847e7c9369a6440bdfaca"
+    path = f"huggingface-cache/hub/models--SWivid--F5-TTS/snapshots/{revision}/F5TTS_v1_Base/vocab.txt"
+    source = f"hf:SWivid/F5-TTS@{revision}:F5TTS_v1_Base/vocab.txt"
+
+    folder(tmp_path, sources).provision([{"path": path, "source": source}])
+    found = try_to_load_from_cache(
+        "SWivid/F5-TTS", "F5TTS_v1_Base/vocab.txt", cache_dir=tmp_path / "huggingface-cache" / "hub"
+    )
+
+    assert found == str(tmp_path / path)
+
+
+def test_verify_tells_and_does_not_raise(emu: Emulator, sources: Sources, tmp_path: Path):
+    """A missing and a damaged file are answers; only a deep look sees a change that kept size and time."""
+    served = serve(emu)
+    store = folder(tmp_path, sources)
+    store.provision([served.wanted()])
+    stat = (tmp_path / PATH).stat()
+    damaged = bytearray((tmp_path / PATH).read_bytes())
+    damaged[0] ^= 1
+    (tmp_path / PATH).write_bytes(damaged)
+    os.utime(tmp_path / PATH, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    wanted = [served.wanted(), served.wanted("models/vae/none.bin")]
+
+    shallow = store.verify(wanted)
+    deep = store.verify(wanted, deep=True)
+
+    assert [file["ok"] for file in shallow] == [True, False]
+    assert [file["ok"] for file in deep] == [False, False]
+    assert deep[0]["reason"].startswith("its sha256 is ")
+    assert deep[1]["reason"] == "it is not there"
+
+
+def test_remove_takes_the_record_too(emu: Emulator, sources: Sources, tmp_path: Path):
+    """After a removal nothing of the file is left, not even its folder."""
+    store = folder(tmp_path, sources)
+    store.provision([serve(emu).wanted()])
+
+    removal = store.remove([PATH, "models/vae/none.bin"])
+
+    assert (removal.removed, removal.missing) == ((PATH,), ("models/vae/none.bin",))
+    assert not (tmp_path / "models").exists()
+    assert not (tmp_path / record_path(PATH)).exists()
+
+
+@pytest.mark.parametrize("path", ["../a", "/etc/passwd", "models/../../a", "outputs/a.png", ".comfyform/x"])
+def test_a_path_outside_the_models_is_refused(sources: Sources, tmp_path: Path, path: str):
+    """No action touches anything but model files."""
+    store = folder(tmp_path, sources)
+
+    for action in (
+        lambda: store.provision([{"path": path, "source": "hf:a/b:c"}]),
+        lambda: store.verify([{"path": path, "source": "hf:a/b:c"}]),
+        lambda: store.remove([path]),
+    ):
+        with pytest.raises(InvalidArgument):
+            action()
+
+
+def test_a_link_does_not_lead_out(emu: Emulator, sources: Sources, tmp_path: Path):
+    """A folder of the volume that is a link to elsewhere is not written through."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    root = tmp_path / "volume"
+    (root / "models").mkdir(parents=True)
+    (root / "models" / "checkpoints").symlink_to(elsewhere)
+
+    with pytest.raises(InvalidArgument, match="leads out of"):
+        folder(root, sources).provision([serve(emu).wanted()])
+
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_local_source_is_explained(sources: Sources, tmp_path: Path):
+    """A worker cannot have a file that lies on a laptop, and says what to do."""
+    with pytest.raises(SourceMissing, match="--transport s3"):
+        folder(tmp_path, sources).provision([{"path": PATH, "source": "local:loras/mine.safetensors"}])
+
+
+def test_a_missing_volume_is_an_error(sources: Sources, tmp_path: Path):
+    """A volume that is not mounted never looks like an empty one."""
+    with pytest.raises(TransferError):
+        folder(tmp_path / "not-mounted", sources).inventory()
+
+
+def test_an_inventory_survives_json(emu: Emulator, sources: Sources, tmp_path: Path):
+    """What the worker sends is what the client reads."""
+    import json
+
+    from ops.inventory import Inventory
+
+    store = folder(tmp_path, sources)
+    store.provision([serve(emu).wanted()])
+    found = store.inventory(hash=True)
+
+    assert Inventory.from_json(json.loads(json.dumps(found.to_json()))) == found
+    with pytest.raises(ComfyformError):
+        Inventory.from_json({"inventory": [{"path": 1}]})
