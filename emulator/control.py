@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from emulator import hub_control
+from emulator import civitai, hub_control
 from emulator.faults import Fault, globs_overlap
 from emulator.state import State
 
@@ -90,6 +90,7 @@ def app(state: State) -> Starlette:
             Route("/state", get_state),
             Route("/routes", list_routes),
             Mount("/hub", routes=hub_control.control_routes(state)),
+            Mount("/civitai", routes=civitai.control_routes(state)),
         ]
     )
 

@@ -320,7 +320,7 @@ def chunked(emu: Emulator, bucket: str, trailer: str) -> httpx.Response:
     key, secret = emu.env["RUNPOD_S3_ACCESS_KEY_ID"], emu.env["RUNPOD_S3_SECRET_ACCESS_KEY"]
     S3SigV4Auth(Credentials(key, secret), "s3", "EU-RO-1").add_auth(request)
     assert request.headers["X-Amz-Content-SHA256"] == "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
-    return httpx.put(request.url, headers=dict(request.headers), content=body)
+    return httpx.put(str(request.url), headers=dict(request.headers), content=body)
 
 
 def test_chunked_bodies_are_unchunked_and_their_trailing_checksum_is_checked(emu, bucket):
