@@ -124,8 +124,8 @@ def catalog_of(state: State) -> Catalog:
     return _catalogs[state]
 
 
-def _error(status: int, message: str, **more: str) -> Response:
-    return JSONResponse({"error": message, **more}, status)
+def _error(status: int, error: str, **more: str) -> Response:
+    return JSONResponse({"error": error, **more}, status)
 
 
 def app(state: State) -> Starlette:
@@ -203,8 +203,9 @@ def control_routes(state: State) -> list[BaseRoute]:
             content: Content = Plain(base64.b64decode(body["content_b64"]))
         else:
             content = model_file(f"civitai/{body['id']}", filename, int(body["size_bytes"]))
-        flags = {name: bool(body.get(name)) for name in ("login_required", "early_access")}
-        made = Version(int(body["id"]), 900_000, "Made by a test", filename, content, **flags)
+        made = Version(int(body["id"]), 900_000, "Made by a test", filename, content)
+        made.login_required = bool(body.get("login_required"))
+        made.early_access = bool(body.get("early_access"))
         catalog.versions[made.id] = made
         hashes = await asyncio.to_thread(lambda: made.hashes)
         return JSONResponse({"id": made.id, "size_bytes": content.size, "hashes": hashes})
