@@ -1,0 +1,169 @@
+"""The environment: a volume with verified models, an endpoint that looks after it, and one that generates."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import pulumi
+from pulumi import ComponentResource, Output, ResourceOptions
+
+from infra.resources import Endpoint, Model, NetworkVolume, RegistryCredential, Template
+from infra.stack_config import StackConfig
+from ops.registry import ModelFile
+
+LANES: Final = 3
+"""Models that are created at a time.
+
+A provider process has four workers, and the engine stops at the first call that
+finds none free; the fourth is for the engine's Cancel. So each model waits for
+the one three before it. The ops worker takes one job after the other anyway.
+"""
+OPS_JOB_TIMEOUT_S: Final = 6 * 3600
+"""Long enough for a model of tens of gigabytes from a slow source."""
+
+
+class ComfyEnvironment(ComponentResource):
+    """A whole environment; an account may have several, in stacks or in one program.
+
+    Attributes:
+        volume, ops_endpoint, endpoint: its resources.
+        models: path on the volume → resource.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: StackConfig,
+        models: Sequence[ModelFile] = (),
+        *,
+        worker_env: Mapping[str, str] | None = None,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        """Declare an environment.
+
+        Args:
+            name: logical name; also of the objects at RunPod.
+            config: sizes, places and images.
+            models: files that must be verified on the volume before the endpoint goes live.
+            worker_env: variables for all workers, for example the address of a mirror.
+            opts: Pulumi's options.
+        """
+        super().__init__("comfyform:index:Environment", name, None, opts)
+        self._name = name
+        self._config = config
+        inside = ResourceOptions(parent=self)
+        self.volume = NetworkVolume(
+            f"{name}-volume",
+            size_gb=config.volume_gb,
+            data_center=config.data_center,
+            type=config.volume_type,
+            adopt=config.adopt_volume,
+            opts=ResourceOptions(parent=self, protect=config.protect_volume),
+        )
+        env = {**(worker_env or {}), **_tokens(config)}
+        credential = self._credential(inside)
+        self.ops_template = Template(
+            f"{name}-ops",
+            image=config.ops_image,
+            disk_gb=config.ops_disk_gb,
+            env=env,
+            category="CPU",
+            registry_id=credential.id if credential else None,
+            opts=inside,
+        )
+        self.template = Template(
+            f"{name}-worker",
+            image=config.worker_image,
+            disk_gb=config.worker_disk_gb,
+            env=env,
+            registry_id=credential.id if credential else None,
+            opts=inside,
+        )
+        self.ops_endpoint = Endpoint(
+            f"{name}-ops",
+            template=self.ops_template,
+            cpu=[{"id": config.ops_cpu, "vcpu_count": config.ops_vcpus}],
+            workers_max=1,  # the volume's only writer of models
+            data_centers=[config.data_center],
+            volume_ids=[self.volume.id],
+            timeout_s=OPS_JOB_TIMEOUT_S,
+            opts=inside,
+        )
+        self.models = self._declare_models(models)
+        self.endpoint = Endpoint(
+            f"{name}-worker",
+            template=self.template,
+            gpu_pools=config.gpu_pools,
+            gpu_excluded_types=config.gpu_excluded_types,
+            gpu_count=config.gpu_count,
+            min_cuda_version=config.min_cuda_version,
+            workers_min=config.workers_min,
+            workers_max=config.workers_max,
+            idle_timeout_s=config.idle_timeout_s,
+            data_centers=[config.data_center],
+            volume_ids=[self.volume.id],
+            timeout_s=config.job_timeout_s,
+            flashboot=config.flashboot,
+            opts=ResourceOptions(parent=self, depends_on=list(self.models.values())),
+        )
+        self.register_outputs({"volume_id": self.volume.id, "endpoint_id": self.endpoint.id})
+
+    @property
+    def backend_env(self) -> Output[dict[str, str]]:
+        """The variables that point ``backend.get_backend()`` at this environment; none is secret."""
+        return Output.all(
+            RUNPOD_ENDPOINT_ID=self.endpoint.id,
+            RUNPOD_OPS_ENDPOINT_ID=self.ops_endpoint.id,
+            RUNPOD_VOLUME_ID=self.volume.id,
+        ).apply(lambda ids: {"COMFY_BACKEND": "runpod", **ids})
+
+    def _credential(self, inside: ResourceOptions) -> RegistryCredential | None:
+        user, password = self._config.registry_username, self._config.registry_password
+        if user is None or password is None:
+            return None
+        return RegistryCredential(
+            f"{self._name}-registry",
+            username=Output.secret(user.reveal()),
+            password=Output.secret(password.reveal()),
+            opts=inside,
+        )
+
+    def _declare_models(self, files: Sequence[ModelFile]) -> dict[str, Model]:
+        """Declare the models, in a provider process of their own, a few lanes abreast."""
+        if not files:
+            return {}
+        slow = pulumi.ProviderResource(
+            "pulumi-python", f"{self._name}-models", {}, ResourceOptions(parent=self)
+        )
+        made: list[Model] = []
+        for file in files:
+            before = made[-LANES:][:1] if len(made) >= LANES else []
+            made.append(
+                Model(
+                    file.volume_path,
+                    volume_id=self.volume.id,
+                    endpoint_id=self.ops_endpoint.id,
+                    transport=self._config.transport,
+                    data_center=self._config.data_center,
+                    source=file.source,
+                    size_bytes=file.size_bytes,
+                    sha256=file.sha256,
+                    opts=ResourceOptions(
+                        parent=self, provider=slow, deleted_with=self.volume, depends_on=list(before)
+                    ),
+                )
+            )
+        return {file.volume_path: model for file, model in zip(files, made, strict=True)}
+
+
+def _tokens(config: StackConfig) -> dict[str, Output[str] | str]:
+    """Give the tokens of model sources: a secret kept at RunPod by name, or one of the stack's config."""
+    found: dict[str, Output[str] | str] = {}
+    for variable, token, kept in (
+        ("HF_TOKEN", config.hf_token, config.hf_token_secret),
+        ("CIVITAI_TOKEN", config.civitai_token, config.civitai_token_secret),
+    ):
+        if kept is not None:
+            found[variable] = f"{{{{ RUNPOD_SECRET_{kept} }}}}"
+        elif token is not None:
+            found[variable] = Output.secret(token.reveal())
+    return found

@@ -1,0 +1,165 @@
+"""What a Model resource does on its volume: make a file be there, look at it, remove it.
+
+No byte passes through here with transport ``job``: the ops endpoint's worker
+fetches, and a job that was cut off is picked up where the bytes are.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from backend.contract import FileRecord, ProvisionProgress, WantedFile
+from backend.errors import ComfyformError, InvalidArgument, NotFound
+from infra import progress, session
+from infra.session import Listing
+from ops.inventory import Inventory
+from ops.layout import check_model_path
+from ops.runpod_api import NETWORK_VOLUMES
+from ops.source_names import parse
+from ops.store import ModelStore
+from ops.stores import Transport, open_store
+
+VERIFIED: Final = "verified"
+"""The state of every wanted file: it is there, complete, with the right bytes."""
+
+_PLACE: Final = ("volume_id", "path")
+_CONTENT: Final = ("source", "size_bytes", "sha256", "state")
+_ACCESS: Final = ("endpoint_id", "transport", "data_center")
+_DECLARED: Final = (*_PLACE, *_CONTENT, *_ACCESS, "urn")
+
+_listing: Final[Listing[Inventory]] = Listing()
+
+
+def problems(props: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Tell what is wrong with a wanted file, by property. Pure."""
+    found: list[tuple[str, str]] = []
+    for name, judge in (("path", check_model_path), ("source", parse)):
+        if isinstance(value := props.get(name), str):
+            try:
+                judge(value)
+            except InvalidArgument as error:
+                found.append((name, str(error)))
+    if str(props.get("source", "")).startswith("local:") and props.get("transport") == "job":
+        found.append(("source", "a local file gets to the volume only with transport: s3"))
+    if not isinstance(sha256 := props.get("sha256", ""), str) or len(sha256) not in (0, 64):
+        found.append(("sha256", "a sha256 has 64 hexadecimal digits"))
+    return found
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Tell which properties differ, and which of those mean another file. Pure."""
+    changed = [
+        name
+        for name in (*_PLACE, *_CONTENT, *_ACCESS)
+        if new.get(name) is not None and new[name] != old.get(name)
+    ]
+    return changed, [name for name in changed if name in _PLACE]
+
+
+def identity(props: Mapping[str, Any]) -> str:
+    """Give the id: the volume and the path on it."""
+    return f"{props['volume_id']}/{props['path']}"
+
+
+def provision(props: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the file be there, verified, and give the resource's whole state.
+
+    Raises:
+        ComfyformError: it could not be had; a file that was there before is untouched.
+    """
+    size = props.get("size_bytes")
+    wanted = WantedFile(
+        path=props["path"],
+        source=props["source"],
+        size_bytes=None if size is None else int(size),
+        sha256=props.get("sha256"),
+    )
+    tell = progress.Teller(str(props.get("urn", "")))
+
+    def show(event: ProvisionProgress) -> None:
+        total = event.get("total_bytes")
+        of = f" of {progress.size(total)} ({event['done_bytes'] / total:.0%})" if total else ""
+        tell(f"{progress.size(event['done_bytes'])}{of}")
+
+    try:
+        (made,) = _store(props).provision([wanted], on_progress=show)
+    finally:
+        _listing.forget(_key(props))
+    # A wanted hash is what the program says and the file has; else it is what came.
+    return {**_declared(props), "size_bytes": made["size_bytes"], "sha256": made["sha256"], "state": VERIFIED}
+
+
+def look(props: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Give the resource's state as the volume has it, or None where the file is gone.
+
+    One inventory serves all models of a volume.
+
+    Raises:
+        ComfyformError: the volume cannot be listed. That never looks like "gone".
+    """
+    try:
+        session.api().get(NETWORK_VOLUMES, props["volume_id"])
+    except NotFound:
+        return None
+    try:
+        inventory = _listing.get(_key(props), _store(props).inventory)
+    except ComfyformError as error:
+        error.hint = (
+            f"{error.hint or ''} The models of volume {props['volume_id']} are not known now.".strip()
+        )
+        raise
+    record = inventory.files.get(props["path"])
+    if record is None:
+        return None
+    return {
+        **_declared(props),
+        "size_bytes": record["size_bytes"],
+        "sha256": record["sha256"] or "",
+        "state": _state(props, record),
+    }
+
+
+def declared(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the inputs that would declare a state, so that drift shows property by property."""
+    return _declared(state)
+
+
+def remove(props: Mapping[str, Any]) -> None:
+    """Remove the file; a file or a volume that is gone is no error."""
+    try:
+        session.api().get(NETWORK_VOLUMES, props["volume_id"])
+    except NotFound:
+        return
+    try:
+        _store(props).remove([props["path"]])
+    finally:
+        _listing.forget(_key(props))
+
+
+def _state(props: Mapping[str, Any], record: FileRecord) -> str:
+    """Say in a few words what a file on the volume is, against what was once verified."""
+    if props.get("size_bytes") is not None and int(props["size_bytes"]) != record["size_bytes"]:
+        return "damaged: its size changed"
+    if record["sha256"] is None:
+        return "unverified: it has no record of its bytes"
+    if props.get("sha256") and props["sha256"] != record["sha256"]:
+        return "damaged: its bytes changed"
+    return VERIFIED
+
+
+def _declared(props: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: props[name] for name in _DECLARED if props.get(name) is not None}
+
+
+def _key(props: Mapping[str, Any]) -> tuple[object, ...]:
+    return props["volume_id"], props.get("endpoint_id"), props.get("transport")
+
+
+def _store(props: Mapping[str, Any]) -> ModelStore:
+    return open_store(
+        session.settings(),
+        session.http(),
+        transport=cast("Transport", props.get("transport", "job")),
+        endpoint_id=props.get("endpoint_id"),
+        volume_id=props["volume_id"],
+        data_center=props.get("data_center"),
+    )

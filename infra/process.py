@@ -1,0 +1,139 @@
+"""What is special about the process that Pulumi runs our providers in.
+
+``prepare`` is called by every provider when it is configured. In any other
+process, a test or the Pulumi program, it does nothing. Facts about the engine
+and the SDK are in the tests that hold them: ``tests/test_infra_sdk_contract.py``.
+"""
+
+import functools
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
+
+from backend.errors import ComfyformError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+stopping: Final = threading.Event()
+"""Set when the engine cancels: at the first Ctrl-C."""
+
+_prepared: Final = threading.Lock()
+_done = False
+
+
+class UserError(Exception):
+    """One sentence for the user: what is wrong, then what to do."""
+
+
+# The SDK prints a provider's exception as ``<module>.<qualified name>: <text>``.
+UserError.__module__, UserError.__qualname__ = "builtins", "comfyform"
+
+
+class Stopped(ComfyformError):
+    """The user pressed Ctrl-C, or the engine is gone."""
+
+
+def is_provider_process() -> bool:
+    """Tell whether this process is one that the engine started for dynamic providers."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return getattr(spec, "name", "") == "pulumi.dynamic.__main__"
+
+
+def guarded(method: Callable[P, R]) -> Callable[P, R]:
+    """Let nothing out of a provider's method but one clean line.
+
+    The SDK shows any exception with its traceback unless told otherwise, and one
+    that is no ``Exception`` is never answered: the engine would hang for ever.
+    """
+
+    @functools.wraps(method)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except UserError as error:
+            raise error from None
+        except ComfyformError as error:
+            raise UserError(str(error)) from None
+        except BaseException as error:  # noqa: BLE001  # see above
+            where = "".join(traceback.format_tb(error.__traceback__, limit=-4))
+            raise UserError(
+                f"bug in {method.__qualname__}: {type(error).__name__}: {error}\n{where}"
+            ) from None
+
+    return run
+
+
+def wait(seconds: float) -> None:
+    """Wait, unless the user stops it.
+
+    Raises:
+        Stopped: at once when the engine cancels.
+    """
+    if stopping.wait(seconds):
+        raise Stopped("Stopped. What is done stays done: run `pulumi up` again.")
+
+
+def prepare() -> None:
+    """Make the provider process show clean errors, end waits at Ctrl-C, and end when the engine does."""
+    global _done  # noqa: PLW0603  # once a process
+    with _prepared:
+        if _done or not is_provider_process():
+            return
+        _done = True
+    sys.tracebacklimit = 0
+    _cancel_at_once()
+    _end_with_the_engine()
+
+
+def _cancel(self: Any, request: Any, context: Any) -> Any:  # noqa: ARG001  # the SDK's signature
+    """Stop all waits: the new body of the SDK's Cancel handler, which does nothing."""
+    from google.protobuf import empty_pb2
+
+    from infra.process import stopping
+
+    stopping.set()
+    return empty_pb2.Empty()
+
+
+def _cancel_at_once() -> None:
+    """Hook the engine's Cancel, a private detail of the SDK; without it Ctrl-C waits for running creates."""
+    try:
+        servicer: Any = sys.modules["__main__"].DynamicResourceProviderServicer
+        servicer.Cancel.__code__ = _cancel.__code__
+    except Exception as error:  # noqa: BLE001  # any change of the SDK's insides means only a slower Ctrl-C
+        print(f"note: Ctrl-C waits for running creates ({error!r})", file=sys.stderr)  # noqa: T201
+
+
+def _end_with_the_engine() -> None:
+    """End this process soon after the engine's.
+
+    A CLI that was killed leaves its provider processes behind, in the middle of
+    what they do: one could create a resource after the next `up` has looked for it.
+    """
+    import grpc
+
+    seen_alive = threading.Event()
+
+    def changed(state: grpc.ChannelConnectivity) -> None:
+        if state is grpc.ChannelConnectivity.READY:
+            seen_alive.set()
+        elif seen_alive.is_set():
+            _exit()
+
+    engine().subscribe(changed, try_to_connect=True)
+
+
+def _exit() -> NoReturn:
+    os._exit(1)
+
+
+@functools.cache
+def engine() -> Any:
+    """Open the channel to the engine, whose address is the process's last argument."""
+    import grpc
+
+    return grpc.insecure_channel(sys.argv[-1])

@@ -1,0 +1,63 @@
+"""Tells the user how far a resource is, on that resource's own line of Pulumi's display."""
+
+import re
+import threading
+import time
+from typing import Final
+
+from infra.process import Stopped, engine, is_provider_process
+
+_URN: Final = re.compile(r"urn:pulumi:[^:]+::[^:]+::.+::.+")
+EVERY_S: Final = 2.0
+
+
+class Teller:
+    """Sends lines for one resource, at most one every two seconds.
+
+    The line is ephemeral: the display shows it live and drops it at the end,
+    where everything that a provider prints would be repeated.
+
+    Args:
+        urn: the resource's; a malformed one would crash the engine, so it becomes the stack's line.
+    """
+
+    def __init__(self, urn: str) -> None:
+        self._urn = urn if _URN.fullmatch(urn) else ""
+        self._lock = threading.Lock()
+        self._last = float("-inf")
+
+    def __call__(self, text: str) -> None:
+        """Show a line, or drop it where the last one is too fresh.
+
+        Raises:
+            Stopped: the engine does not answer, so nobody waits for this any more.
+        """
+        with self._lock:
+            if time.monotonic() - self._last < EVERY_S:
+                return
+            self._last = time.monotonic()
+        log(text, urn=self._urn)
+
+
+def log(text: str, *, urn: str = "", ephemeral: bool = True) -> None:
+    """Send one line to the engine; outside a provider process, do nothing."""
+    if not is_provider_process():
+        return
+    import grpc
+    from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
+
+    request = engine_pb2.LogRequest(severity=engine_pb2.INFO, message=text, ephemeral=ephemeral, urn=urn)
+    try:
+        engine_pb2_grpc.EngineStub(engine()).Log(request, timeout=10)
+    except grpc.RpcError:
+        raise Stopped(
+            "Pulumi has gone away. Work that RunPod has begun goes on: run `pulumi up` again."
+        ) from None
+
+
+def size(number: float) -> str:
+    """Say a number of bytes for people: ``1.4 GB``."""
+    for unit, worth in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= worth:
+            return f"{number / worth:.1f} {unit}"
+    return f"{number:.0f} B"

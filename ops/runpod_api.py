@@ -1,0 +1,315 @@
+"""RunPod's control plane, REST v2: create, read, change and delete, without ever making a thing twice.
+
+RunPod has no idempotency keys, so a create whose answer was lost is never
+simply repeated: it is looked for by its name, which is ours alone, and
+adopted. Everything else is safe to repeat and is, while it fails for a
+passing reason.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar
+
+from backend.drivers import Http
+from backend.errors import ApiError, Conflict, InvalidRequest, NotFound, RateLimited, Unavailable
+from backend.flow import RETRY, Flow, Reply, Retry, Send, Sleep, ask, check, send
+from backend.settings import Secret
+from ops.runpod_specs import (
+    EndpointSpec,
+    NetworkVolumeSpec,
+    RegistryCredentialSpec,
+    Spec,
+    TemplateSpec,
+    wires,
+)
+from ops.runpod_wire import changes, creation, patch, reading
+
+S = TypeVar("S", bound=Spec)
+S_co = TypeVar("S_co", bound=Spec, covariant=True)
+
+CALL_TIMEOUT_S: Final = 30.0
+SETTLE_S: Final = 15.0
+"""How long a resource may take to show in a listing after its create.
+
+Source: "reads may be briefly stale after REST writes", seen in the field (facts/runpod.md §2).
+"""
+IN_USE_S: Final = 180.0
+"""How long a delete waits for what still holds a resource: a worker that ends needs about two minutes.
+
+Source: RunPod's GraphQL documentation, deleteTemplate, as collected in facts/runpod.md §1b.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[S_co]):
+    """A kind of resource on the control plane.
+
+    Attributes:
+        path: of the collection.
+        listed: the key of the list in the collection's answer.
+    """
+
+    spec: type[S_co]
+    path: str
+    listed: str
+
+    @property
+    def noun(self) -> str:
+        """What people call it."""
+        return self.spec.noun
+
+
+NETWORK_VOLUMES: Final = Kind(NetworkVolumeSpec, "network-volumes", "networkVolumes")
+TEMPLATES: Final = Kind(TemplateSpec, "templates", "templates")
+ENDPOINTS: Final = Kind(EndpointSpec, "serverless", "endpoints")
+REGISTRY_CREDENTIALS: Final = Kind(RegistryCredentialSpec, "registries", "registries")
+
+
+@dataclass(frozen=True, slots=True)
+class Live(Generic[S_co]):
+    """A resource as RunPod shows it.
+
+    Attributes:
+        values: its fields, in the names of its spec; what RunPod never shows is missing.
+        body: RunPod's own JSON, for what is not declared (``requestUrls``, ``createdAt``).
+    """
+
+    kind: Kind[S_co]
+    id: str
+    values: Mapping[str, Any]
+    body: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Its name; RunPod does not promise that it is unique."""
+        return str(self.values.get("name", ""))
+
+
+class RunPodApi:
+    """Calls on REST v2. Safe to share between threads.
+
+    Args:
+        http: the driver.
+        base_url: ends in ``/v2``.
+        api_key: sent with each call.
+        retry: how often a call that may be repeated is.
+        timeout_s: of one call.
+        settle_s: how long a create whose answer was lost is looked for.
+        in_use_s: how long a delete waits while the resource is in use.
+    """
+
+    def __init__(
+        self,
+        http: Http,
+        base_url: str,
+        api_key: Secret,
+        *,
+        retry: Retry = RETRY,
+        timeout_s: float = CALL_TIMEOUT_S,
+        settle_s: float = SETTLE_S,
+        in_use_s: float = IN_USE_S,
+    ) -> None:
+        self._http = http
+        self._base_url = base_url.rstrip("/")
+        self._key = api_key
+        self._retry = retry
+        self._timeout_s = timeout_s
+        self._settle_s = settle_s
+        self._in_use_s = in_use_s
+
+    def list_all(self, kind: Kind[S]) -> tuple[Live[S], ...]:
+        """List the account's resources of a kind. A failed listing raises; it never looks empty."""
+        return self._http.run(self._list(kind))
+
+    def named(self, kind: Kind[S], name: str) -> tuple[Live[S], ...]:
+        """List those of a kind that have a name."""
+        return tuple(live for live in self.list_all(kind) if live.name == name)
+
+    def get(self, kind: Kind[S], id_: str) -> Live[S]:
+        """Read one resource.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        step = self._step("GET", f"{kind.path}/{id_}")
+        reply = self._http.run(ask(step, f"Read {kind.noun} {id_}", retry=self._retry))
+        return _live(kind, _object(reply))
+
+    def create(self, kind: Kind[S], values: Mapping[str, Any]) -> Live[S]:
+        """Create one resource, or adopt the one that an earlier call of the same name made.
+
+        Raises:
+            Conflict: several have the name, or one that cannot be changed into what is wanted.
+            Unavailable: the answer was lost and nothing of the name shows up; nothing was repeated.
+        """
+        return self._http.run(self._create(kind, values))
+
+    def adopt(self, kind: Kind[S], id_: str, values: Mapping[str, Any]) -> Live[S]:
+        """Take over an existing resource and bring it to the wanted values.
+
+        Raises:
+            NotFound: there is none with this id.
+            Conflict: a field that cannot be changed differs.
+        """
+        step = self._step("GET", f"{kind.path}/{id_}")
+        reply = self._http.run(ask(step, f"Adopt {kind.noun} {id_}", retry=self._retry))
+        return self._http.run(self._bring(_live(kind, _object(reply)), values))
+
+    def update(self, kind: Kind[S], id_: str, values: Mapping[str, Any], changed: list[str]) -> Live[S]:
+        """Change fields in place.
+
+        Args:
+            values: all declared fields.
+            changed: the names of those to change; their groups are sent whole.
+        """
+        return self._http.run(self._update(kind, id_, values, changed))
+
+    def delete(self, kind: Kind[S], id_: str) -> None:
+        """Delete a resource; one that is gone already is deleted. Waits while it is in use.
+
+        Raises:
+            ApiError: RunPod still refuses after the wait, in its words.
+        """
+        self._http.run(self._delete(kind, id_))
+
+    def catalog(self, name: str, **query: str) -> list[Mapping[str, Any]]:
+        """Read a part of the catalog: ``gpus``, ``cpus`` or ``datacenters``; parsed in ``ops.catalog``."""
+        step = self._step("GET", f"catalog/{name}", query=query)
+        body = _object(self._http.run(ask(step, f"Read RunPod's catalog of {name}", retry=self._retry)))
+        lists = [value for value in body.values() if isinstance(value, list)]
+        return lists[0] if lists else []
+
+    def _list(self, kind: Kind[S]) -> Flow[tuple[Live[S], ...]]:
+        reply = yield from ask(self._step("GET", kind.path), f"List the {kind.noun}s", retry=self._retry)
+        entries = _object(reply).get(kind.listed)
+        if not isinstance(entries, list):
+            raise Unavailable(f"RunPod's list of {kind.noun}s has no {kind.listed!r}.", status=reply.status)
+        return tuple(_live(kind, entry) for entry in entries)
+
+    def _one_named(self, kind: Kind[S], name: str) -> Flow[Live[S] | None]:
+        found = [live for live in (yield from self._list(kind)) if live.name == name]
+        if len(found) > 1:
+            raise Conflict(
+                f"{len(found)} {kind.noun}s are called {name!r}: {', '.join(live.id for live in found)}.",
+                hint="Delete the superfluous ones in RunPod's console, or name the right one with adopt.",
+            )
+        return found[0] if found else None
+
+    def _create(self, kind: Kind[S], values: Mapping[str, Any]) -> Flow[Live[S]]:
+        name = str(values["name"])
+        if (found := (yield from self._one_named(kind, name))) is not None:
+            if not _unchangeable(kind):
+                return (yield from self._bring(found, values))
+            # Nobody can say whether its hidden fields are the wanted ones, so it makes room.
+            yield from self._delete(kind, found.id)
+        step = self._step("POST", kind.path, json=creation(kind.spec, values))
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                reply = check((yield from send(step)), f"Create {kind.noun} {name!r}")
+                return _live(kind, _object(reply))
+            except RateLimited as error:
+                delay = self._retry.next_delay(attempt, error.retry_after_s)
+                if delay is None:
+                    raise
+            except Unavailable as error:
+                if error.sent:
+                    return (yield from self._find_lost(kind, values, error))
+                delay = self._retry.next_delay(attempt)
+                if delay is None:
+                    raise
+            yield Sleep(delay)
+
+    def _find_lost(self, kind: Kind[S], values: Mapping[str, Any], error: Unavailable) -> Flow[Live[S]]:
+        """Look for a resource whose create was sent and not answered."""
+        waited, attempt = 0.0, 0
+        while True:
+            if (found := (yield from self._one_named(kind, str(values["name"])))) is not None:
+                return (yield from self._bring(found, values))
+            if waited >= self._settle_s:
+                error.hint = (
+                    f"No {kind.noun} of that name is listed, and the call was not repeated, so that "
+                    "nothing is paid twice. Run the same command again: if it turns up, it is adopted."
+                )
+                raise error
+            attempt += 1
+            delay = min(self._retry.backoff(attempt), self._settle_s - waited)
+            waited += max(delay, 0.01)
+            yield Sleep(delay)
+
+    def _bring(self, live: Live[S], values: Mapping[str, Any]) -> Flow[Live[S]]:
+        """Bring a found resource to the wanted values."""
+        spec = live.kind.spec
+        differing = [name for name in changes(spec, live.values, values) if not wires(spec)[name].secret]
+        if fixed := spec.replacing(live.values, values, differing):
+            what = "; ".join(
+                f"{name} is {live.values.get(name)!r}, not {values[name]!r} ({reason})"
+                for name, reason in fixed.items()
+            )
+            raise Conflict(
+                f"{live.kind.noun.capitalize()} {live.id} is called {live.name!r} already: {what}.",
+                hint="Rename or delete it in RunPod's console, or declare it as it is.",
+            )
+        if not differing:
+            return live
+        return (yield from self._update(live.kind, live.id, values, differing))
+
+    def _update(
+        self, kind: Kind[S], id_: str, values: Mapping[str, Any], changed: list[str]
+    ) -> Flow[Live[S]]:
+        step = self._step("PATCH", f"{kind.path}/{id_}", json=patch(kind.spec, values, changed))
+        what = f"Change {', '.join(changed)} of {kind.noun} {values.get('name', id_)!r}"
+        try:
+            reply = yield from ask(step, what, retry=self._retry)
+        except NotFound as error:
+            error.hint = "It is gone. `pulumi refresh` sees that, and `pulumi up` makes it again."
+            raise
+        return _live(kind, _object(reply))
+
+    def _delete(self, kind: Kind[S], id_: str) -> Flow[None]:
+        step = self._step("DELETE", f"{kind.path}/{id_}")
+        waited, attempt = 0.0, 0
+        while True:
+            attempt += 1
+            try:
+                yield from ask(step, f"Delete {kind.noun} {id_}", retry=self._retry)
+                return
+            except NotFound:
+                return
+            except (InvalidRequest, Conflict):
+                # RunPod documents no status for "in use": every refusal of a delete is taken for one.
+                if waited >= self._in_use_s:
+                    raise
+            delay = min(self._retry.backoff(attempt), self._in_use_s - waited)
+            waited += max(delay, 0.01)
+            yield Sleep(delay)
+
+    def _step(
+        self, method: str, path: str, *, json: Any = None, query: Mapping[str, str | int] | None = None
+    ) -> Send:
+        return Send(
+            method,
+            f"{self._base_url}/{path}",
+            json=json,
+            query=query or {},
+            key=self._key,
+            timeout_s=self._timeout_s,
+        )
+
+
+def _unchangeable(kind: Kind[S]) -> bool:
+    return all(wire.fixed for wire in wires(kind.spec).values())
+
+
+def _object(reply: Reply) -> Mapping[str, Any]:
+    body = reply.json()
+    if not isinstance(body, dict):
+        raise ApiError(f"{reply.method} {reply.url} answered with something that is not an object.")
+    return body
+
+
+def _live(kind: Kind[S], body: object) -> Live[S]:
+    if not isinstance(body, Mapping) or not isinstance(body.get("id"), str) or not body["id"]:
+        raise ApiError(f"RunPod answered with a {kind.noun} that has no id.")
+    return Live(kind, body["id"], reading(kind.spec, body), body)

@@ -1,0 +1,128 @@
+"""A copy of the Pulumi project that a test may run the real CLI on, with a state of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from infra.pulumi_cli import PROJECT, environment, find
+from tests.emulation import Emulator
+
+STACK = "test"
+REGISTRY = """\
+required:
+  whisper:
+    used_by: [lipsync]
+    license: apache-2.0
+    files:
+      - path: whisper/config.json
+        source: hf:openai/whisper-tiny@169d4a4341b33bc18d8881c4b69c2e104e1cc0af:config.json
+      - path: whisper/model.safetensors
+        source: hf:openai/whisper-tiny@169d4a4341b33bc18d8881c4b69c2e104e1cc0af:model.safetensors
+optional: {}
+"""
+SMALL = {"comfyform:volume_gb": "10", "comfyform:protect_volume": "false", "comfyform:workers_max": "2"}
+
+
+class Project:
+    """A project folder, a stack in it, and the CLI that works on them.
+
+    Attributes:
+        root: the folder of Pulumi.yaml.
+        env: the CLI's environment.
+    """
+
+    def __init__(self, root: Path, emulator: Emulator, *, extra: Mapping[str, str] | None = None) -> None:
+        self.root = root
+        self.cli = find(say=lambda _: None)
+        root.mkdir(parents=True)
+        shutil.copyfile(PROJECT / "Pulumi.yaml", root / "Pulumi.yaml")
+        shutil.copytree(PROJECT / "infra", root / "infra", ignore=shutil.ignore_patterns("__pycache__"))
+        (root / "models-registry.yaml").write_text(REGISTRY)
+        self.env = environment(
+            self.cli,
+            {
+                **os.environ,
+                **emulator.env,
+                "PULUMI_DIY_BACKEND_DISABLE_CHECKPOINT_BACKUPS": "true",
+                "PULUMI_STACK": STACK,
+                "CI": "true",
+                **(extra or {}),
+            },
+            data=root / "pulumi",
+        )
+
+    def pulumi(self, *arguments: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the CLI to its end; a failure that the test does not expect fails it, with all that was said."""
+        done = subprocess.run(
+            [str(self.cli.program), *arguments, "--non-interactive"],
+            cwd=self.root,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert not ok or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start the CLI, in a process group of its own, and do not wait for it."""
+        return subprocess.Popen(
+            [str(self.cli.program), *arguments, "--non-interactive"],
+            cwd=self.root,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def up(self, *arguments: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+        """`pulumi up`, without a preview first."""
+        return self.pulumi("up", "--yes", "--skip-preview", *arguments, ok=ok)
+
+    def configure(self, **values: str) -> None:
+        """Set keys of the stack's configuration."""
+        pairs = [part for key, value in values.items() for part in ("--plaintext", f"comfyform:{key}={value}")]
+        self.pulumi("config", "set-all", *pairs)
+
+    def outputs(self) -> dict[str, Any]:
+        """Give the stack's outputs."""
+        found: dict[str, Any] = json.loads(self.pulumi("stack", "output", "--json").stdout)
+        return found
+
+    def resources(self) -> dict[str, dict[str, Any]]:
+        """Give the resources of the state by logical name, without the stack and the providers."""
+        state = json.loads(self.pulumi("stack", "export").stdout)["deployment"].get("resources") or []
+        return {
+            each["urn"].rpartition("::")[2]: each for each in state if "dynamic" in each.get("type", "")
+        }
+
+    def state_text(self) -> str:
+        """Give everything that Pulumi has written to disk about this project, as one text."""
+        files = [path for path in (self.root / "pulumi").rglob("*") if path.is_file()]
+        return "\n".join(path.read_text(errors="replace") for path in files)
+
+
+@contextlib.contextmanager
+def project(root: Path, emulator: Emulator, *, extra: Mapping[str, str] | None = None) -> Iterator[Project]:
+    """Make a project with a small stack."""
+    made = Project(root, emulator, extra=extra)
+    made.pulumi("stack", "init", STACK)
+    made.pulumi("config", "set-all", *(part for pair in SMALL.items() for part in ("--plaintext", "=".join(pair))))
+    yield made
+
+
+def kill(process: subprocess.Popen[str]) -> str:
+    """End a CLI at once, as a crash would, and give what it said."""
+    os.kill(process.pid, signal.SIGKILL)
+    said, _ = process.communicate(timeout=30)
+    return said
