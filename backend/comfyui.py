@@ -247,14 +247,12 @@ class ComfyUI:
 
     def history(self, prompt_id: str) -> Flow[Mapping[str, Any] | None]:
         """Give a run's history entry, or None while it has none."""
-        reply = check((yield from send(Send("GET", f"{self.url}/history/{prompt_id}"))), "Ask for the run")
-        entry = reply.object().get(prompt_id)
+        entry = (yield from self._once(f"/history/{prompt_id}", "Ask for the run")).get(prompt_id)
         return entry if isinstance(entry, dict) else None
 
     def position(self, prompt_id: str) -> Flow[int | None]:
         """Give a run's place in the queue: 0 while it runs, 1 when it is next; None when it is not there."""
-        reply = check((yield from send(Send("GET", f"{self.url}/queue"))), "Look into the queue")
-        body = reply.object()
+        body = yield from self._once("/queue", "Look into the queue")
         if any(item[1] == prompt_id for item in body.get("queue_running") or ()):
             return 0
         waiting = sorted(body.get("queue_pending") or (), key=lambda item: float(item[0]))
@@ -287,6 +285,13 @@ class ComfyUI:
 
     def _get(self, path: str, what: str) -> Flow[Mapping[str, Any]]:
         return (yield from self._ask(Send("GET", self.url + path), what)).object()
+
+    def _once(self, path: str, what: str) -> Flow[Mapping[str, Any]]:
+        """Ask without patience of its own, for whoever polls."""
+        try:
+            return check((yield from send(Send("GET", self.url + path))), what).object()
+        except Unavailable as error:
+            raise self._not_there(error) from error
 
     def _ask(self, step: Send, what: str, *, allow: Collection[int] = ()) -> Flow[Reply]:
         """Send what may be repeated; a ComfyUI that cannot be reached at all is said at once."""

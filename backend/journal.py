@@ -117,7 +117,8 @@ class Journal:
     def find(self, name: str) -> Entry | None:
         """Give the entry of a job id or of a key, or None."""
         if re.fullmatch(r"[\w-]+", name) and (path := self.folder / f"{name}.json").is_file():
-            return _read(path)
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                return _read(path)
         return next((entry for entry in self.entries() if entry.job_id == name), None)
 
     def prune(self, keep: int = KEPT) -> None:

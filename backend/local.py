@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from backend.comfyui import ComfyUI
+from backend.comfyui import ComfyUI, finished
 from backend.comfyui_answers import Output, outputs
-from backend.errors import ComfyformError, InvalidArgument, JobFailed, NotFound
+from backend.errors import ComfyformError, InvalidArgument, JobCancelled, JobError, JobFailed, NotFound
 from backend.flow import Downloaded, Flow, Progress, work
+from backend.job_status import JobStatus
 from backend.landing import land
-from backend.local_graphs import Planned, plan
+from backend.local_graphs import plan
 from backend.local_inputs import origin_of
 from backend.places import places, suffix_warning
 from backend.request import Request
@@ -67,23 +68,22 @@ class LocalBackend:
         """
         start = self._clock()
         planned = yield from plan(self.comfyui, request)
-        left = deadline_s - (self._clock() - start)
-        prompt_id, entry = yield from self.comfyui.run(planned.graph, deadline_s=left)
-        ran = self._clock()
-        try:
-            files, warnings = yield from self._collect(request, planned, entry)
-        except NotFound:
-            if planned.own:
-                raise
-            # ComfyUI answered from its cache, with a file that somebody deleted since.
-            yield from self.comfyui.free()
+        for attempt in (1, 2):
             left = deadline_s - (self._clock() - start)
             prompt_id, entry = yield from self.comfyui.run(planned.graph, deadline_s=left)
             ran = self._clock()
-            files, warnings = yield from self._collect(request, planned, entry)
+            try:
+                files, warnings = yield from self._collect(request.output_path, entry)
+                break
+            except NotFound:
+                if planned.own or attempt == 2:
+                    raise
+                # ComfyUI answered from its cache, with a file that somebody deleted since.
+                yield from self.comfyui.free()
         if request.verb == "portrait" and request["save_to_avatars"]:
             files = yield from self._keep_avatar(request, files)
         end = self._clock()
+        timings = {"run": ran - start, "fetch": end - ran, "total": end - start}
         return GenerationResult(
             success=True,
             backend=self.name,
@@ -91,34 +91,83 @@ class LocalBackend:
             seed=planned.seed,
             prompt_id=prompt_id,
             warnings=(*planned.warnings, *warnings),
-            timings={
-                "run": round(ran - start, 3),
-                "fetch": round(end - ran, 3),
-                "total": round(end - start, 3),
-            },
+            timings={name: round(value, 3) for name, value in timings.items()},
         )
 
+    def submit(self, request: Request, *, deadline_s: float) -> Flow[str]:  # noqa: ARG002  # ComfyUI has no limit
+        """Queue a verb and give its prompt id."""
+        planned = yield from plan(self.comfyui, request)
+        return (yield from self.comfyui.queue(planned.graph))
+
+    def resume(
+        self, job_id: str, *, deadline_s: float, output_path: Path | None = None
+    ) -> Flow[GenerationResult]:
+        """Wait for a run that was queued before, and fetch its result. The run goes on past the deadline.
+
+        Args:
+            job_id: its prompt id.
+            deadline_s: from now.
+            output_path: where the result goes; None leaves it with ComfyUI.
+        """
+        start = self._clock()
+        entry = yield from self.comfyui.wait(job_id, deadline_s=deadline_s)
+        files, warnings = yield from self._collect(output_path, entry)
+        return GenerationResult(
+            success=True,
+            backend=self.name,
+            files=tuple(files),
+            seed=seed_in(entry),
+            prompt_id=job_id,
+            warnings=tuple(warnings),
+            timings={"total": round(self._clock() - start, 3)},
+        )
+
+    def status(self, job_id: str) -> Flow[JobStatus]:
+        """Ask how a run is, in RunPod's words.
+
+        Raises:
+            NotFound: this ComfyUI does not know it (any more).
+        """
+        entry = yield from self.comfyui.history(job_id)
+        if entry is not None:
+            try:
+                finished(entry, job_id)
+            except JobCancelled as error:
+                return JobStatus(id=job_id, state="CANCELLED", error=str(error))
+            except JobError as error:
+                return JobStatus(id=job_id, state="FAILED", error=str(error))
+            return JobStatus(id=job_id, state="COMPLETED")
+        position = yield from self.comfyui.position(job_id)
+        if position is None:
+            raise NotFound(f"ComfyUI at {self.comfyui.url} does not know the run {job_id} (any more).")
+        return JobStatus(id=job_id, state="IN_QUEUE" if position else "IN_PROGRESS")
+
+    def cancel(self, job_id: str) -> Flow[bool]:
+        """Take a run out of the queue or interrupt it; False where it is in neither."""
+        position = yield from self.comfyui.position(job_id)
+        if position is None:
+            return False
+        yield from self.comfyui.interrupt(job_id)
+        return True
+
     def _collect(
-        self, request: Request, planned: Planned, entry: Mapping[str, Any]
+        self, output_path: Path | None, entry: Mapping[str, Any]
     ) -> Flow[tuple[list[GeneratedFile], list[str]]]:
         """Fetch what a run gave, where it is wanted here."""
         made = outputs(entry)
         if not made:
             raise JobFailed(
                 "The run ended well and gave no file.",
-                hint="Does the workflow end in a node that saves, like SaveImage?"
-                if not planned.own
-                else None,
+                hint="The workflow should end in a node that saves, like SaveImage.",
             )
-        if request.output_path is None:
+        if output_path is None:
             return [self._left(output) for output in made], []
-        targets = places(request.output_path, [output.filename for output in made])
+        targets = places(output_path, [output.filename for output in made])
         files, warnings = [], []
         for output, place in zip(made, targets, strict=True):
             yield Progress({"progress": "fetch", "filename": output.filename})
             if output.text is not None:
-                text = output.text
-                got = yield from work(partial(land, text.encode(), place))
+                got = yield from work(partial(land, output.text.encode(), place))
             else:
                 got = yield from self.comfyui.fetch(output, place)
             files.append(self._left(output, place, got))
@@ -162,3 +211,14 @@ def avatar_name(name: str) -> str:
     if not re.fullmatch(r"[^/\\\x00-\x1f]{1,100}", name) or name.startswith("."):
         raise InvalidArgument(f"avatar_name must be a plain file name, not {name!r}.")
     return name if name.lower().endswith(".png") else f"{name}.png"
+
+
+def seed_in(entry: Mapping[str, Any]) -> int | None:
+    """The seed of a run whose graph is ours; None where it is the caller's own."""
+    prompt = entry.get("prompt") or []
+    graph = prompt[2] if len(prompt) > 2 else {}
+    for node_id in ("sampler", "speech"):
+        seed = (graph.get(node_id) or {}).get("inputs", {}).get("seed")
+        if isinstance(seed, int):
+            return seed
+    return None

@@ -275,3 +275,16 @@ PARAMS: Final[Mapping[Verb, Mapping[str, Param]]] = {
     },
 }
 """Verb → argument → what it may be."""
+
+TALK: Final[Mapping[str, tuple[Verb, ...]]] = {
+    "text": ("tts",),
+    "voice_reference": ("tts",),
+    "voice_reference_text": ("tts",),
+    "speed": ("tts",),
+    "portrait_image": ("lipsync",),
+    "inference_steps": ("lipsync",),
+    "fps": ("lipsync",),
+    "seed": ("tts", "lipsync"),
+    "output_path": ("lipsync",),
+}
+"""Argument of ``talk`` → the verbs that it is handed on to."""

@@ -1,0 +1,155 @@
+"""What ``inv generate.*`` and ``inv backend.health`` do. Each function is one command.
+
+They take plain values and give an exit code; errors go up to whoever runs them.
+"""
+
+import json as jsonlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from backend import GenerationResult, Settings, get_backend
+from backend.errors import ComfyformError, InvalidArgument
+from backend.params import PARAMS, TALK, Param
+from ops.console import Console, amount, duration
+from ops.registry import load
+from ops.watch import watching
+
+REGISTRY: Final = "models-registry.yaml"
+UNHEALTHY: Final = 3
+
+
+def generate(
+    verb: str,
+    *,
+    backend: str = "",
+    json: bool = False,
+    timeout: float | None = None,
+    detach: bool = False,
+    settings: Settings | None = None,
+    **params: Any,
+) -> int:
+    """Run a verb and say where its files are.
+
+    Args:
+        verb: "portrait", "tts", "lipsync", "imagine", "workflow" or "talk".
+        backend: by default that of the settings.
+        json: give the result as JSON.
+        timeout: seconds for all of it.
+        detach: submit it and give the job's id; ``inv jobs.wait`` fetches the result.
+        settings: by default those of the environment.
+        params: the verb's own; texts are read as the numbers and lists that the verb takes.
+    """
+    console = Console("json" if json else "human")
+    arguments = parsed(verb, params)
+    with get_backend(backend or None, settings=settings or Settings.from_env()) as client:
+        if detach:
+            if verb == "talk":
+                raise InvalidArgument("talk is two jobs, and cannot be detached: submit tts, then lipsync.")
+            job = client.submit(verb, timeout_s=timeout, **arguments)  # type: ignore[arg-type]  # checked by submit
+            console.data({"job_id": job.id, "backend": client.name})
+            console.text(job.id)
+            console.say(f"Submitted. Fetch the result with: inv jobs.wait {job.id}")
+            return 0
+        with watching(console) as on_progress:
+            result: GenerationResult = getattr(client, verb)(
+                timeout_s=timeout, on_progress=on_progress, **arguments
+            )
+    return show(console, result)
+
+
+def show(console: Console, result: GenerationResult) -> int:
+    """Show a result: the path of each file on stdout, the rest as talk."""
+    for warning in result.warnings:
+        console.warn(warning)
+    console.data(result.to_json())
+    if not result.success:
+        error = result.exception or ComfyformError(result.error or "The run failed.")
+        raise with_provider(error, Path(REGISTRY))
+    for file in result.files:
+        console.text(str(file.local_path or file.remote_url or file.origin_path))
+    about = [f"{file.type}, {amount(file.size_bytes)}" for file in result.files]
+    seed = "" if result.seed is None else f" Seed {result.seed}."
+    console.say(f"{'; '.join(about)}, in {duration(result.timings.get('total', 0.0))}.{seed}")
+    return 0
+
+
+def health(*, backend: str = "", json: bool = False, settings: Settings | None = None) -> int:
+    """Say whether a backend would take a job now. Wakes no worker and costs nothing."""
+    console = Console("json" if json else "human")
+    with get_backend(backend or None, settings=settings or Settings.from_env()) as client:
+        found = client.health_check()
+    console.data(found.to_json())
+    if not found.healthy:
+        console.text(f"{found.backend}: {found.error}")
+        return UNHEALTHY
+    version = f", ComfyUI {found.version}" if found.version else ""
+    console.text(f"{found.backend}: healthy{version}")
+    return 0
+
+
+def parsed(verb: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a command line's texts into what a verb takes; empty texts mean "not given".
+
+    Raises:
+        InvalidArgument: a text is no number or no JSON.
+    """
+    if verb == "talk":
+        table: dict[str, Param] = {name: PARAMS[verbs[0]][name] for name, verbs in TALK.items()}
+    else:
+        if verb not in PARAMS:
+            raise InvalidArgument(f"There is no verb {verb!r}.", hint=f"There are {', '.join(PARAMS)}, talk.")
+        table = dict(PARAMS[verb])  # type: ignore[index]  # it was just looked up
+    result = {}
+    for name, value in params.items():
+        if value is None or value == "":
+            continue
+        result[name] = _read(name, table[name], value) if name in table and isinstance(value, str) else value
+    return result
+
+
+def _read(name: str, param: Param, text: str) -> Any:
+    try:
+        match param.what:
+            case "integer":
+                return int(text)
+            case "number":
+                return float(text)
+            case "boolean":
+                return {"true": True, "yes": True, "false": False, "no": False}[text.lower()]
+            case "loras":
+                return [_lora(part) for part in text.split(",") if part.strip()]
+            case "inputs":
+                return dict(part.split("=", 1) for part in text.split(",") if part.strip())
+    except (ValueError, KeyError):
+        wish = {"inputs": "NAME=FILE,…", "loras": "FILE:STRENGTH,…"}.get(param.what, f"a {param.what}")
+        raise InvalidArgument(f"{name} is {text!r}, and must be {wish}.") from None
+    return text
+
+
+def _lora(text: str) -> dict[str, Any]:
+    """Read ``file.safetensors:0.8``; the strength is for model and clip alike."""
+    name, _, strength = text.strip().partition(":")
+    return {"name": name, **dict.fromkeys(("strength_model", "strength_clip"), float(strength or 1.0))}
+
+
+def with_provider(error: ComfyformError, registry: Path) -> ComfyformError:
+    """Name the registry's entry that provides a model file which an error says is missing."""
+    missing = [str(name) for name in (getattr(error, "output", None) or {}).get("missing_models") or ()]
+    if not registry.is_file() or not (missing or "not on this worker's volume" in error.message):
+        return error
+    try:
+        wanted = load(registry)
+    except ComfyformError:
+        return error
+    models = [*wanted.required, *wanted.optional]
+    text = f"{error} {jsonlib.dumps(missing)}"
+    names = [model.name for model in models if _mentions(text, (file.path for file in model.files))]
+    if names:
+        entries = " and ".join(dict.fromkeys(names))
+        error.hint = f"{entries} in {registry} provides it: run `inv models.sync`."
+    return error
+
+
+def _mentions(text: str, paths: Iterable[str]) -> bool:
+    return any(path.rpartition("/")[2] in text for path in paths)

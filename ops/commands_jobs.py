@@ -1,0 +1,102 @@
+"""What ``inv jobs.*`` does: the journal of paid jobs, and what RunPod says of them now."""
+
+from typing import Any
+
+from backend import Settings, get_backend
+from backend.errors import JobError, NotFound
+from backend.journal import Entry, Journal
+from ops.commands_generate import show
+from ops.console import Console
+from ops.watch import watching
+
+OPEN = ("SUBMITTING", "IN_QUEUE", "IN_PROGRESS", "UNKNOWN")
+
+
+def list_jobs(*, json: bool = False, all: bool = False, settings: Settings | None = None) -> int:  # noqa: A002  # the option's name
+    """List the jobs of this machine, newest first: without ``all``, the last twenty."""
+    console = Console("json" if json else "human")
+    journal = Journal.from_settings(settings or Settings.from_env())
+    journal.prune()
+    entries = journal.entries()[: None if all else 20]
+    console.data([entry.to_json() for entry in entries])
+    if not entries:
+        console.say(f"No jobs are written down in {journal.folder}.")
+        return 0
+    rows = [
+        [entry.submitted_at[:19], entry.verb, entry.state, _name(entry), _where(entry)] for entry in entries
+    ]
+    console.table(["submitted", "verb", "state", "job", "result"], rows)
+    if any(entry.state in OPEN or (entry.state == "COMPLETED" and not entry.result) for entry in entries):
+        console.say("Fetch a result that is not here yet with: inv jobs.wait JOB")
+    return 0
+
+
+def show_job(job: str, *, json: bool = False, settings: Settings | None = None) -> int:
+    """Show what is written down of a job, and how RunPod says that it is now."""
+    settings = settings or Settings.from_env()
+    console = Console("json" if json else "human")
+    entry = Journal.from_settings(settings).find(job)
+    now: dict[str, Any] = {}
+    if entry is None or (entry.job_id and not entry.result):
+        with get_backend("runpod", settings=settings) as client:
+            try:
+                status = client.status(entry.job_id if entry else job)
+                now = {"state": status.state, "error": status.error, "worker_id": status.worker_id}
+            except (NotFound, JobError) as error:
+                now = {"state": "EXPIRED", "error": str(error)}
+    facts = {**(entry.to_json() if entry else {"job_id": job}), "now": now}
+    console.data(facts)
+    for name, value in facts.items():
+        if value not in (None, {}, ""):
+            console.text(f"{name}: {value}")
+    return 0
+
+
+def wait_job(
+    job: str,
+    *,
+    output_path: str = "",
+    timeout: float | None = None,
+    json: bool = False,
+    settings: Settings | None = None,
+) -> int:
+    """Wait for a job and fetch its result, to where it was to go or to ``output_path``."""
+    settings = settings or Settings.from_env()
+    console = Console("json" if json else "human")
+    with get_backend("runpod", settings=settings) as client, watching(console) as on_progress:
+        result = client.resume(
+            _job_id(job, settings),
+            output_path=output_path or None,
+            timeout_s=timeout,
+            on_progress=on_progress,
+        )
+    return show(console, result)
+
+
+def cancel_job(job: str, *, json: bool = False, settings: Settings | None = None) -> int:
+    """Cancel a job."""
+    settings = settings or Settings.from_env()
+    console = Console("json" if json else "human")
+    with get_backend("runpod", settings=settings) as client:
+        done = client.cancel(_job_id(job, settings))
+    console.data({"job": job, "cancelled": done})
+    console.text(f"{job}: {'cancelled' if done else 'RunPod does not know it (any more)'}")
+    return 0 if done else JobError.exit_code
+
+
+def _job_id(name: str, settings: Settings) -> str:
+    """Give RunPod's id of a job that may be named by its journal key."""
+    entry = Journal.from_settings(settings).find(name)
+    return (entry.job_id if entry else "") or name
+
+
+def _name(entry: Entry) -> str:
+    return entry.job_id or entry.key
+
+
+def _where(entry: Entry) -> str:
+    files = (entry.result or {}).get("files") or []
+    places = [
+        str(file.get("local_path") or file.get("remote_url") or file.get("origin_path")) for file in files
+    ]
+    return ", ".join(places) or (entry.error or entry.output_path or "").partition("\n")[0][:60]
