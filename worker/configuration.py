@@ -3,7 +3,6 @@
 import importlib.metadata
 import shlex
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,6 @@ from backend.errors import ConfigError
 from backend.settings import Secret, Settings
 from ops.layout import HF_HOME
 
-IMAGE_COMFYUI: Final = Path("/opt/ComfyUI/main.py")
-"""Where the generation image has ComfyUI; the ops image has nothing there."""
 _WORKERS_OWN: Final = ("RUNPOD_", "BUCKET_", "CIVITAI_", "COMFYFORM_")
 
 
@@ -89,7 +86,7 @@ class WorkerConfig:
 def read(environ: Mapping[str, str]) -> WorkerConfig:
     """Make the configuration from the container's variables.
 
-    ``COMFYUI_COMMAND`` starts ComfyUI (default: the image's, where there is one; empty: none),
+    ``COMFYUI_COMMAND`` starts ComfyUI (the generation image sets it; without it there is none),
     ``COMFYFORM_WARMUP`` names a workflow in API format to run first, ``COMFYFORM_JOBS_AT_ONCE``
     is how many jobs are taken at once (default: 1 with ComfyUI, else 4), and ``BUCKET_ENDPOINT_URL``,
     ``BUCKET_ACCESS_KEY_ID``, ``BUCKET_SECRET_ACCESS_KEY``, ``BUCKET_NAME`` name a bucket for outputs.
@@ -114,12 +111,9 @@ def read(environ: Mapping[str, str]) -> WorkerConfig:
 
 
 def _comfyui_command(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Give the command that starts ComfyUI; an unset variable means the image's, an empty one none."""
-    text = environ.get("COMFYUI_COMMAND")
-    if text is None:
-        return (sys.executable, str(IMAGE_COMFYUI)) if IMAGE_COMFYUI.is_file() else ()
+    """Give the command that starts ComfyUI; the generation image sets it, the ops image does not."""
     try:
-        return tuple(shlex.split(text))
+        return tuple(shlex.split(environ.get("COMFYUI_COMMAND", "")))
     except ValueError as error:
         raise ConfigError(f"COMFYUI_COMMAND: {error}", hint="Quote it as for a shell.") from error
 

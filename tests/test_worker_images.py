@@ -1,0 +1,219 @@
+"""What the images are made of: everything pinned, nothing secret, nothing hidden, and enough to run."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib.metadata
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ["worker/Dockerfile", "worker/Dockerfile.ops"]
+COMMITS = {"ComfyUI_Sonic": "8556234", "ComfyUI-VideoHelperSuite": "4ee72c0", "ComfyUI-F5-TTS": "4f09176"}
+"""The packs whose nodes were recorded (facts: comfyui.md 5)."""
+
+
+def instructions(image: str) -> list[tuple[str, str]]:
+    """Read a Dockerfile into (instruction, arguments), without comments, lines joined."""
+    lines = [line for line in (ROOT / image).read_text().splitlines() if not line.startswith("#")]
+    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in joined.splitlines() if line.strip()]
+
+
+def arguments(image: str, instruction: str) -> list[str]:
+    return [rest for name, rest in instructions(image) if name == instruction]
+
+
+def pins(lock: str) -> dict[str, str]:
+    """Read a lock's packages and versions."""
+    return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / lock).read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_every_base_is_pinned_by_tag_and_digest(image):
+    """The tag is for people, the digest is what is built from; stages of our own have names."""
+    stages = {base.partition(" AS ")[2] for base in arguments(image, "FROM")} - {""}
+    bases = [base.split()[0] for base in arguments(image, "FROM") if base.split()[0] not in stages]
+
+    assert bases
+    assert [base for base in bases if not re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", base)] == []
+    assert len(set(bases)) == 1
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_no_step_hides_its_failure_or_takes_what_is_newest(image):
+    """`|| true` once shipped an image without half of its packages."""
+    text = "\n".join(f"{name} {rest}" for name, rest in instructions(image))
+
+    assert (
+        re.findall(
+            r"\|\||;|--no-check-certificate|set \+e|latest|curl|wget|--pre\b|pip install (?!.*--no-deps)",
+            text,
+        )
+        == []
+    )
+    assert arguments(image, "ADD") == []
+
+
+def test_sources_are_pinned_by_commit():
+    """ComfyUI by its release, every pack by the commit that was recorded, the submodule with its pack."""
+    runs = " ".join(arguments("worker/Dockerfile", "RUN"))
+    cloned = re.findall(r"git clone .*?/([\w-]+)\.git", runs)
+    checked_out = dict(re.findall(r"git -C ([\w-]+) checkout --quiet --detach ([0-9a-f]{7,40})", runs))
+
+    assert "--branch v0.29.0 https://github.com/Comfy-Org/ComfyUI.git" in runs
+    assert sorted(cloned) == sorted(["ComfyUI", *COMMITS])
+    assert {name: commit[:7] for name, commit in checked_out.items()} == COMMITS
+    assert "git -C ComfyUI-F5-TTS submodule --quiet update --init" in runs
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_python_packages_come_from_locks_with_hashes(image):
+    """Only our own code is installed without: it is built from the files that were copied in."""
+    installs = [step for run in arguments(image, "RUN") for step in run.split("&&") if "pip install" in step]
+    ours = [step for step in installs if step.rstrip().endswith(" .")]
+
+    assert len(ours) == 1
+    assert [step for step in installs if step not in ours and "--require-hashes" not in step] == []
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_no_secret_and_no_model_is_built_in(image):
+    """Keys come with the endpoint's environment, models with the volume."""
+    names = " ".join(arguments(image, "ENV") + arguments(image, "ARG"))
+    text = (ROOT / image).read_text()
+
+    assert re.findall(r"\w*(?:TOKEN|SECRET|PASSWORD|API_KEY|ACCESS_KEY)\w*", names) == []
+    assert re.findall(r"\.(?:safetensors|ckpt|pth|gguf)\b|huggingface", text) == []
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_the_container_is_nobody_special_and_hears_signals(image):
+    """Not root, an init that reaps, and the worker started without a shell between it and SIGTERM."""
+    last_stage = instructions(image)[[name for name, _ in instructions(image)].index("USER") :]
+
+    assert dict(last_stage)["USER"] == "comfy"
+    assert json.loads(dict(last_stage)["ENTRYPOINT"]) == ["tini", "--"]
+    assert json.loads(dict(last_stage)["CMD"]) == ["python", "-m", "worker"]
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_system_packages_leave_no_lists_behind(image):
+    """Small layers: no recommended extras, no package lists."""
+    runs = [run for run in arguments(image, "RUN") if "apt-get install" in run]
+
+    assert runs
+    assert [
+        run for run in runs if "--no-install-recommends" not in run or "rm -rf /var/lib/apt" not in run
+    ] == []
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_what_is_copied_is_there_and_is_not_ignored(image):
+    """A file that .dockerignore hides would only be missed at build time."""
+    ignored = [
+        line for line in (ROOT / ".dockerignore").read_text().split("\n") if line and line[0] not in "#!"
+    ]
+    kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().split("\n") if line.startswith("!")]
+    sources = [
+        source
+        for copy in arguments(image, "COPY")
+        if not copy.startswith("--from")
+        for source in copy.split()[:-1]
+    ]
+
+    assert sources
+    assert [source for source in sources if not (ROOT / source).exists()] == []
+    assert [source for source in sources if source.split("/")[0] not in kept] == []
+    hidden = [pattern for pattern in ignored if pattern != "*"]
+    assert [source for source in sources if any(fnmatch.fnmatch(source, pattern) for pattern in hidden)] == []
+
+
+def test_both_images_hold_the_same_worker():
+    """One code base: the steps that install it are the same, line by line."""
+    stages = []
+    for image in IMAGES:
+        text = (ROOT / image).read_text()
+        found = re.search(r"AS worker\n(.*?)\n\nFROM", text, re.DOTALL)
+        assert found is not None
+        stages.append(found[1])
+
+    assert stages[0] == stages[1]
+
+
+def test_the_worker_takes_its_bounds_from_the_project():
+    """What requirements.in asks for is what pyproject.toml asks for, word for word."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    stated = {
+        *project["project"]["dependencies"],
+        *project["project"]["optional-dependencies"]["worker"],
+        *project["build-system"]["requires"],
+    }
+    wanted = {
+        line for line in (ROOT / "worker/requirements.in").read_text().splitlines() if line and line[0] != "#"
+    }
+
+    assert wanted - stated == set()
+    assert set(project["project"]["optional-dependencies"]["worker"]) <= wanted
+
+
+def test_the_worker_runs_what_was_tested():
+    """Every version in the image is the one in the project's own lock, which the tests ran with."""
+    tested, shipped = pins("requirements.lock"), pins("worker/requirements.lock")
+
+    assert {name: version for name, version in shipped.items() if tested.get(name, version) != version} == {}
+    assert set(shipped) - set(tested) == {"setuptools"}
+
+
+def test_the_locks_of_comfyui_agree_with_its_packs():
+    """No package twice, torch apart from the rest, and each exact wish of comfyui.in fulfilled."""
+    cuda, rest = pins("worker/cuda.lock"), pins("worker/comfyui.lock")
+    wishes = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "worker/comfyui.in").read_text(), re.MULTILINE))
+
+    assert set(cuda) & set(rest) == set()
+    assert "torch" in cuda
+    assert {name: (cuda | rest).get(name.replace("_", "-")) for name in wishes} == wishes
+
+
+@pytest.mark.slow
+def test_the_ops_image_has_all_that_the_worker_imports(tmp_path):
+    """With only the locked packages and the copied folders, the worker starts and answers a job."""
+    site = tmp_path / "site"
+    site.mkdir()
+    for name in set(pins("worker/requirements.lock")) - {"setuptools"}:
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # of another Python or system
+        for top in {file.parts[0] for file in distribution.files or () if file.parts[0] != ".."}:
+            source = Path(str(distribution.locate_file(top)))
+            if source.exists() and not (site / top).exists():
+                (site / top).symlink_to(source)
+    for folder in ("backend", "ops", "worker"):
+        shutil.copytree(ROOT / folder, site / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "volume").mkdir()
+    # Without the site folder of this environment: only what the image would have.
+    start = f"""
+import runpy, sys
+sys.path.insert(0, {str(site)!r})
+sys.argv = ["worker", "--test_input", '{{"id": "j", "input": {{"action": "inventory"}}}}']
+runpy.run_module("worker", run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", start],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"RUNPOD_VOLUME_PATH": str(tmp_path / "volume"), "PATH": "/usr/bin:/bin"},
+        check=False,
+    )
+
+    assert "Job j completed successfully." in done.stdout, done.stdout + done.stderr
+    assert "'inventory': []" in done.stdout
