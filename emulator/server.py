@@ -1,85 +1,46 @@
 """The HTTP front: which plane answers, what goes wrong on the way, and the request log.
 
-The planes are ASGI apps that each module makes from the `State`; this module knows only their prefixes.
+What the planes are, `planes` knows.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from emulator import planes
 from emulator.faults import Fault
 from emulator.state import State
-
-PLANES = {
-    "/_emulator": "emulator.control",
-    "/rest/v2": "emulator.rest",
-    "/jobs/v2": "emulator.jobs_api",
-    "/s3": "emulator.s3",
-    "/hub": "emulator.hub",
-    "/civitai": "emulator.civitai",
-    "/comfyui": "emulator.comfyui.app",
-    "/hedra": "emulator.hedra",
-    "/comfy-api": "emulator.comfy_api",
-}
-"""Prefix → module with `app(state) -> ASGIApp`. A Starlette app's lifespan runs with the emulator's."""
-
-
-def planes(state: State) -> dict[str, ASGIApp]:
-    """Make the planes whose module is there."""
-    return {
-        prefix: importlib.import_module(module).app(state)
-        for prefix, module in PLANES.items()
-        if (Path(__file__).parent / (module.removeprefix("emulator.").replace(".", "/") + ".py")).exists()
-    }
-
-
-def routes_of(app: ASGIApp, prefix: str) -> list[str]:
-    """List a plane's paths as globs; a plane that is no Starlette app may answer anything."""
-    if not isinstance(app, Starlette):
-        return [f"{prefix}/*"]
-    return [prefix + glob for glob in _globs(app.routes)]
-
-
-def _globs(routes: list[BaseRoute]) -> list[str]:
-    found = []
-    for route in routes:
-        path = getattr(route, "path", "")
-        parts = [("*" if "{" in part else part) for part in path.split("/")]
-        glob = "/".join(parts)
-        if isinstance(route, Mount):
-            found += [glob + inner for inner in _globs(route.routes or [])] or [glob + "/*"]
-        else:
-            found.append(glob)
-    return found
 
 
 def app(state: State) -> ASGIApp:
     """Make the whole emulator as one ASGI app."""
-    mounted = planes(state)
-    state.route_globs = [glob for prefix, plane in mounted.items() for glob in routes_of(plane, prefix)]
+    loaded = planes.load(state)
+    state.route_globs = [glob for plane in loaded for glob in plane.globs]
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for plane in mounted.values():
-                if isinstance(plane, Starlette):
-                    await stack.enter_async_context(plane.router.lifespan_context(plane))
+            for plane in loaded:
+                if isinstance(plane.app, Starlette):
+                    await stack.enter_async_context(plane.app.router.lifespan_context(plane.app))
             yield
 
-    routes: list[BaseRoute] = [Mount(prefix, app=plane) for prefix, plane in mounted.items()]
+    # Before the control plane itself, which would take their paths for its own.
+    routes: list[BaseRoute] = [
+        Mount(f"/_emulator{plane.prefix}", routes=plane.control) for plane in loaded if plane.control
+    ]
+    routes += [Mount(plane.prefix, app=plane.app) for plane in loaded]
     # A mount has no path without the slash behind it, and S3's list of buckets is asked for there.
-    routes += [Route(prefix, plane) for prefix, plane in mounted.items() if not isinstance(plane, Starlette)]
+    routes += [Route(plane.prefix, plane.app) for plane in loaded if not isinstance(plane.app, Starlette)]
     return Front(Starlette(routes=routes, lifespan=lifespan), state)
 
 

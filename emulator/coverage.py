@@ -1,0 +1,120 @@
+"""`python -m emulator.coverage SPEC`: what of RunPod is emulated, as a page of Markdown.
+
+SPEC is the published OpenAPI document of REST v2. With `--check PAGE` nothing is printed, and the exit
+status says whether the page is current.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
+
+from emulator import planes, s3
+from emulator.document import Document
+from emulator.jobs_api import not_emulated
+from emulator.rest import OPERATIONS
+from emulator.state import State
+
+METHODS = ("get", "post", "put", "patch", "delete")
+NAMES = {
+    "/jobs/v2": "Job plane and worker protocol",
+    "/hub": "Model hub (Hugging Face)",
+    "/civitai": "Civitai",
+    "/comfyui": "ComfyUI stand-in",
+    "/hedra": "Hedra API v3",
+    "/comfy-api": "Comfy API v2",
+}
+HEAD = """\
+# What the emulator covers
+
+<!-- Written by `python -m emulator.coverage SPEC` from the published document and the code. -->
+
+An operation that is not emulated answers 501 and says its name.
+Nothing here has been compared with the live service yet: the rules come from RunPod's published
+document and from reports, and the knobs of `/_emulator/knobs` turn the uncertain ones.
+"""
+
+
+def operations(document: Document) -> list[tuple[str, str, str]]:
+    """Give the operations of the document: id, method, path without its version."""
+    return [
+        (details["operationId"], method.upper(), path.removeprefix("/v2"))
+        for path, item in document["paths"].items()
+        for method, details in item.items()
+        if method in METHODS
+    ]
+
+
+def page(document: Document) -> str:
+    """Give the whole page."""
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = planes.load(State(Path(folder)))
+        return "\n".join([HEAD, *_rest(document), *_s3(), *_others(loaded)]) + "\n"
+
+
+def _rest(document: Document) -> Iterator[str]:
+    handled = {operation.id for operation in OPERATIONS if operation.handler is not None}
+    listed = operations(document)
+    done = sum(name in handled for name, _, _ in listed)
+    version = document["info"]["version"]
+    yield f"## REST v2 ({version}): {done} of {len(listed)} operations\n"
+    yield "| operation | method | path | emulated |\n|---|---|---|---|"
+    for name, method, path in listed:
+        yield f"| {name} | {method} | `/v2{path}` | {'yes' if name in handled else '501'} |"
+    yield ""
+
+
+def _s3() -> Iterator[str]:
+    yield "## S3\n"
+    yield from (f"- {name}" for name in sorted({"ListBuckets", *s3.HANDLERS}))
+    yield ""
+    yield "What RunPod's API lacks (DeleteObjects, presigned URLs, and the rest) is refused by name.\n"
+
+
+def _others(loaded: list[planes.Plane]) -> Iterator[str]:
+    for plane in loaded:
+        if plane.prefix in NAMES and isinstance(plane.app, Starlette):
+            yield f"## {NAMES[plane.prefix]}\n"
+            yield "| method | path | emulated |\n|---|---|---|"
+            yield from _routes(plane.app)
+            yield ""
+
+
+def _routes(app: Starlette) -> Iterator[str]:
+    for route in app.routes:
+        if isinstance(route, Mount):
+            yield f"| | `{route.path}/…` | yes |"
+        elif isinstance(route, Route) and not route.path.startswith(("/{rest", "/_emulator")):
+            methods = " ".join(sorted((route.methods or set()) - {"HEAD"}))
+            yield f"| {methods} | `{route.path}` | {'501' if route.endpoint is not_emulated else 'yes'} |"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the page, or check one."""
+    parser = argparse.ArgumentParser(
+        prog="python -m emulator.coverage", description="Write the coverage page."
+    )
+    parser.add_argument("spec", type=Path, metavar="SPEC", help="the published OpenAPI document of REST v2")
+    parser.add_argument(
+        "--check", type=Path, metavar="PAGE", help="compare with this page instead of printing"
+    )
+    options = parser.parse_args(argv)
+    text = page(json.loads(options.spec.read_text()))
+    if options.check is None:
+        sys.stdout.write(text)
+        return 0
+    if options.check.exists() and options.check.read_text() == text:
+        return 0
+    sys.stderr.write(f"{options.check} is not current: python -m emulator.coverage SPEC > {options.check}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
