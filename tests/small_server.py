@@ -1,0 +1,76 @@
+"""A server of a few lines on a real socket, for what no emulator should have to do."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Seen:
+    """A request as it arrived."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Answer:
+    """What is sent back; `length` announces another length than the body has."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    length: int | None = None
+
+
+@dataclass
+class SmallServer:
+    """One running server. `answer` is called with every request, in order."""
+
+    url: str
+    seen: list[Seen]
+
+
+@contextlib.contextmanager
+def serving(answer: Callable[[Seen], Answer]) -> Iterator[SmallServer]:
+    """Serve on a free port of loopback within a `with`."""
+    seen: list[Seen] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def _do(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            seen.append(Seen(self.command, self.path, headers, body))
+            reply = answer(seen[-1])
+            self.send_response(reply.status)
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            length = len(reply.body) if reply.length is None else reply.length
+            self.send_header("content-length", str(length))
+            self.end_headers()
+            self.wfile.write(reply.body)
+            if length != len(reply.body):
+                self.close_connection = True
+
+        do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = _do
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield SmallServer(f"http://127.0.0.1:{server.server_port}", seen)
+        finally:
+            server.shutdown()
+            thread.join()

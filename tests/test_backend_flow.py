@@ -1,0 +1,137 @@
+"""Flows without I/O: the status table, the retry policy, what errors say."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import Any
+
+import pytest
+
+from backend import errors
+from backend.errors import ApiError, InvalidRequest, RateLimited, Unavailable
+from backend.flow import Flow, Reply, Retry, Send, Sleep, ask, check, shown, with_query
+
+
+def reply(status: int, body: Any = None, **headers: str) -> Reply:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Reply(status=status, headers=headers, content=content, url="http://api.example/v2/x", method="GET")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, errors.InvalidRequest),
+        (401, errors.AuthError),
+        (403, errors.Forbidden),
+        (404, errors.NotFound),
+        (409, errors.Conflict),
+        (418, errors.InvalidRequest),
+        (422, errors.InvalidRequest),
+        (429, errors.RateLimited),
+        (500, errors.Unavailable),
+        (503, errors.Unavailable),
+        (524, errors.Unavailable),
+        (302, errors.InvalidRequest),
+    ],
+)
+def test_a_failing_status_is_its_typed_error(status, kind):
+    """Each status becomes the class of its row, with the call in its attributes."""
+    with pytest.raises(ApiError) as caught:
+        check(reply(status, {"detail": "no"}), "Try it")
+
+    assert type(caught.value) is kind
+    assert (caught.value.status, caught.value.method) == (status, "GET")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"status": 404, "title": "Not Found", "detail": "endpoint not found"}, "endpoint not found"),
+        ({"title": "Bad Request", "detail": "no", "errors": [{"location": "body.name", "message": "short"}]},
+         "no; body.name: short"),
+        ({"error": "not allowed for QB API"}, "not allowed for QB API"),
+        ({"error": {"message": "Prompt has no outputs", "details": ""}}, "Prompt has no outputs"),
+        ({"title": "Conflict"}, "Conflict"),
+        (b"Maximum request body size exceeded.", "Maximum request body size exceeded"),
+    ],
+)  # fmt: skip
+def test_an_error_says_what_the_server_said(body, said):
+    """The words come from every shape that RunPod's planes and ComfyUI answer with."""
+    with pytest.raises(InvalidRequest) as caught:
+        check(reply(400, body), "Try it")
+
+    assert caught.value.message == f"Try it: api.example answered 400: {said}."
+
+
+def test_a_page_of_html_is_not_quoted():
+    """What a proxy answers in the server's place tells a user nothing."""
+    page = reply(502, b"<html>Bad gateway</html>", **{"content-type": "text/html"})
+
+    with pytest.raises(Unavailable, match=r"answered 502\.$"):
+        check(page, "Try it")
+
+
+def test_errors_survive_a_pickle():
+    """An error arrives with its attributes in another process, as Pulumi's and pools' do."""
+    with pytest.raises(RateLimited) as caught:
+        check(reply(429, {}, **{"retry-after": "7"}), "Try it")
+
+    again = pickle.loads(pickle.dumps(caught.value))
+
+    assert (type(again), str(again), again.retry_after_s) == (RateLimited, str(caught.value), 7.0)
+
+
+def test_retry_after_may_be_a_date():
+    """A date in the past means now."""
+    with pytest.raises(RateLimited) as caught:
+        check(reply(429, {}, **{"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}), "Try it")
+
+    assert caught.value.retry_after_s == 0.0
+
+
+def test_the_policy_backs_off_and_gives_up():
+    """Delays double with jitter, respect what the server asked for, and end after the last attempt."""
+    retry = Retry(attempts=4, first_s=1.0, most_s=3.0, jitter=lambda: 1.0)
+
+    delays = [retry.next_delay(attempt) for attempt in (1, 2, 3, 4)]
+
+    assert delays == [1.0, 2.0, 3.0, None]
+    assert retry.next_delay(1, retry_after_s=8.0) == 8.0
+    assert retry.next_delay(1, retry_after_s=3600.0) == 60.0
+
+
+def play(flow: Flow[Any], answers: list[Any]) -> tuple[list[Any], Any]:
+    """Hand a flow its answers, exceptions too; give the steps it took and its result."""
+    steps, answer = [], None
+    try:
+        step = next(flow)
+        while True:
+            steps.append(step)
+            answer = None if isinstance(step, Sleep) else answers.pop(0)
+            step = flow.throw(answer) if isinstance(answer, Exception) else flow.send(answer)
+    except StopIteration as stop:
+        return steps, stop.value
+
+
+def test_ask_tries_again_while_it_may_help():
+    """A passing failure is tried again after a pause, a definite no is not."""
+    step = Send("GET", "http://api.example/x")
+    retry = Retry(first_s=1.0, jitter=lambda: 1.0)
+
+    steps, result = play(
+        ask(step, "Try it", retry=retry), [Unavailable("cut"), reply(503), reply(200, {"a": 1})]
+    )
+
+    assert steps == [step, Sleep(1.0), step, Sleep(2.0), step]
+    assert result.json() == {"a": 1}
+    with pytest.raises(InvalidRequest):
+        play(ask(step, "Try it", retry=retry), [reply(400, {})])
+
+
+def test_urls_are_shown_without_what_may_be_secret():
+    """Neither a query, which may hold a token, nor credentials appear in a message."""
+    assert shown("https://me:pw@host:1/a/b?token=1#x") == "https://host:1/a/b"
+    assert (
+        with_query("http://h/view", {"filename": "a b&ü.png"}) == "http://h/view?filename=a%20b%26%C3%BC.png"
+    )
