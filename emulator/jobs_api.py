@@ -20,6 +20,7 @@ from starlette.routing import Route
 from emulator import worker_api
 from emulator.jobs import FINAL, Job
 from emulator.state import Endpoint, State
+from emulator.webhooks import Webhooks
 from emulator.workers import Supervisor
 
 WAIT_MS, MIN_WAIT_MS, MAX_WAIT_MS = 90_000, 1_000, 300_000
@@ -48,6 +49,7 @@ def app(state: State) -> Starlette:
     """Make the plane, with the supervisor of its workers."""
     plane = JobPlane(state)
     supervisor = Supervisor(state)
+    Webhooks(state)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

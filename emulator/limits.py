@@ -32,6 +32,8 @@ class Limits:
     """How often a job whose worker was lost is dispatched again before it fails."""
     timeout_status: str = "TIMED_OUT"
     """How a job ends that ran longer than its executionTimeout; the service also shows FAILED."""
+    webhook_retry_s: float = 10.0
+    """Between two tries to deliver a webhook."""
     job_take_hold_s: float = 20.0
     """How long a worker's job-take is held open when there is no job."""
     job_rate_per_10s: dict[str, int] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from emulator.state import State
 MODULES = {
     "/rest/v2": "emulator.rest",
     "/jobs/v2": "emulator.jobs_api",
+    "/lb": "emulator.balancer",
     "/s3": "emulator.s3",
     "/hub": "emulator.hub",
     "/civitai": "emulator.civitai",

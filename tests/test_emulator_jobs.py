@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import httpx
@@ -248,6 +249,38 @@ def test_what_is_wrong_is_refused(emu: Emulator, endpoint: str) -> None:
     ]
     assert replies[7].headers["retry-after"] == "1"
     assert httpx.get(f"{url}/health", headers=key).status_code == 200
+
+
+def test_a_webhook_is_posted_when_the_job_ends_and_again_when_it_is_refused(
+    emu: Emulator, endpoint: str
+) -> None:
+    """The job's object goes to the URL that came with it, up to three times; the job does not care."""
+    emu.set(webhook_retry_s=0.01)
+    heard: list[tuple[str | None, dict[str, Any]]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            heard.append((self.headers["User-Agent"], body))
+            self.send_response(500 if len(heard) < 3 else 200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
+        url = f"http://127.0.0.1:{server.server_port}/hook"
+        job_id = run(emu, endpoint, webhook=url)
+        worker = Worker(emu, endpoint)
+        worker.take()
+        worker.done(job_id, output="x")
+        for _ in range(3):
+            server.handle_request()
+    agent, body = heard[-1]
+
+    assert agent == "Go-http-client/2.0"
+    assert body == status(emu, endpoint, job_id) | {"input": {"a": 1}, "webhook": url}
+    assert [entry for _, entry in heard] == [body] * 3
 
 
 @pytest.mark.slow

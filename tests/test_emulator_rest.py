@@ -147,9 +147,11 @@ def test_a_load_balancer_has_its_own_urls(emu: Emulator) -> None:
     balancer = QUEUE | {"type": "LOAD_BALANCER", "scaling": scaling}
     endpoint = make(emu, "/serverless", balancer | {"gpu": GPU, "env": env})
     run = emu.jobs("POST", f"/{endpoint['id']}/run", {"input": {"a": 1}})
+    traffic = httpx.get(endpoint["requestUrls"]["health"])
 
     assert endpoint["requestUrls"]["health"] == endpoint["requestUrls"]["base"] + "/up"
     assert (run.status_code, run.json()["detail"]) == (400, "not allowed for QB API")
+    assert traffic.status_code == 501
 
 
 def test_a_registry_credential_is_written_once(emu: Emulator) -> None:
