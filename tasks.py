@@ -31,8 +31,8 @@ def call(name: str, /, *arguments: Any, **options: Any) -> None:
     except ComfyformError as error:
         code = console.fail(error)
     except KeyboardInterrupt:
-        print("Stopped. Run the same command again to go on.", file=sys.stderr)
-        code = 130
+        console.Console().say("Stopped. Run the same command again to go on.")
+        code = console.INTERRUPTED
     if code:
         raise Exit(code=code)
 
@@ -54,7 +54,7 @@ def python(*arguments: str) -> None:
     }
 )
 def demo(_: Context, keep: bool = False, comfyui_url: str = "") -> None:
-    """Deploy, provision, generate, drift, mend and destroy, on your machine: no account, no GPU, no network."""
+    """Deploy, provision, generate, drift, mend and destroy on an emulated RunPod: no account, no GPU."""
     call("examples.demo.story:main", keep=keep, comfyui_url=comfyui_url)
 
 
@@ -69,7 +69,7 @@ def check(_: Context) -> None:
 
 
 @task(help={"only": "Arguments for pytest, for example 'tests/test_house.py -k ladder'."})
-def test(c: Context, only: str = "") -> None:
+def test(c: Context, only: str = "") -> None:  # noqa: PT028 - a task, not a test
     """Run the checks and every test, as the continuous integration does."""
     if not only:
         check(c)
@@ -86,9 +86,9 @@ def docs(_: Context) -> None:
 @task
 def lock(_: Context) -> None:
     """Resolve pyproject.toml into requirements.lock, with the hash of every package."""
+    options = "--quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-header"
     python(
-        *"-m uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes".split(),
-        *"--no-header pyproject.toml --output-file requirements.lock".split(),
+        "-m", "uv", "pip", "compile", *options.split(), "pyproject.toml", "--output-file", "requirements.lock"
     )
 
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +32,11 @@ class LocalRunPod:
     def volume(self, volume_id: str) -> Path:
         """Give the folder that stands for a network volume."""
         return self.folder / "volumes" / volume_id
+
+    @property
+    def comfyui_models(self) -> Path:
+        """The models folder of the stand-in ComfyUI."""
+        return self.folder / "comfyui" / "models"
 
     def stop(self) -> None:
         """End it and its workers, and wait until they are gone."""
@@ -80,23 +84,15 @@ def start(folder: Path) -> LocalRunPod:
                 code = process.wait(0.02)
                 raise ComfyformError(f"The emulator ended with {code} before it served.", hint=f"See {log}.")
             if time.monotonic() > deadline:
-                raise ComfyformError(f"The emulator did not serve within {START_S:.0f} s.", hint=f"See {log}.")
+                raise ComfyformError(
+                    f"The emulator did not serve within {START_S:.0f} s.", hint=f"See {log}."
+                )
     except BaseException:
         process.kill()
         process.wait()
         raise
     pairs = (line.partition("=") for line in ready.read_text(encoding="utf-8").splitlines() if "=" in line)
     return LocalRunPod(process, {name: value for name, _, value in pairs}, folder)
-
-
-@contextlib.contextmanager
-def running(folder: Path) -> Iterator[LocalRunPod]:
-    """Run an emulator for as long as the block lasts; call ``keep`` on the way out by leaving it to the caller."""
-    server = start(folder)
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 def clean_environment() -> dict[str, str]:
