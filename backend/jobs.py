@@ -40,6 +40,8 @@ UNKNOWN_GRACE_S: Final = 150.0
 """A status may answer 404 for a while after the job was accepted (seen live, 2026)."""
 PAUSED_PATIENCE_S: Final = 30.0
 """A paused endpoint goes on refusing for some seconds after its workers are raised again (seen live)."""
+_NO_HOLD: Final = (400, 404, 405, 501)
+"""Answers of a RunPod without status-sync; a 404 may also mean that the job is not known there yet."""
 POLLS_PER_S: Final = 100
 """All polls of one endpoint together; RunPod allows 2,000 in 10 s."""
 
@@ -154,17 +156,16 @@ class JobPlane:
         start = self._clock()
         seen: JobStatus | None = None
         trouble: ApiError | None = None
-        attempt = 0
+        attempt, hold = 0, True
         with self._counted(endpoint_id):
             while True:
                 waited = self._clock() - start
                 pause = poll_delay(waited, self._waiting[endpoint_id])
-                held = self._holds and waited < HOLD_S
+                held = hold and self._holds and waited < HOLD_S
                 try:
                     reply = yield from send(self._look(endpoint_id, job_id, held))
-                    if held and not reply.ok and reply.status != 429:
-                        # A RunPod without status-sync, or one that does not know the job there yet.
-                        self._holds = False
+                    if held and reply.status in _NO_HOLD:
+                        self._holds, hold = reply.status == 404, False
                         continue
                     job = JobStatus.from_json(check(reply, f"Ask for job {job_id}").object(), job_id)
                 except NotFound as error:
@@ -301,7 +302,7 @@ class JobPlane:
                 if "ENDPOINT_PAUSED" not in error.body or self._clock() - start > PAUSED_PATIENCE_S:
                     error.hint = f"Give endpoint {endpoint_id} at least one worker (workers max)."
                     raise
-                delay = 2.0
+                delay = self._retry.backoff(attempt)
             except NotFound as error:
                 error.hint = "Check RUNPOD_ENDPOINT_ID: the endpoint does not exist, or is another account's."
                 raise
