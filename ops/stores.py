@@ -12,6 +12,7 @@ from backend.jobs import JobPlane
 from backend.settings import Settings
 from ops.bucket import Bucket
 from ops.remote import JobStore
+from ops.runpod_api import NETWORK_VOLUMES, RunPodApi
 from ops.sources import Sources
 from ops.store import ModelStore
 from ops.volume import S3Store
@@ -49,8 +50,8 @@ def open_store(
         transport: how.
         endpoint_id: the ops endpoint, for ``job``; by default that of the settings.
         volume_id: the volume, for ``s3``; by default that of the settings.
-        data_center: where the volume is, for ``s3`` where no address is set.
-        capacity_bytes: the volume's size, for ``s3``, so that what does not fit is refused early.
+        data_center, capacity_bytes: where the volume is and its size, for ``s3``; by default RunPod is
+            asked, where its API key is set.
 
     Raises:
         MissingSetting: a key or an id is not set.
@@ -63,6 +64,10 @@ def open_store(
         )
         return JobStore(http, JobPlane(settings.runpod_jobs_url, key), endpoint)
     volume = volume_id or settings.need("runpod_volume_id", "it names the volume")
+    if data_center is None and settings.runpod_api_key is not None:
+        api = RunPodApi(http, settings.runpod_rest_url, settings.runpod_api_key)
+        live = api.get(NETWORK_VOLUMES, volume)
+        data_center, capacity_bytes = live.values["data_center"], live.values["size_gb"] * 10**9
     return S3Store(
         open_bucket(settings, volume, data_center),
         Sources.from_settings(settings, http),

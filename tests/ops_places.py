@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from backend.contract import WantedFile
 from backend.drivers import Http
@@ -39,7 +39,7 @@ class Served:
     def wanted(self, path: str = PATH, **changes: Any) -> WantedFile:
         """Want this file."""
         value = {"path": path, "source": self.source, "size_bytes": self.size_bytes, "sha256": self.sha256}
-        return WantedFile(**(value | changes))  # type: ignore[typeddict-item]
+        return cast("WantedFile", value | changes)
 
 
 def serve(emu: Emulator, *, name: str = "a.bin", size: int = 5 * PIECE + 123, **odd: Any) -> Served:

@@ -20,8 +20,8 @@ from ops.layout import check_path, path_problem
 NASTY = [
     "..", ".", "", "...", "a", "models", "CON", "nul.txt", "com1", "LPT9.bin", "aux .x", "COM¹", "~", "~root",
     "C:", "C:x", "\\\\server", "a\\b", "..\\..", "%2e%2e", "．．", "‥", "/", "∕", "／", "⁄", "＼", "a\x00b",
-    "a\nb", "a\u202eb", "\u200b", "é", "e\u0301", "x" * 255, "x" * 300, "a.", "a ", " ", "-rf", "?", "*", "\ud800",
-    ".comfyform", "x:stream", "ﬀ", "\ufeff", "\r", "con.safetensors", "𝐜𝐨𝐧", "x.safetensors", "図",
+    "a\nb", "a\u202eb", "\u200b", "é", "e\u0301", "x" * 255, "x" * 300, "a.", "a ", " ", "-rf", "?", "*",
+    "\ud800", ".comfyform", "x:stream", "ﬀ", "\ufeff", "\r", "con.safetensors", "𝐜𝐨𝐧", "x.safetensors", "図",
 ]  # fmt: skip
 STARTS = ["", "", "", "/", "//", "\\", "C:\\", "\\\\?\\", "./", "models/"]
 SEPARATORS = ["/", "/", "/", "\\", "//"]

@@ -1,4 +1,4 @@
-"""Faults on the way: each ends with the right bytes or one clear error, never with wrong bytes under the name."""
+"""Faults on the way: each ends with the right bytes or one clear error, never with wrong bytes in place."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ PASSING: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
-def test_a_passing_fault_is_outlived(
-    emu: Emulator, sources: Sources, tmp_path: Path, fault: dict[str, Any]
-):
+def test_a_passing_fault_is_outlived(emu: Emulator, sources: Sources, tmp_path: Path, fault: dict[str, Any]):
     """The file arrives whole, and no more than a chunk of it is asked for twice."""
     served = serve(emu)
     emu.fault(GLOB, method="GET", **({"skip": 1} | fault))
@@ -200,7 +198,9 @@ def test_sizes_at_the_edges(emu: Emulator, sources: Sources, tmp_path: Path, siz
     assert sha256(tmp_path / PATH) == served.sha256
 
 
-def test_a_full_disk_is_said(emu: Emulator, sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_said(
+    emu: Emulator, sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """A disk that fills up in the middle is one sentence, and what came stays for the next time."""
     import errno
 
