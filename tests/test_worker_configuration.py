@@ -24,8 +24,11 @@ def test_a_container_with_comfyui_takes_one_job():
 
 
 def test_a_program_that_the_image_lacks_is_no_comfyui():
-    """The same code serves both images."""
-    assert configuration.read({"COMFYUI_COMMAND": "/nowhere/python main.py"}).has_comfyui is False
+    """The same code serves both images; a command that is a mistake is told, not guessed around."""
+    config = configuration.read({"COMFYUI_COMMAND": "/nowhere/python main.py"})
+
+    assert config.has_comfyui is False
+    assert config.doubts() == ["COMFYUI_COMMAND starts /nowhere/python, which this image does not have."]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import signal
 from pathlib import Path
@@ -59,7 +60,7 @@ def studio(emu: Emulator) -> Studio:
 
 
 def test_a_foreign_client_is_served_and_mistakes_are_named(studio: Studio) -> None:
-    """worker-comfyui's input gets its answer; a failing node, a wrong name, a missing file a sentence each."""
+    """worker-comfyui's input gets its answer; a failing node, a wrong name, a missing file a sentence."""
     load = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "copy"}},
@@ -113,3 +114,12 @@ def test_a_worker_that_is_stopped_finishes_its_job(emu: Emulator, studio: Studio
 
     assert studio.wait(job_id)["status"] == "COMPLETED"
     until(lambda: not Path(f"/proc/{comfyui}").exists())
+
+
+def test_a_warm_up_runs_before_the_first_job(emu: Emulator, tmp_path: Path) -> None:
+    """The models of the usual workflow are in memory when somebody waits for them."""
+    (tmp_path / "warm.json").write_text(json.dumps(slow(1, 0.0)))
+    studio = Studio(emu, "comfyform/worker", COMFYFORM_WARMUP=str(tmp_path / "warm.json"))
+    studio.output(action="health")
+
+    until(lambda: "warmed up with" in "".join(emu.state()["workers"][0]["log"]))

@@ -7,6 +7,8 @@ from datetime import date
 import pytest
 
 from backend.errors import NotSupported, TransferError
+from backend.settings import Secret
+from worker.configuration import Bucket
 from worker.outputs import Made, Outlet, copy_durably
 
 TODAY = date(2026, 11, 24)
@@ -96,3 +98,36 @@ def test_a_volume_that_cannot_be_written_is_named(made, tmp_path):
 
     with pytest.raises(TransferError, match=r"a\.png could not be written to the volume"):
         Outlet(tmp_path / "volume").send([made("a.png", 10)], job_id="j", deliver="volume", today=TODAY)
+
+
+@pytest.mark.slow
+def test_a_bucket_gets_every_file(made, tmp_path, emu, monkeypatch):
+    """With a bucket configured even a small file goes there, so that it has a URL."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "EU-RO-1")  # read by boto3, under RunPod's helper
+    volume = emu.rest("POST", "/network-volumes", {"name": "b", "size": 10, "dataCenter": "EU-RO-1"}).json()
+    bucket = Bucket(
+        endpoint_url=emu.env["RUNPOD_S3_URL"],
+        access_key_id=emu.env["RUNPOD_S3_ACCESS_KEY_ID"],
+        secret_access_key=Secret(emu.env["RUNPOD_S3_SECRET_ACCESS_KEY"]),
+        name=volume["id"],
+    )
+    picture = made("a.png", 100_000)
+
+    (sent,) = Outlet(tmp_path / "none", bucket).send([picture], job_id="j", today=TODAY)
+
+    assert "data" not in sent
+    assert f"/{volume['id']}/outputs/2026-11-24/j/a.png?" in sent["url"]
+    assert (emu.volume_dir(volume["id"]) / "outputs/2026-11-24/j/a.png").read_bytes() == (
+        picture.path.read_bytes()
+    )
+
+
+@pytest.mark.slow
+def test_a_bucket_that_refuses_is_named_without_its_key(made, tmp_path, emu):
+    """The message says which settings to check; the key is in no message."""
+    bucket = Bucket(emu.env["RUNPOD_S3_URL"], "user_x", Secret("rps_secret"), "no-such-bucket")
+
+    with pytest.raises(TransferError, match="Check BUCKET_ENDPOINT_URL") as caught:
+        Outlet(tmp_path / "none", bucket).send([made("a.png", 10)], job_id="j", today=TODAY)
+
+    assert "rps_secret" not in str(caught.value)

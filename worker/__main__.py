@@ -7,7 +7,9 @@ loaded, which takes another second or two, and jobs are taken.
 import logging
 import os
 import sys
+import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from backend.errors import ComfyformError
@@ -20,6 +22,7 @@ from worker.generate import Studio
 from worker.handler import Handler
 from worker.outputs import Outlet
 from worker.process_log import ProcessLog
+from worker.stop import Stopped, StopSign
 
 logger = logging.getLogger("worker")
 
@@ -31,7 +34,7 @@ def main() -> int:
     except ComfyformError as error:
         print(f"worker: {error}", file=sys.stderr)  # noqa: T201 - the program's own last word
         return error.exit_code
-    actions = Actions(config)
+    actions = Actions(config, notes=config.doubts())
     if config.has_comfyui:
         folders = Folders.make()
         notes = folders.connect(config.volume, config.comfyui_home)
@@ -39,9 +42,14 @@ def main() -> int:
         comfyui = ComfyUIProcess(launch, ProcessLog(folders.log))
         comfyui.start()
         actions = Actions(config, studio(config, comfyui, folders), notes)
+    stop = StopSign()
+    if actions.studio is not None and config.warmup is not None:
+        arguments = (actions.studio, config.warmup, stop)
+        threading.Thread(target=warm_up, args=arguments, name="warm-up", daemon=True).start()
     try:
         serve(config, actions)
     finally:
+        stop.raised.set()
         # Only now: until here the last job was still being worked on.
         if actions.studio is not None:
             actions.studio.comfyui.stop()
@@ -59,6 +67,17 @@ def studio(config: WorkerConfig, comfyui: ComfyUIProcess, folders: Folders) -> S
         allow_hosts=config.settings.comfyform_allow_hosts,
         deadline_s=config.settings.comfyform_timeout_s,
     )
+
+
+def warm_up(generator: Studio, workflow: Path, stop: StopSign) -> None:
+    """Run the warm-up workflow; a worker that can't warm up still works."""
+    try:
+        generator.warm_up(workflow, stop)
+        logger.info("warmed up with %s", workflow)
+    except ComfyformError as error:
+        logger.warning("warm-up failed: %s", error)
+    except Stopped:
+        logger.info("stopped before the warm-up was done")
 
 
 def serve(config: WorkerConfig, actions: Actions) -> None:

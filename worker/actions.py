@@ -24,7 +24,7 @@ class Actions:
     Attributes:
         config: what the container was told.
         studio: ComfyUI and all around it; None in an image without one.
-        notes: what of the volume could not be shown to ComfyUI.
+        notes: what is not as it may be meant: of the configuration, or of the volume's folders.
     """
 
     config: WorkerConfig
@@ -46,7 +46,7 @@ class Actions:
             return self._look_after(request, stop, tell)
         if self.studio is None:
             raise NotSupported(
-                f"This worker has no ComfyUI, so it cannot do {request.action!r}.",
+                " ".join([f"This worker has no ComfyUI, so it cannot do {request.action!r}.", *self.notes]),
                 hint="Send it to the generation endpoint (RUNPOD_ENDPOINT_ID); this one looks after models.",
             )
         return self.studio.make(request, stop, tell)

@@ -82,6 +82,12 @@ class WorkerConfig:
         path = self.environment.get("PATH")
         return bool(self.comfyui_command) and shutil.which(self.comfyui_command[0], path=path) is not None
 
+    def doubts(self) -> list[str]:
+        """Say what may not be meant, one sentence each."""
+        if self.comfyui_command and not self.has_comfyui:
+            return [f"COMFYUI_COMMAND starts {self.comfyui_command[0]}, which this image does not have."]
+        return []
+
 
 def read(environ: Mapping[str, str]) -> WorkerConfig:
     """Make the configuration from the container's variables.

@@ -5,6 +5,7 @@ outside are checked, a ComfyUI that dies is noticed at once, and what was made
 goes out and is cleaned up.
 """
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -106,6 +107,25 @@ class Studio:
             "timings": timings,
             **_avatar(checked, result.files),
         }
+
+    def warm_up(self, workflow: Path, stop: StopSign) -> None:
+        """Run a workflow once, so that its models are in the GPU's memory before the first job asks for them.
+
+        Args:
+            workflow: a file in API format. A job that comes meanwhile waits until it is done.
+
+        Raises:
+            InvalidArgument: the file cannot be read, or is no workflow.
+            ComfyformError: it could not be run.
+        """
+        try:
+            graph = json.loads(workflow.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InvalidArgument(f"The warm-up workflow {workflow} cannot be read: {error}.") from error
+        with self._alone(stop):
+            url = self.comfyui.wait_ready(START_S, stop.raised)
+            end = time.monotonic() + self.deadline_s
+            self._run(url, read("workflow", {"graph": graph}), end, stop, lambda _: None)
 
     def _run(
         self, url: str, request: VerbRequest, end: float, stop: StopSign, tell: Tell

@@ -153,7 +153,7 @@ def upload(bucket: Bucket, made: Made, folder: str) -> str:
         )
     except Exception as error:
         raise TransferError(
-            f"{made.filename} could not be sent to the bucket: {type(error).__name__}.",
+            f"{made.filename} could not be sent to the bucket: {error}.",
             hint="Check BUCKET_ENDPOINT_URL, its keys and BUCKET_NAME on the endpoint.",
         ) from error
     return url
