@@ -33,6 +33,7 @@ class Entry:
         job_id: RunPod's name for it; "" while nobody knows it.
         state: SUBMITTING, then RunPod's states.
         output_path: where the result was to go.
+        backend: which backend runs it.
         params: the arguments, files by name only.
         result: a ``GenerationResult`` as JSON, once it is here.
         error: why it ended badly.
@@ -47,6 +48,7 @@ class Entry:
     updated_at: str = ""
     seed: int | None = None
     output_path: str | None = None
+    backend: str = "runpod"
     params: Mapping[str, Any] = field(default_factory=dict)
     result: Mapping[str, Any] | None = None
     error: str | None = None
@@ -79,6 +81,7 @@ class Journal:
         seed: int | None,
         output_path: Path | None,
         params: Mapping[str, Any],
+        backend: str = "runpod",
     ) -> Entry:
         """Write down that a job is about to be submitted."""
         now = _now()
@@ -90,6 +93,7 @@ class Journal:
             seed=seed,
             output_path=None if output_path is None else str(output_path.absolute()),
             params=params,
+            backend=backend,
         )
         return self.write(entry)
 

@@ -9,6 +9,7 @@ from ops.commands_generate import show
 from ops.console import Console
 from ops.watch import watching
 
+RUNPOD = "runpod"
 OPEN = ("SUBMITTING", "IN_QUEUE", "IN_PROGRESS", "UNKNOWN")
 
 
@@ -38,7 +39,7 @@ def show_job(job: str, *, json: bool = False, settings: Settings | None = None) 
     entry = Journal.from_settings(settings).find(job)
     now: dict[str, Any] = {}
     if entry is None or (entry.job_id and not entry.result):
-        with get_backend("runpod", settings=settings) as client:
+        with get_backend(entry.backend if entry else RUNPOD, settings=settings) as client:
             try:
                 status = client.status(entry.job_id if entry else job)
                 now = {"state": status.state, "error": status.error, "worker_id": status.worker_id}
@@ -63,10 +64,11 @@ def wait_job(
     """Wait for a job and fetch its result, to where it was to go or to ``output_path``."""
     settings = settings or Settings.from_env()
     console = Console("json" if json else "human")
-    with get_backend("runpod", settings=settings) as client, watching(console) as on_progress:
+    backend, job_id, place = _found(job, settings)
+    with get_backend(backend, settings=settings) as client, watching(console) as on_progress:
         result = client.resume(
-            _job_id(job, settings),
-            output_path=output_path or None,
+            job_id,
+            output_path=output_path or place,
             timeout_s=timeout,
             on_progress=on_progress,
         )
@@ -77,17 +79,20 @@ def cancel_job(job: str, *, json: bool = False, settings: Settings | None = None
     """Cancel a job."""
     settings = settings or Settings.from_env()
     console = Console("json" if json else "human")
-    with get_backend("runpod", settings=settings) as client:
-        done = client.cancel(_job_id(job, settings))
+    backend, job_id, _ = _found(job, settings)
+    with get_backend(backend, settings=settings) as client:
+        done = client.cancel(job_id)
     console.data({"job": job, "cancelled": done})
-    console.text(f"{job}: {'cancelled' if done else 'RunPod does not know it (any more)'}")
+    console.text(f"{job}: {'cancelled' if done else f'{backend} does not know it (any more)'}")
     return 0 if done else JobError.exit_code
 
 
-def _job_id(name: str, settings: Settings) -> str:
-    """Give RunPod's id of a job that may be named by its journal key."""
+def _found(name: str, settings: Settings) -> tuple[str, str, str | None]:
+    """Give the backend, the id and the place of the result of a job, by its id or its journal key."""
     entry = Journal.from_settings(settings).find(name)
-    return (entry.job_id if entry else "") or name
+    if entry is None:
+        return RUNPOD, name, None
+    return entry.backend, entry.job_id or name, entry.output_path
 
 
 def _name(entry: Entry) -> str:
