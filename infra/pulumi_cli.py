@@ -110,6 +110,13 @@ def find(
     )
 
 
+def ensure() -> int:
+    """Find or get a Pulumi CLI, and say where it is."""
+    found = find()
+    say_on_stderr(f"Pulumi {found.version}: {found.program}")
+    return 0
+
+
 def environment(
     pulumi: Pulumi, environ: Mapping[str, str] | None = None, *, data: Path | None = None
 ) -> dict[str, str]:
@@ -157,7 +164,7 @@ def run(
     """Run the CLI in a project folder.
 
     Ctrl-C reaches the CLI by the terminal; we wait for it to finish its own
-    clean-up instead of dying first.
+    clean-up before we stop too.
 
     Args:
         arguments: after ``pulumi``.
@@ -167,17 +174,23 @@ def run(
 
     Returns:
         The finished process, whatever its exit code.
+
+    Raises:
+        KeyboardInterrupt: there was a Ctrl-C; the CLI has ended.
     """
     pipe = subprocess.PIPE if capture else None
     with subprocess.Popen(
         [str(pulumi.program), *arguments], cwd=project, env=environ, stdout=pipe, stderr=pipe, text=True
     ) as process:
+        interrupted = False
         while True:
             try:
                 out, err = process.communicate()
                 break
             except KeyboardInterrupt:
-                continue
+                interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt
     return subprocess.CompletedProcess(process.args, process.returncode, out or "", err or "")
 
 

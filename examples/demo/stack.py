@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from backend.errors import ComfyformError
 from infra import pulumi_cli
 
@@ -51,9 +53,10 @@ class Project:
         variables["PULUMI_CONFIG_PASSPHRASE"] = ""
         project = cls(folder, cli, variables)
         project.ask("stack", "init", STACK)
-        for key, value in {**CONFIG, "registry": str(registry)}.items():
-            text = value if isinstance(value, str) else json.dumps(value)
-            project.ask("config", "set", f"comfyform:{key}", text)
+        settings = folder / f"Pulumi.{STACK}.yaml"
+        config = {f"comfyform:{key}": value for key, value in {**CONFIG, "registry": str(registry)}.items()}
+        text = settings.read_text(encoding="utf-8") if settings.exists() else ""
+        settings.write_text(text + yaml.safe_dump({"config": config}), encoding="utf-8")
         return project
 
     def pulumi(self, *arguments: str) -> None:
