@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import logging
+import os
 import shutil
 import socket
 import sys
@@ -59,6 +60,12 @@ def _knobs(pairs: list[str], parser: argparse.ArgumentParser) -> Knobs:
     return knobs
 
 
+def _huggingface_cache() -> Path:
+    """Find the cache as huggingface_hub does."""
+    home = os.environ.get("HF_HOME", "~/.cache/huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE", f"{home}/hub")).expanduser()
+
+
 def settings(argv: list[str]) -> tuple[Settings, str, int]:
     """Read a command line: the settings, the host and the port. Unknown flags are named and ignored."""
     parser = _parser()
@@ -76,6 +83,7 @@ def settings(argv: list[str]) -> tuple[Settings, str, int]:
         preview_method=args.preview_method,
         cache=not args.cache_none,
         metadata=not args.disable_metadata,
+        huggingface_cache=_huggingface_cache(),
         max_upload_bytes=int(args.max_upload_size * MIB),
         any_origin=args.enable_cors_header is not None,
         argv=("main.py", *argv),

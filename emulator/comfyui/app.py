@@ -30,7 +30,8 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 def app(state: State) -> ASGIApp:
     """Make the ComfyUI that stands for the one on a user's own machine; its files lie under the root."""
-    settings = Settings(Folders.under(state.root / "comfyui"))
+    base = state.root / "comfyui"
+    settings = Settings(Folders.under(base), huggingface_cache=base / "huggingface-cache" / "hub")
     comfyui, engine = build(settings)
     resets: set[asyncio.Task[None]] = set()
 

@@ -78,6 +78,12 @@ def noise_blend(image: Image, amount: float) -> Image:
     return Image.blend(image, average, amount)
 
 
+def contrast(image: Image) -> int:
+    """Tell how far the darkest and the brightest pixel are apart, of 255."""
+    used = [level for level, count in enumerate(image.convert("L").histogram()) if count]
+    return used[-1] - used[0]
+
+
 def preview(image: Image) -> bytes:
     """Make the JPEG that goes out while sampling."""
     small = image.copy()

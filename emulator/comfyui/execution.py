@@ -195,6 +195,7 @@ class _Execution:
             modern=self._settings.modern,
             folders=self._settings.folders,
             library=self._executor._library,  # noqa: SLF001
+            huggingface_cache=self._settings.huggingface_cache,
             knobs=self._settings.knobs,
             metadata={name: json.dumps(value) for name, value in metadata.items()},
             interrupted=self._interrupted,

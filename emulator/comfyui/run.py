@@ -54,6 +54,7 @@ class Run:
     modern: bool
     folders: Folders
     library: Library
+    huggingface_cache: Path
     knobs: Knobs
     metadata: dict[str, str]
     interrupted: threading.Event
@@ -72,13 +73,13 @@ class Run:
         if self.interrupted.wait(None if seconds == math.inf else seconds):
             raise Interrupted
 
-    def steps(self, count: int, preview: Callable[[], bytes]) -> None:
+    def steps(self, count: int, preview: Callable[[], bytes] | None = None) -> None:
         """Go through the steps of a sampler, with progress and previews."""
         for step in range(1, count + 1):
             if self.knobs.step_s:
                 self.wait(self.knobs.step_s)
             self.check()
-            self.report(step, count, preview() if self.previews else None)
+            self.report(step, count, preview() if preview and self.previews else None)
 
     def place(self, prefix: str, *, kind: str = "output", width: int = 0, height: int = 0) -> SavedName:
         """Choose the next free name for a prefix, which may hold folders and `%date%`-like marks.

@@ -83,6 +83,7 @@ class Settings:
     Attributes:
         extra_model_paths: `extra_model_paths.yaml` files, in the order of the command line.
         preview_method: none | auto | latent2rgb | taesd: whether sampling sends previews.
+        huggingface_cache: folder of `models--…`, where node packs look for what huggingface_hub fetched.
         cache: whether the results of nodes are kept from one prompt to the next.
         argv: shown by `/system_stats`.
     """
@@ -93,6 +94,7 @@ class Settings:
     preview_method: str = "none"
     cache: bool = True
     metadata: bool = True
+    huggingface_cache: Path = Path("huggingface-cache/hub")
     max_upload_bytes: int = 104_857_600
     any_origin: bool = False
     argv: tuple[str, ...] = ("main.py",)

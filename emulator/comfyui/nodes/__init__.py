@@ -1,5 +1,5 @@
 """The node classes of this ComfyUI, by topic. Importing the package fills `emulator.comfyui.node.NODES`."""
 
-from emulator.comfyui.nodes import fixtures, images, loaders, sampling
+from emulator.comfyui.nodes import audio, f5tts, fixtures, images, loaders, sampling, sonic, texts, video
 
-__all__ = ["fixtures", "images", "loaders", "sampling"]
+__all__ = ["audio", "f5tts", "fixtures", "images", "loaders", "sampling", "sonic", "texts", "video"]
