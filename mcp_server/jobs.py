@@ -1,0 +1,202 @@
+"""Start a generation, and go on with one: what the generation tools and the job tool share."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from backend.errors import ComfyformError, NotFound, NotSupported
+from backend.result import GenerationResult
+from mcp_server import results
+from mcp_server.studio import Studio
+from mcp_server.talks import Talk, Talks
+from mcp_server.tool import Answer, Call, Costs
+from mcp_server.watch import PASSING, OnProgress, Watch
+
+if TYPE_CHECKING:
+    from backend.interface import BackendFlows, ResumableFlows
+    from backend.journal import Entry
+    from backend.request import Request
+
+FREE: Final = "local"
+"""The backend on which a job costs nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A job that was submitted before, by whatever process.
+
+    Attributes:
+        verb: what it makes, or "generation" where nobody here knows.
+        flows: the backend that has it.
+        job: its id there.
+        entry: what the journal says of it, or None.
+    """
+
+    verb: str
+    flows: "ResumableFlows"
+    job: str
+    entry: "Entry | None" = None
+
+
+async def start(call: Call, verb: str, params: Mapping[str, Any]) -> Answer:
+    """Submit a job and wait for it as long as the caller is patient.
+
+    Args:
+        call: the call; its ``backend`` and ``timeout_s`` say where and how long.
+        verb: what to make.
+        params: the verb's arguments.
+
+    Raises:
+        NotConfirmed: whoever pays does not want it.
+        ComfyformError: an argument is wrong, the job was not taken, or it failed within the time.
+    """
+    from backend.request import read
+    from backend.talk import split
+
+    studio = call.studio
+    flows = studio.flows(call.arguments.get("backend"))
+    # Checked as the backend will, before anybody is asked for money.
+    request = None if verb == "talk" else read(verb, params)  # type: ignore[arg-type]  # the backend's own verbs
+    if request is None:
+        split(params)
+    if flows.name != FREE:
+        await call.agree(Costs.GPU, f"Run {verb} on {flows.name}? It costs {Costs.GPU.value}.")
+    if not can_resume(flows):
+        watch = _here(studio, flows, request, params)
+    elif request is None:
+        watch = _talking(studio, await Talks(studio).begin(_resumable(flows), params))
+    else:
+        watch = _waiting(studio, await _submit(studio, _resumable(flows), request))
+    return await answer(call, studio.watches.add(watch))
+
+
+async def answer(call: Call, watch: Watch) -> Answer:
+    """Wait for a watched job and answer with its result, or with its handle."""
+    result = await watch.result(call.patience_s, call.report)
+    if result is None:
+        return results.running(watch.verb, watch.job, watch.backend, watch.said)
+    return results.done(watch.verb, watch.job, result, call.studio.outputs)
+
+
+def watch_of(studio: Studio, job: str, backend: str | None = None) -> Watch:
+    """Go on waiting for a job, also for one that another process submitted.
+
+    Args:
+        studio: the server's.
+        job: a handle that a generation answered with, or the backend's own id of a job.
+        backend: where it runs, for a job that this machine's journal does not know.
+
+    Raises:
+        NotFound: nobody here knows it, and no backend was named.
+        NotSupported: its backend keeps no jobs.
+    """
+    watch = studio.watches.get(job)
+    if watch is not None and not watch.gave_up:
+        return watch
+    talk = Talks(studio).find(job)
+    if talk is not None:
+        return studio.watches.add(_talking(studio, talk))
+    return studio.watches.add(_waiting(studio, find(studio, job, backend)))
+
+
+def find(studio: Studio, job: str, backend: str | None = None) -> Found:
+    """Find out what a job makes and which backend has it; arguments and errors as for `watch_of`."""
+    entry = studio.journal.find(job)
+    if entry is None and backend is None:
+        raise NotFound(
+            f"There is no job {job!r} in this machine's journal.",
+            hint='Call job with action "list" to see those that there are, or name its backend.',
+        )
+    flows = _resumable(studio.flows(entry.backend if entry else backend))
+    if entry is None:
+        return Found("generation", flows, job)
+    return Found(entry.verb or "generation", flows, entry.job_id or job, entry)
+
+
+def can_resume(flows: "BackendFlows") -> bool:
+    """Tell whether a backend's jobs live on without the caller."""
+    return hasattr(flows, "resume")
+
+
+def _resumable(flows: "BackendFlows") -> "ResumableFlows":
+    if not can_resume(flows):
+        raise NotSupported(
+            f"The {flows.name} backend keeps no jobs: they end with the call that started them."
+        )
+    return flows  # type: ignore[return-value]  # it has what the protocol asks for
+
+
+async def _submit(studio: Studio, flows: "ResumableFlows", request: "Request") -> Found:
+    """Submit a job, and see to it that the journal knows it."""
+    from backend.runpod_inputs import for_journal
+
+    deadline_s = studio.settings.comfyform_timeout_s
+    if hasattr(flows, "journal"):
+        job = await studio.run(flows.submit(request, deadline_s=deadline_s))
+        return Found(request.verb, flows, job, studio.journal.find(job))
+    entry = studio.journal.begin(
+        request.verb,
+        "",
+        seed=None,
+        output_path=request.output_path,
+        params=for_journal(request),
+        backend=flows.name,
+    )
+    try:
+        job = await studio.run(flows.submit(request, deadline_s=deadline_s))
+    except ComfyformError as error:
+        studio.journal.write(entry, state="NOT_SUBMITTED", error=str(error))
+        raise
+    return Found(request.verb, flows, job, studio.journal.write(entry, job_id=job, state="IN_QUEUE"))
+
+
+def _waiting(studio: Studio, found: Found) -> Watch:
+    """Wait for a job that its backend keeps, and write down how it ended where the backend does not."""
+    place = found.entry.output_path if found.entry else None
+    own = found.entry if not hasattr(found.flows, "journal") else None
+
+    async def wait(on_progress: OnProgress) -> GenerationResult:
+        deadline_s = studio.settings.comfyform_timeout_s
+        flow = found.flows.resume(
+            found.job, deadline_s=deadline_s, output_path=Path(place) if place else None
+        )
+        try:
+            result = await studio.run(flow, on_progress)
+        except ComfyformError as error:
+            if own is not None and not isinstance(error, PASSING):
+                studio.journal.write(own, state="FAILED", error=str(error))
+            raise
+        if own is not None:
+            studio.journal.write(own, state="COMPLETED", result=result.to_json())
+        return result
+
+    return Watch(found.job, found.verb, found.flows.name).begin(wait)
+
+
+def _talking(studio: Studio, talk: Talk) -> Watch:
+    async def wait(on_progress: OnProgress) -> GenerationResult:
+        return await Talks(studio).go_on(_resumable(studio.flows(talk.backend)), talk, on_progress)
+
+    return Watch(talk.job, "talk", talk.backend).begin(wait)
+
+
+def _here(
+    studio: Studio, flows: "BackendFlows", request: "Request | None", params: Mapping[str, Any]
+) -> Watch:
+    """Run a job that ends with this process, as its backend knows no other."""
+    from backend.talk import talk
+
+    deadline_s = studio.settings.comfyform_timeout_s
+
+    async def wait(on_progress: OnProgress) -> GenerationResult:
+        flow = (
+            talk(flows, params, deadline_s=deadline_s)
+            if request is None
+            else flows.generate(request, deadline_s=deadline_s)
+        )
+        return await studio.run(flow, on_progress)
+
+    verb = "talk" if request is None else request.verb
+    return Watch(f"{flows.name}-{secrets.token_hex(6)}", verb, flows.name).begin(wait)

@@ -1,0 +1,103 @@
+"""Serve over standard input and output, or over HTTP."""
+
+import hmac
+import ipaddress
+import socket
+from collections.abc import Callable
+
+from mcp.server import Server
+from mcp.server.auth.provider import AccessToken
+from mcp.server.auth.settings import AuthSettings
+
+from backend.errors import ConfigError, MissingSetting
+from backend.settings import Secret
+
+
+async def over_stdio(server: Server) -> None:
+    """Serve the one client that started this process, until it closes standard input."""
+    from mcp.server.stdio import stdio_server
+
+    async with stdio_server() as (incoming, outgoing):
+        await server.run(incoming, outgoing, server.create_initialization_options())
+
+
+async def over_http(
+    server: Server,
+    *,
+    host: str,
+    port: int,
+    token: Secret | None,
+    ready: Callable[[str], None] = lambda url: print(url, flush=True),  # noqa: T201  # the one line of output
+) -> None:
+    """Serve any number of clients over streamable HTTP, until a signal.
+
+    Args:
+        server: what to serve.
+        host: address to listen on. Off loopback a token is required.
+        port: 0 for a free one.
+        token: what every request must bring as ``Authorization: Bearer``.
+        ready: is told the URL as soon as connections are accepted.
+
+    Raises:
+        MissingSetting: not loopback, and no token.
+        ConfigError: the address cannot be listened on.
+    """
+    if not token and not is_loopback(host):
+        raise MissingSetting(
+            "COMFYFORM_MCP_TOKEN",
+            f"{host} can be reached from other machines, and whoever reaches this server spends your money",
+            hint="Set it to a long random value, or listen on 127.0.0.1.",
+        )
+    listener = _listen(host, port)
+    bound = listener.getsockname()[1]
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{bound}/mcp"
+
+    import uvicorn
+
+    app = server.streamable_http_app(
+        host=host,
+        # The SDK describes tokens by the OAuth server that issued them; a fixed token has none,
+        # and without a resource URL nothing of this is published.
+        auth=AuthSettings(issuer_url=url, resource_server_url=None) if token else None,  # type: ignore[arg-type]
+        token_verifier=FixedToken(token) if token else None,
+    )
+    config = uvicorn.Config(app, log_level="warning", access_log=False)
+    listening = uvicorn.Server(config)
+    ready(url)
+    await listening.serve(sockets=[listener])
+
+
+class FixedToken:
+    """The SDK's token verifier over one secret."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        """Tell whose token it is, or None when it is not ours. Takes the same time whatever differs."""
+        if hmac.compare_digest(token.encode(), self._secret.reveal().encode()):
+            return AccessToken(token="", client_id="owner", scopes=[])
+        return None
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bind before serving, so that port 0 has a number and a taken port is a sentence."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(
+            f"Cannot listen on {host}, port {port}: {reason}.", hint="Choose another with --host and --port."
+        ) from error

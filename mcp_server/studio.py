@@ -1,0 +1,111 @@
+"""What the tools of one server share: settings, places, backends, and the jobs that are waited for."""
+
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from backend.errors import ConfigError
+from backend.settings import Settings
+from mcp_server.look import Look
+from mcp_server.outputs import Outputs
+from mcp_server.watch import Watches
+
+if TYPE_CHECKING:  # httpx takes longer to load than all of this server
+    from backend.drivers import AsyncHttp, OnProgress
+    from backend.flow import Flow
+    from backend.interface import BackendFlows
+    from backend.journal import Journal
+
+T = TypeVar("T")
+
+CONFIRM = ("never", "gpu", "all")
+
+
+class Studio:
+    """Everything that outlives a call. Used within ``async with``.
+
+    Args:
+        settings: as the server was started with.
+        registry: the models wanted; it need not exist until a tool reads it.
+
+    Raises:
+        ConfigError: a setting of the server has no such value.
+    """
+
+    def __init__(self, settings: Settings, *, registry: Path) -> None:
+        if settings.comfyform_mcp_confirm not in CONFIRM:
+            raise ConfigError(
+                f"COMFYFORM_MCP_CONFIRM is {settings.comfyform_mcp_confirm!r}.",
+                hint=f"It may be {', '.join(CONFIRM)}.",
+            )
+        self.settings = settings
+        self.registry = registry
+        self.watches = Watches()
+        self.look = Look(settings)
+        self._flows: dict[str, BackendFlows] = {}
+        self._http: AsyncHttp | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.watches.stop()
+        await self.look.stop()
+        if self._http is not None:
+            await self._http.aclose()
+
+    @cached_property
+    def outputs(self) -> Outputs:
+        """The folder of generated files."""
+        where = self.settings.comfyform_output_dir
+        if where is None:
+            from platformdirs import user_data_path
+
+            where = str(user_data_path("comfyform") / "outputs")
+        return Outputs(Path(where))
+
+    @cached_property
+    def journal(self) -> "Journal":
+        """The jobs that were run from this machine, by whatever program."""
+        from backend.journal import Journal
+
+        return Journal.from_settings(self.settings)
+
+    @property
+    def state(self) -> Path:
+        """The folder of what another server has to know after this one."""
+        return self.journal.folder.parent
+
+    @property
+    def comparison(self) -> Path:
+        """Where the last comparison of models is kept."""
+        return self.state / "comparison.json"
+
+    def flows(self, name: str | None = None) -> "BackendFlows":
+        """Give a backend, made on first use.
+
+        Flows and not a face, because here a job is submitted by one call and waited for by another.
+
+        Args:
+            name: "local", "runpod", …; None for the one that the settings choose.
+
+        Raises:
+            ConfigError: there is no such backend, or a setting that it needs is missing.
+        """
+        from backend import get_async_backend
+
+        chosen = name or self.settings.comfy_backend
+        if chosen not in self._flows:
+            self._flows[chosen] = get_async_backend(chosen, settings=self.settings).flows
+        return self._flows[chosen]
+
+    async def run(self, flow: "Flow[T]", on_progress: "OnProgress | None" = None) -> T:
+        """Drive a flow to its end."""
+        if self._http is None:
+            from backend.drivers import AsyncHttp
+
+            self._http = AsyncHttp()
+        return await self._http.run(flow, on_progress=on_progress)

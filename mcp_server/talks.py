@@ -1,0 +1,115 @@
+"""``talk`` as two jobs in a row, written down between them, so that another server can go on with it.
+
+``backend.talk`` runs both within one call. A call here ends when its client's
+patience does, and the server may end before the speech is there; then the
+speech would be paid for and the film never begun.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backend.result import GenerationResult
+from mcp_server.watch import OnProgress
+
+if TYPE_CHECKING:
+    from backend.interface import ResumableFlows
+    from mcp_server.studio import Studio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Talk:
+    """One talk.
+
+    Attributes:
+        job: its handle, ``talk-…``.
+        backend: where both jobs run.
+        params: the arguments, paths as text.
+        speech_job, film_job: the two jobs' ids; empty while they are not submitted.
+    """
+
+    job: str
+    backend: str
+    params: Mapping[str, Any]
+    speech_job: str = ""
+    film_job: str = ""
+
+
+class Talks:
+    """The talks of this machine, a JSON file each."""
+
+    def __init__(self, studio: "Studio") -> None:
+        self._studio = studio
+        self._folder = studio.state / "talks"
+
+    async def begin(self, flows: "ResumableFlows", params: Mapping[str, Any]) -> Talk:
+        """Submit the speech and write the talk down.
+
+        Raises:
+            ComfyformError: an argument is wrong, or the job was not taken.
+        """
+        from backend.talk import split
+
+        speech, _ = split(params)
+        job = await self._studio.run(flows.submit(speech, deadline_s=self._deadline_s))
+        plain = {name: str(value) if isinstance(value, Path) else value for name, value in params.items()}
+        handle = f"talk-{secrets.token_hex(6)}"
+        return self._write(Talk(job=handle, backend=flows.name, params=plain, speech_job=job))
+
+    async def go_on(self, flows: "ResumableFlows", talk: Talk, on_progress: OnProgress) -> GenerationResult:
+        """Wait for the speech, have it spoken by the portrait, and give the film.
+
+        Raises:
+            ComfyformError: one of the two jobs failed.
+        """
+        from backend.talk import split
+
+        run = self._studio.run
+        spoken: GenerationResult | None = None
+        _, film_request = split(talk.params)
+        if not talk.film_job:
+            on_progress({"progress": "talk", "part": "tts"})
+            spoken = await run(flows.resume(talk.speech_job, deadline_s=self._deadline_s), on_progress)
+            spoken.raise_for_failure()
+            film_request = replace(film_request, given={**film_request.given, "audio": spoken.files[0]})
+            film_job = await run(flows.submit(film_request, deadline_s=self._deadline_s))
+            talk = self._write(replace(talk, film_job=film_job))
+        on_progress({"progress": "talk", "part": "lipsync"})
+        place = film_request.output_path
+        flow = flows.resume(talk.film_job, deadline_s=self._deadline_s, output_path=place)
+        film = await run(flow, on_progress)
+        return film if spoken is None else _together(spoken, film)
+
+    def find(self, job: str) -> Talk | None:
+        """Give a talk by its handle."""
+        path = self._folder / f"{job}.json"
+        if not re.fullmatch(r"talk-[0-9a-f]+", job) or not path.is_file():
+            return None
+        return Talk(**json.loads(path.read_text(encoding="utf-8")))
+
+    def current(self, talk: Talk) -> str:
+        """Give the id of the job that is running now."""
+        return talk.film_job or talk.speech_job
+
+    def _write(self, talk: Talk) -> Talk:
+        path = self._folder / f"{talk.job}.json"
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        aside = path.with_suffix(".part")
+        aside.write_text(json.dumps(asdict(talk), ensure_ascii=False, indent=1), encoding="utf-8")
+        aside.replace(path)
+        return talk
+
+    @property
+    def _deadline_s(self) -> float:
+        return self._studio.settings.comfyform_timeout_s
+
+
+def _together(spoken: GenerationResult, film: GenerationResult) -> GenerationResult:
+    """The film, with what was said and measured about its speech."""
+    speech_s, film_s = (result.timings.get("total", 0.0) for result in (spoken, film))
+    timings = {"tts": speech_s, "lipsync": film_s, "total": round(speech_s + film_s, 3)}
+    return replace(film, warnings=(*spoken.warnings, *film.warnings), timings=timings)
