@@ -171,7 +171,7 @@ def _parse(name: str, kind: str, text: str) -> Any:
         return Secret(text)
     if kind.startswith("tuple"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
-    if kind == "float":
+    if "float" in kind:
         try:
             return float(text)
         except ValueError:

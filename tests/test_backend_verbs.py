@@ -1,0 +1,257 @@
+"""One suite: every verb on both backends, through both faces, on real processes and sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend import (
+    ConfigError,
+    GenerationResult,
+    InvalidArgument,
+    JobFailed,
+    Settings,
+    get_async_backend,
+    get_backend,
+)
+from tests.comfyui_program import running_comfyui, safetensors
+from tests.emulation import running_emulator
+from tests.studio_models import fill_hub, fill_models, write_wav
+from tests.worker_endpoint import Studio
+
+Call = Callable[..., Any]
+pytestmark = pytest.mark.slow
+
+GRAPH = {
+    "1": {"class_type": "LoadImage", "inputs": {"image": "me.png"}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "a"}},
+    "3": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "b"}},
+}
+MAGIC = {".png": b"\x89PNG", ".flac": b"fLaC", ".mp4": b"ftyp"}
+
+
+@pytest.fixture(scope="module")
+def local_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A ComfyUI on this machine with every model."""
+    folder = tmp_path_factory.mktemp("comfyui")
+    fill_models(folder / "models")
+    fill_hub(folder / "huggingface" / "hub")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HOME", str(folder / "huggingface"))
+        with running_comfyui(folder) as comfyui:
+            yield Settings(comfyui_url=comfyui.url, comfyform_timeout_s=60.0)
+
+
+@pytest.fixture(scope="module")
+def runpod_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """An endpoint of our worker on an emulated RunPod, its volume with every model."""
+    folder = tmp_path_factory.mktemp("runpod")
+    with running_emulator(folder) as emu:
+        studio = Studio(emu, "comfyform/worker")
+        fill_models(studio.volume / "models")
+        fill_hub(studio.volume / "huggingface-cache" / "hub")
+        env = emu.env | {
+            "RUNPOD_ENDPOINT_ID": studio.endpoint_id,
+            "RUNPOD_VOLUME_ID": studio.volume_id,
+            "COMFYFORM_STATE_DIR": str(folder / "state"),
+            "COMFYFORM_TIMEOUT_S": "60",
+        }
+        yield Settings.from_env(env)
+
+
+@pytest.fixture(scope="module", params=["local", "runpod"])
+def where(request: pytest.FixtureRequest) -> tuple[str, Settings]:
+    """A backend's name and its settings."""
+    return request.param, request.getfixturevalue(f"{request.param}_settings")
+
+
+@pytest.fixture(params=["sync", "async"])
+def call(request: pytest.FixtureRequest, where: tuple[str, Settings]) -> Call:
+    """Call a verb of the backend, through a face."""
+    name, settings = where
+
+    def sync(verb: str, **params: Any) -> Any:
+        with get_backend(name, settings=settings) as backend:
+            return getattr(backend, verb)(**params)
+
+    def awaited(verb: str, **params: Any) -> Any:
+        async def main() -> Any:
+            async with get_async_backend(name, settings=settings) as backend:
+                return await getattr(backend, verb)(**params)
+
+        return asyncio.run(main())
+
+    return sync if request.param == "sync" else awaited
+
+
+def check_file(result: GenerationResult, kind: str, path: Path) -> None:
+    """The first file is there, of its kind, and is what the result says of it."""
+    assert result.raise_for_failure().success
+    file = result.files[0]
+    content = path.read_bytes()
+    assert (file.type, file.local_path) == (kind, path)
+    assert MAGIC[Path(file.filename).suffix] in content[:12]
+    assert (file.size_bytes, file.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording with a transcript beside it."""
+    return write_wav(tmp_path_factory.mktemp("voices") / "my voice ü.wav")
+
+
+def test_health(call, where):
+    """A backend that would take a job says so."""
+    health = call("health_check")
+
+    assert (health.backend, health.healthy, health.error) == (where[0], True, None)
+
+
+def test_portrait(call, where, tmp_path):
+    """A PNG at its place, and the seed that was asked for."""
+    told: list[Any] = []
+
+    result = call(
+        "portrait", prompt="a red fox", seed=7, output_path=tmp_path / "fox.png", on_progress=told.append
+    )
+
+    check_file(result, "image", tmp_path / "fox.png")
+    assert (result.backend, result.seed) == (where[0], 7)
+    assert result.prompt_id is not None
+    assert told != []
+
+
+def test_a_random_seed_is_told(call, tmp_path):
+    """Without a seed a random one is used, and the result says which, so that it can be had again."""
+    first = call("imagine", description="a fox", quality="draft", output_path=tmp_path / "a.png")
+    again = call(
+        "imagine", description="a fox", quality="draft", seed=first.seed, output_path=tmp_path / "b.png"
+    )
+
+    check_file(first, "image", tmp_path / "a.png")
+    assert first.seed is not None
+    assert again.seed == first.seed
+
+
+def test_imagine_with_every_wish(call, tmp_path):
+    """Another checkpoint, a LoRA, a style and a size of one's own."""
+    result = call(
+        "imagine",
+        description="a fox",
+        style="watercolour",
+        model="dreamshaper_8.safetensors",
+        loras=["film.safetensors"],
+        width=64,
+        height=96,
+        quality="ultra",
+        output_path=tmp_path / "fox.png",
+    )
+
+    check_file(result, "image", tmp_path / "fox.png")
+
+
+def test_flux(call, tmp_path):
+    """An all-in-one Flux checkpoint gets the graph that suits it."""
+    result = call(
+        "portrait", prompt="a fox", model="flux1-schnell-fp8.safetensors", output_path=tmp_path / "f.png"
+    )
+
+    check_file(result, "image", tmp_path / "f.png")
+
+
+def test_speech_and_film(call, voice, tmp_path):
+    """The speech is handed on as the result that it is, and the film has its length."""
+    portrait = call("portrait", prompt="a face", seed=1, output_path=tmp_path / "face.png")
+    speech = call(
+        "tts", text="Hello there, my friend.", voice_reference=voice, seed=3, output_path=tmp_path / "s.flac"
+    )
+    film = call(
+        "lipsync",
+        portrait_image=tmp_path / "face.png",
+        audio=speech.files[0],
+        inference_steps=2,
+        output_path=tmp_path / "film.mp4",
+    )
+
+    check_file(portrait, "image", tmp_path / "face.png")
+    check_file(speech, "audio", tmp_path / "s.flac")
+    check_file(film, "video", tmp_path / "film.mp4")
+    assert (speech.seed, film.warnings) == (3, ())
+
+
+def test_talk(call, voice, tmp_path):
+    """Text, voice and portrait in, film out; the speech never had to be named."""
+    portrait = call("portrait", prompt="a face", output_path=tmp_path / "face.png").files[0]
+
+    film = call(
+        "talk",
+        text="Hello there.",
+        voice_reference=voice,
+        portrait_image=portrait,
+        inference_steps=2,
+        output_path=tmp_path / "film.mp4",
+    )
+
+    check_file(film, "video", tmp_path / "film.mp4")
+    assert sorted(film.timings) == ["lipsync", "total", "tts"]
+
+
+def test_workflow_with_an_input(call, tmp_path):
+    """Any graph runs with files of one's own; several results get places of their own."""
+    picture = tmp_path / "ich.png"
+    call("portrait", prompt="me", output_path=picture).raise_for_failure()
+
+    result = call("workflow", graph=GRAPH, inputs={"me.png": picture}, output_path=tmp_path / "out.png")
+
+    check_file(result, "image", tmp_path / "out.png")
+    assert [file.local_path for file in result.files] == [tmp_path / "out.png", tmp_path / "out-2.png"]
+    assert result.seed is None
+
+
+def test_a_run_that_fails_is_a_result(call, tmp_path):
+    """A missing model does not raise; the result has the typed error and names what is there."""
+    result = call("portrait", prompt="x", model="nope.safetensors", output_path=tmp_path / "x.png")
+
+    assert (result.success, result.files) == (False, ())
+    assert isinstance(result.exception, JobFailed)
+    assert "nope.safetensors" in str(result.error)
+    assert "sd_xl_base_1.0.safetensors" in str(result.error)
+    with pytest.raises(JobFailed):
+        result.raise_for_failure()
+
+
+def test_wrong_arguments_raise_at_once(call):
+    """What the caller must mend is no result, and nothing was sent."""
+    with pytest.raises(InvalidArgument, match="prompt is missing"):
+        call("portrait", width=7)
+
+
+def test_a_job_can_be_left_and_resumed(where, tmp_path):
+    """A handle is enough to fetch the result later, from another object or process."""
+    name, settings = where
+    with get_backend(name, settings=settings) as backend:
+        job = backend.submit("portrait", prompt="later", seed=9, output_path=tmp_path / "later.png")
+    with get_backend(name, settings=settings) as other:
+        result = other.resume(job.id, output_path=tmp_path / "later.png")
+        state = other.status(job.id).state
+        cancelled = other.cancel(job.id)
+
+    check_file(result, "image", tmp_path / "later.png")
+    assert (result.seed, state) == (9, "COMPLETED")
+    assert cancelled in (True, False)
+
+
+def test_the_names_of_models_are_read_anew(where, tmp_path):
+    """A backend object keeps no list: settings and models of others are theirs."""
+    name, settings = where
+
+    with pytest.raises(ConfigError, match="no backend 'moon'"):
+        get_backend("moon", settings=settings)
+
+    assert safetensors() != b""
+    assert name in ("local", "runpod")
