@@ -66,6 +66,15 @@ class Limits:
     missing_images: list[str] = field(default_factory=list)
     """Images that their registry does not have: refused with 422."""
 
+    # Hedra
+    hedra_job_s: float = 0.2
+    """How long a job takes besides the work itself."""
+    hedra_balance_usd: float = 10.0
+    hedra_rate_per_minute: int = 60
+    hedra_outcome: str = "COMPLETED"
+    """How jobs end: COMPLETED, ITEM_FAILED (completed with a failed output), FAILED, another error code, or
+    REFUSED at once by moderation."""
+
     # S3
     s3_part_bytes: int = 500_000_000
     """Largest PutObject body and UploadPart part."""

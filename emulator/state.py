@@ -70,6 +70,7 @@ class Keys:
     s3_secret_key: str
     hf_token: str
     civitai_token: str
+    hedra_api_key: str
 
     @classmethod
     def make(cls) -> Keys:
@@ -80,6 +81,7 @@ class Keys:
             s3_secret_key="rps_" + secrets.token_hex(24),
             hf_token="hf_" + secrets.token_hex(17),
             civitai_token=secrets.token_hex(16),
+            hedra_api_key=f"key_{secrets.token_hex(8)}:{secrets.token_hex(24)}",
         )
 
 
@@ -234,6 +236,8 @@ class State:
             "HF_HUB_DISABLE_XET": "1",
             "CIVITAI_URL": f"{self.url}/civitai",
             "CIVITAI_TOKEN": self.keys.civitai_token,
+            "HEDRA_API_URL": f"{self.url}/hedra/v3",
+            "HEDRA_API_KEY": self.keys.hedra_api_key,
             "COMFYUI_URL": f"{self.url}/comfyui",
             "COMFYFORM_ALLOW_HOSTS": "127.0.0.1",
             "EMULATOR_CONTROL_URL": f"{self.url}/_emulator",
@@ -241,9 +245,8 @@ class State:
 
     def _load_keys(self) -> Keys:
         path = self.root / "keys.json"
-        if path.exists():
-            return Keys(**json.loads(path.read_text()))
-        keys = Keys.make()
+        known = json.loads(path.read_text()) if path.exists() else {}
+        keys = Keys(**{**asdict(Keys.make()), **known})
         write_atomically(path, json.dumps(asdict(keys)))
         return keys
 
