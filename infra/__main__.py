@@ -1,4 +1,4 @@
-"""The Pulumi program: config → registry → resources → exports.
+"""The Pulumi program: configuration → registry → preflight → resources → exports.
 
 Run by ``pulumi up`` and its kin, or by ``./inv stack.up``.
 """
@@ -11,12 +11,14 @@ import pulumi
 from pulumi.runtime.config import CONFIG
 
 from backend.errors import ComfyformError
+from infra import session
 from infra.environment import ComfyEnvironment
+from infra.preflight import preflight
 from infra.stack_config import StackConfig
 from infra.worker_env import worker_env
 from ops.registry import load
 
-PROJECT: Final = Path(__file__).resolve().parent.parent
+PROJECT: Final = Path(__file__).absolute().parent.parent
 """The folder of Pulumi.yaml; the language host that we build does not tell it."""
 
 
@@ -24,7 +26,11 @@ def main() -> None:
     """Declare the stack."""
     stack = pulumi.get_stack()
     config = StackConfig.parse(CONFIG.get(), f"Pulumi.{stack}.yaml")
+    session.use_config(config.runpod_api_key)
     registry = load(PROJECT / config.registry)
+    cleared = preflight(session.api(), config, f"{pulumi.get_project()}-{stack}-")
+    for warning in cleared.warnings:
+        pulumi.log.warn(warning)
     environment = ComfyEnvironment(
         "comfy", config, registry.files(required_only=True), worker_env=worker_env()
     )
@@ -34,6 +40,7 @@ def main() -> None:
     pulumi.export("template_ids", {"worker": environment.template.id, "ops": environment.ops_template.id})
     pulumi.export("urls", environment.endpoint.request_urls)
     pulumi.export("data_center", config.data_center)
+    pulumi.export("cost", cleared.cost.summary())
     pulumi.export("backend_env", environment.backend_env)
 
 

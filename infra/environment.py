@@ -7,6 +7,7 @@ import pulumi
 from pulumi import ComponentResource, Output, ResourceOptions
 
 from infra.resources import Endpoint, Model, NetworkVolume, RegistryCredential, Template
+from infra.session import KEY
 from infra.stack_config import StackConfig
 from ops.registry import ModelFile
 
@@ -131,8 +132,11 @@ class ComfyEnvironment(ComponentResource):
         """Declare the models, in a provider process of their own, a few lanes abreast."""
         if not files:
             return {}
+        # Its configuration is its own inputs only, not the stack's.
+        key = self._config.runpod_api_key
+        inputs = {KEY: Output.secret(key.reveal())} if key is not None else {}
         slow = pulumi.ProviderResource(
-            "pulumi-python", f"{self._name}-models", {}, ResourceOptions(parent=self)
+            "pulumi-python", f"{self._name}-models", inputs, ResourceOptions(parent=self)
         )
         made: list[Model] = []
         for file in files:

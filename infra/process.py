@@ -121,7 +121,10 @@ def _end_with_the_engine() -> None:
     def changed(state: grpc.ChannelConnectivity) -> None:
         if state is grpc.ChannelConnectivity.READY:
             seen_alive.set()
-        elif seen_alive.is_set():
+        elif state is grpc.ChannelConnectivity.IDLE:
+            # The engine closed the connection, or it was idle for half an hour: asking again tells which.
+            engine().subscribe(lambda _: None, try_to_connect=True)
+        elif state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and seen_alive.is_set():
             _exit()
 
     engine().subscribe(changed, try_to_connect=True)

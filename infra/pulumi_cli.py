@@ -70,7 +70,7 @@ def find(
         NoPulumi: every way failed; the message names them all.
     """
     variables = os.environ if environ is None else environ
-    kept = cache or platformdirs.user_cache_path("comfyform") / "pulumi"
+    kept = cache or _kept()
     failed: list[str] = []
     try:
         return _on_path(variables)
@@ -108,6 +108,16 @@ def find(
             "or let this machine reach get.pulumi.com; or install Go 1.26 and let it reach a module proxy."
         ),
     )
+
+
+def locate(environ: Mapping[str, str] | None = None, cache: Path | None = None) -> Pulumi | None:
+    """Find a CLI that is there, on PATH or kept by an earlier run; get none."""
+    kept = cache or _kept()
+    try:
+        return _on_path(os.environ if environ is None else environ)
+    except WayFailed:
+        found = (_in_cache(kept, version) for version in (INSTALL_VERSION, BUILD_VERSION))
+        return next((cli for cli in found if cli is not None), None)
 
 
 def ensure() -> int:
@@ -192,6 +202,10 @@ def run(
     if interrupted:
         raise KeyboardInterrupt
     return subprocess.CompletedProcess(process.args, process.returncode, out or "", err or "")
+
+
+def _kept() -> Path:
+    return platformdirs.user_cache_path("comfyform") / "pulumi"
 
 
 def _on_path(environ: Mapping[str, str]) -> Pulumi:

@@ -18,11 +18,12 @@ from ops.runpod_api import RunPodApi
 
 T = TypeVar("T")
 
-KEY_CONFIG: Final = "comfyform:runpod_api_key"
+KEY: Final = "runpod_api_key"
+"""The key's name in the stack's configuration, and among the inputs of a provider of its own."""
 _configured_key: Secret | None = None
 
 
-def use_config(value: str | None) -> None:
+def use_config(value: Secret | None) -> None:
     """Remember the key of the stack's config, for where the environment has none.
 
     The environment wins: `refresh` and `destroy` get the config of the last `up`,
@@ -30,7 +31,7 @@ def use_config(value: str | None) -> None:
     """
     global _configured_key  # noqa: PLW0603  # once a provider, the same value each time
     if value:
-        _configured_key = Secret(value)
+        _configured_key = value
 
 
 def settings() -> Settings:

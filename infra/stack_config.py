@@ -15,7 +15,12 @@ from ops.stores import Transport
 NAMESPACE: Final = "comfyform"
 IMAGES: Final = ("comfyform/worker", "comfyform/ops")
 
-Names = Annotated[list[Annotated[str, Field(min_length=1)]], Field()]
+Names = list[Annotated[str, Field(min_length=1)]]
+
+
+def _key(default: Any, sentence: str, **limits: Any) -> Any:
+    """Declare a key: its default, the sentence that explains it, and its limits."""
+    return Field(default=default, description=sentence, **limits)
 
 
 class StackConfig(BaseModel):
@@ -23,42 +28,48 @@ class StackConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    data_center: Annotated[str, Field(min_length=1)] = "EU-RO-1"
-    volume_gb: Annotated[int, Field(ge=10, le=4096)] = 100
-    volume_type: VolumeType | None = None
-    adopt_volume: str | None = None
-    protect_volume: bool = True
-    registry: str = "models-registry.yaml"
-    transport: Transport = "job"
+    data_center: str = _key("EU-RO-1", "Where the volume and the workers are.", min_length=1)
+    volume_gb: int = _key(100, "Size of the network volume; it can grow, never shrink.", ge=10, le=4096)
+    volume_type: VolumeType | None = _key(None, "Its storage tier; by default the data center's own.")
+    adopt_volume: str | None = _key(None, "Id of an existing volume to take over instead of making one.")
+    protect_volume: bool = _key(True, "Refuse to destroy or replace the volume.")
+    registry: str = _key("models-registry.yaml", "The models wanted, relative to Pulumi.yaml.", min_length=1)
+    transport: Transport = _key(
+        "job", "How models get to the volume: job (the ops endpoint) or s3 (this machine)."
+    )
 
-    gpu_pools: Annotated[Names, Field(min_length=1)] = ["ADA_24", "AMPERE_24"]
-    gpu_excluded_types: Names = []
-    gpu_count: Annotated[int, Field(ge=1)] = 1
-    min_cuda_version: Annotated[str, Field(pattern=r"^$|^\d+\.\d+$")] = ""
-    workers_min: Annotated[int, Field(ge=0)] = 0
-    workers_max: Annotated[int, Field(ge=0)] = 3
-    idle_timeout_s: Annotated[int, Field(ge=1, le=3600)] = 10
-    job_timeout_s: Annotated[int, Field(ge=5)] = 900
-    flashboot: FlashBoot = "FLASHBOOT"
-    worker_image: Annotated[str, Field(min_length=1)] = IMAGES[0]
-    worker_disk_gb: Annotated[int, Field(ge=1)] = 20
+    gpu_pools: Names = _key(["ADA_24", "AMPERE_24"], "GPU pools of the workers.", min_length=1)
+    gpu_excluded_types: Names = _key([], "GPU types of these pools that are not wanted.")
+    gpu_count: int = _key(1, "GPUs a worker.", ge=1)
+    min_cuda_version: str = _key("", "Lowest CUDA version of a worker's host.", pattern=r"^$|^\d+\.\d+$")
+    workers_min: int = _key(0, "Workers that are kept running, and paid, all the time.", ge=0)
+    workers_max: int = _key(3, "Most workers at a time; counts against the account's quota.", ge=0)
+    idle_timeout_s: int = _key(10, "Seconds until a worker without jobs ends.", ge=1, le=3600)
+    job_timeout_s: int = _key(900, "Seconds that a job may run.", ge=5)
+    flashboot: FlashBoot = _key("FLASHBOOT", "How hard RunPod tries to start workers quickly.")
+    worker_image: str = _key(IMAGES[0], "Container image of the workers that generate.", min_length=1)
+    worker_disk_gb: int = _key(20, "Scratch disk of such a worker.", ge=1)
 
-    ops_image: Annotated[str, Field(min_length=1)] = IMAGES[1]
-    ops_cpu: str = "cpu3c"
-    ops_vcpus: Annotated[int, Field(ge=2)] = 2
-    ops_disk_gb: Annotated[int, Field(ge=1)] = 10
+    ops_image: str = _key(
+        IMAGES[1], "Container image of the worker that looks after the models.", min_length=1
+    )
+    ops_cpu: str = _key("cpu3c", "CPU flavor of that worker.", min_length=1)
+    ops_vcpus: int = _key(2, "Its vCPUs, a power of two.", ge=2)
+    ops_disk_gb: int = _key(10, "Its scratch disk.", ge=1)
 
-    registry_username: Secret | None = None
-    registry_password: Secret | None = None
-    hf_token: Secret | None = None
-    hf_token_secret: str | None = None
-    civitai_token: Secret | None = None
-    civitai_token_secret: str | None = None
-    runpod_api_key: Secret | None = None
+    registry_username: Secret | None = _key(None, "Login of the images' private registry.")
+    registry_password: Secret | None = _key(None, "Password of the images' private registry.")
+    hf_token: Secret | None = _key(None, "Hugging Face token for the workers.")
+    hf_token_secret: str | None = _key(None, "Or the name of a secret, kept at RunPod, that holds it.")
+    civitai_token: Secret | None = _key(None, "CivitAI key for the workers.")
+    civitai_token_secret: str | None = _key(None, "Or the name of a secret, kept at RunPod, that holds it.")
+    runpod_api_key: Secret | None = _key(None, "RunPod key, where RUNPOD_API_KEY is not set.")
 
-    budget_usd_per_month: Annotated[float, Field(ge=0)] | None = None
-    budget_usd_per_hour: Annotated[float, Field(ge=0)] | None = None
-    worker_quota: Annotated[int, Field(ge=1)] | None = None
+    budget_usd_per_month: float | None = _key(None, "Refuse to preview what costs more, idle.", ge=0)
+    budget_usd_per_hour: float | None = _key(
+        None, "Refuse to preview what costs more, with all workers.", ge=0
+    )
+    worker_quota: int | None = _key(None, "Most workers of the account; checked before create.", ge=1)
 
     @classmethod
     def parse(cls, config: Mapping[str, str], source: str) -> "StackConfig":
@@ -116,9 +127,27 @@ def _value(model: type[BaseModel], name: str, text: str) -> Any:
     kind = str(model.model_fields[name].annotation)
     if "Secret" in kind:
         return Secret(text)
-    if kind.startswith(("list", "typing.Annotated[list")):
+    if kind.startswith("list"):
         try:
             return json.loads(text)
         except ValueError:
             return [part.strip() for part in text.split(",")]
     return text
+
+
+def described() -> dict[str, dict[str, Any]]:
+    """Give the ``config`` section of ``Pulumi.yaml``: each key with its type, default and sentence.
+
+    Keys without a default are not in it: Pulumi would take them for required.
+    """
+    kinds = {"int": "integer", "bool": "boolean"}
+    section: dict[str, dict[str, Any]] = {}
+    for name, info in StackConfig.model_fields.items():
+        if info.default is None:
+            continue
+        kind = getattr(info.annotation, "__name__", "")
+        entry: dict[str, Any] = {"description": info.description, "type": kinds.get(kind, "string")}
+        if kind == "list":
+            entry |= {"type": "array", "items": {"type": "string"}}
+        section[f"{NAMESPACE}:{name}"] = {**entry, "default": info.default}
+    return section

@@ -1,0 +1,231 @@
+"""A stack of this project, worked on through the real CLI: select, run, unlock, read back."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import yaml
+
+from backend.errors import ComfyformError, ConfigError
+from infra.pulumi_cli import PROJECT, Pulumi, Say, environment, find, run, say_on_stderr
+from infra.stack_config import NAMESPACE, StackConfig
+
+DEFAULT_STACK: Final = "dev"
+PROJECT_NAME: Final = "comfyform"
+FAILED: Final = 3
+"""Exit code where Pulumi failed and has said why."""
+
+
+class StackLocked(ComfyformError):
+    """Somebody works on the stack."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A lock file of a state folder.
+
+    Attributes:
+        gone: the process that made it ran on this machine and is no more.
+    """
+
+    path: Path
+    pid: int
+    host: str
+    since: str
+    gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """One stack.
+
+    Attributes:
+        name: for example ``dev``.
+        cli: the CLI.
+        environ: its environment.
+        project: the folder of ``Pulumi.yaml``.
+        say: takes a line of talk.
+    """
+
+    name: str
+    cli: Pulumi
+    environ: Mapping[str, str] = field(repr=False)
+    project: Path = PROJECT
+    say: Say = say_on_stderr
+
+    @classmethod
+    def open(
+        cls,
+        name: str = "",
+        *,
+        project: Path = PROJECT,
+        environ: Mapping[str, str] | None = None,
+        say: Say = say_on_stderr,
+    ) -> "Stack":
+        """Find the CLI and select the stack, which is made where it is new.
+
+        Args:
+            name: by default that of ``PULUMI_STACK``, else ``dev``.
+            project: the folder of ``Pulumi.yaml``.
+            environ: variables; by default those of this process.
+            say: takes a line of talk.
+
+        Raises:
+            NoPulumi: there is no CLI and no way to get one.
+            ComfyformError: the stack cannot be opened.
+        """
+        cli = find(say=say, environ=environ)
+        variables = environment(cli, environ)
+        name = name or variables.get("PULUMI_STACK") or DEFAULT_STACK
+        stack = cls(name, cli, {**variables, "PULUMI_STACK": name}, project, say)
+        if stack.run("stack", "select", "--create", name, capture=True).returncode:
+            # Without the state of another project's stack, selecting says why it failed.
+            done = stack.run("stack", "init", name, capture=True)
+            if done.returncode:
+                raise ComfyformError(f"Stack {name!r} cannot be opened: {_first_line(done.stderr)}")
+        return stack
+
+    def run(self, *arguments: str, capture: bool = False) -> Any:
+        """Run a command of the CLI on this stack and give the finished process."""
+        return run(self.cli, arguments, environ=self.environ, project=self.project, capture=capture)
+
+    def ask(self, *arguments: str) -> Any:
+        """Run a command that prints JSON and give what it says.
+
+        Raises:
+            ComfyformError: it failed.
+        """
+        done = self.run(*arguments, capture=True)
+        if done.returncode:
+            what = f"`pulumi {' '.join(arguments)}`"
+            raise ComfyformError(f"{what} on stack {self.name!r} failed: {_first_line(done.stderr)}")
+        return json.loads(done.stdout or "{}")
+
+    def of(self, name: str) -> "Stack":
+        """Give another stack of the same project."""
+        return replace(self, name=name, environ={**self.environ, "PULUMI_STACK": name})
+
+    def outputs(self) -> dict[str, Any]:
+        """Give the stack's outputs, secrets masked."""
+        found: dict[str, Any] = self.ask("stack", "output", "--json")
+        return found
+
+    def ids(self) -> set[str]:
+        """Give the ids of all resources in the state."""
+        return {
+            resource["id"] for resource in self._deployment().get("resources") or () if resource.get("id")
+        }
+
+    def pending(self) -> int:
+        """Count what an earlier run was in the middle of when it was cut off."""
+        return len(self._deployment().get("pending_operations") or ())
+
+    def make_ready(self) -> None:
+        """Clear away what a run that was killed has left: its lock, and its pending operations.
+
+        A resource that such a run was creating is found and adopted by the next ``up``.
+
+        Raises:
+            StackLocked: somebody is at work on the stack.
+        """
+        for lock in self.locks():
+            if not lock.gone:
+                raise StackLocked(
+                    f"Stack {self.name!r} is in use: process {lock.pid} on {lock.host}, since {lock.since}.",
+                    hint="Wait for it. If it is not there any more, `pulumi cancel` removes its lock.",
+                )
+            self.say(
+                f"Process {lock.pid}, which worked on this stack since {lock.since}, is gone: lock removed."
+            )
+            self.run("cancel", "--yes", capture=True)
+        if pending := self.pending():
+            self.say(
+                f"The last run was cut off in the middle of {pending} operations; looking at RunPod again."
+            )
+            options = ("--clear-pending-creates", "--yes", "--non-interactive", "--skip-preview")
+            self.run("refresh", *options, capture=True)
+
+    def locks(self) -> Iterator[Lock]:
+        """List the stack's locks, where its state is in a folder of this machine."""
+        backend = urlsplit(self.environ.get("PULUMI_BACKEND_URL", ""))
+        if backend.scheme != "file":
+            return
+        folder = Path(unquote(backend.path)) / ".pulumi" / "locks" / "organization" / PROJECT_NAME / self.name
+        for path in sorted(folder.glob("*.json")):
+            try:
+                told = json.loads(path.read_text())
+            except (OSError, ValueError):
+                continue  # somebody just removed it
+            pid, host = int(told.get("pid", 0)), str(told.get("hostname", ""))
+            gone = host == socket.gethostname() and not _runs(pid)
+            yield Lock(path, pid, host, str(told.get("timestamp", "")), gone)
+
+    def _deployment(self) -> dict[str, Any]:
+        exported = self.ask("stack", "export")
+        found: dict[str, Any] = exported.get("deployment") or {}
+        return found
+
+
+def config(name: str, project: Path = PROJECT) -> StackConfig:
+    """Read a stack's configuration from its file, without the CLI; secrets in it stay closed.
+
+    Raises:
+        RegistryError: what is wrong with it.
+        ConfigError: the file cannot be read.
+    """
+    values = {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in _written(name, project).items()
+        if not _closed(value)
+    }
+    return StackConfig.parse(values, f"Pulumi.{name}.yaml")
+
+
+def has_secret(name: str, key: str, project: Path = PROJECT) -> bool:
+    """Tell whether a stack's configuration holds a secret."""
+    return _closed(_written(name, project).get(f"{NAMESPACE}:{key}"))
+
+
+def _written(name: str, project: Path) -> dict[str, Any]:
+    path = project / f"Pulumi.{name}.yaml"
+    try:
+        told = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        return dict(told.get("config") or {})
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _closed(value: object) -> bool:
+    return isinstance(value, dict) and "secure" in value
+
+
+def stack_names(stack: Stack) -> Sequence[str]:
+    """List the project's stacks in the backend."""
+    return [str(each["name"]) for each in stack.ask("stack", "ls", "--json")]
+
+
+def _runs(pid: int) -> bool:
+    """Tell whether a process is there."""
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _first_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0].removeprefix("error: ") if lines else "it said nothing"
