@@ -7,10 +7,11 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from PIL import Image
 
-from tests.comfyui_program import ComfyUI, kinds, running_comfyui, slow, txt2img, until_the_end
+from tests.comfyui_program import ComfyUI, kinds, running_comfyui, safetensors, slow, txt2img, until_the_end
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_a_prompt_becomes_a_png_of_the_right_size_with_the_prompt_inside(comfyui
 
     assert (shown["filename"], shown["type"]) == ("fox_00001_.png", "output")
     assert (image.format, image.size) == ("PNG", (96, 128))
-    assert json.loads(image.text["prompt"]) == graph
+    assert json.loads(image.info["prompt"]) == graph
 
 
 def test_the_same_seed_gives_the_same_pixels_and_another_seed_others(comfyui):
@@ -242,3 +243,22 @@ def test_pages_of_other_origins_are_turned_away(comfyui):
     reply = comfyui.http.post("/prompt", json={}, headers={"Origin": "http://evil.example"})
 
     assert (reply.status_code, reply.content) == (403, b"")
+
+
+def test_the_one_that_the_emulator_mounts_forgets_everything_on_reset(emu):
+    """Under the emulator it has a path prefix, its models beside it, and is new after a reset."""
+    url = emu.url("comfyui")
+    model = emu.root / "comfyui/models/checkpoints/tiny.safetensors"
+    model.parent.mkdir()
+    model.write_bytes(safetensors())
+    with httpx.Client(base_url=url) as http:
+        http.patch("/_emulator/knobs", json={"hang_in": "KSampler"})
+        prompt_id = http.post("/prompt", json={"prompt": txt2img()}).json()["prompt_id"]
+        running = http.get("/queue").json()["queue_running"][0][1]
+        emu.reset()
+
+        assert running == prompt_id
+        assert http.get("/queue").json() == {"queue_running": [], "queue_pending": []}
+        assert http.get("/models/checkpoints").json() == []
+        assert http.get("/_emulator/knobs").json()["hang_in"] == ""
+        assert http.get("/history").json() == {}

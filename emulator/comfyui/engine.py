@@ -11,10 +11,11 @@ import uuid
 from typing import Any
 
 import emulator.comfyui.nodes  # noqa: F401 - for the node classes that it registers
-from emulator.comfyui.execution import Executor, Item, Outcome
+from emulator.comfyui.execution import Executor
 from emulator.comfyui.library import Library
 from emulator.comfyui.node import NODES, Node
-from emulator.comfyui.settings import Settings
+from emulator.comfyui.prompt import Item, Outcome
+from emulator.comfyui.settings import Knobs, Settings
 from emulator.comfyui.sockets import Sockets
 from emulator.comfyui.validation import validate
 
@@ -34,6 +35,7 @@ class Engine:
         self.history: dict[str, tuple[Item, Outcome]] = {}
         self._number = 0
         self._interrupted = threading.Event()
+        self._epoch = 0
         self._executor = Executor(settings, self.library, NODES, self.sockets)
         self._worker: asyncio.Task[None] | None = None
 
@@ -104,11 +106,14 @@ class Engine:
 
     async def _work(self) -> None:
         while self.pending:
-            item = self.running = self.pending.pop(0)
+            item, epoch = self.pending.pop(0), self._epoch
+            self.running = item
             self._interrupted.clear()
             self.tell_status()
             outcome = await self._executor.execute(item, self._interrupted)
             await asyncio.sleep(self.settings.knobs.history_delay_s)
+            if epoch != self._epoch:
+                continue
             self.history.pop(item.prompt_id, None)
             self.history[item.prompt_id] = (item, outcome)
             while len(self.history) > HISTORY_LIMIT:
@@ -150,16 +155,17 @@ class Engine:
             "meta": outcome.meta,
         }
 
-    async def reset(self) -> None:
-        """Stop and forget everything, files included."""
+    def reset(self) -> None:
+        """Stop and forget everything, files and knobs included; what still runs leaves no trace."""
         self.pending.clear()
-        self.interrupt()
-        if self._worker is not None:
-            await self._worker
+        self._interrupted.set()
+        self._interrupted = threading.Event()
+        self._epoch += 1
+        self.running = None
         self.history.clear()
         self.forget()
-        folders = self.settings.folders
-        for folder in (folders.models, folders.input, folders.output, folders.temp):
+        self.settings.knobs.update(Knobs().to_json())
+        for folder in self.settings.folders.of_files:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
 

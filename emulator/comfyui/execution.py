@@ -10,12 +10,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from emulator.comfyui.library import Library
 from emulator.comfyui.node import NEVER_CACHED, Node
+from emulator.comfyui.prompt import Item, Outcome
 from emulator.comfyui.run import Failure, Interrupted, Run
 from emulator.comfyui.settings import Settings
 from emulator.comfyui.sockets import PNG, Sockets
@@ -27,44 +27,6 @@ OOM_ADVICE = (
     "TIPS: If the workflow worked before you might have accidentally set the batch_size to a large number."
 )
 KILLED = 137
-
-
-@dataclass(slots=True)
-class Item:
-    """One prompt in the queue."""
-
-    number: float
-    prompt_id: str
-    graph: Graph
-    extra_data: dict[str, Any]
-    outputs: list[str]
-
-    @property
-    def client_id(self) -> str | None:
-        """Whose websocket hears of it."""
-        return self.extra_data.get("client_id")
-
-    def to_json(self) -> list[Any]:
-        """Render the five-tuple of `/queue` and `/history`."""
-        return [self.number, self.prompt_id, self.graph, self.extra_data, self.outputs]
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What came of one prompt."""
-
-    status: str = "success"
-    outputs: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
-    meta: dict[str, dict[str, Any]] = field(default_factory=dict)
-    messages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-
-    def status_json(self) -> dict[str, Any]:
-        """Render the `status` of a history entry."""
-        return {
-            "status_str": self.status,
-            "completed": self.status == "success",
-            "messages": [list(message) for message in self.messages],
-        }
 
 
 class Executor:

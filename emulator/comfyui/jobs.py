@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from emulator.comfyui.engine import Engine
-from emulator.comfyui.execution import Item, Outcome
+from emulator.comfyui.prompt import Item, Outcome
 
 STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
 Job = dict[str, Any]

@@ -26,6 +26,11 @@ class Folders:
         names = ("models", "input", "output", "temp")
         return cls(base, *((moved.get(name) or base / name).resolve() for name in names))
 
+    @property
+    def of_files(self) -> tuple[Path, ...]:
+        """All of them but the base, which may hold other things."""
+        return self.models, self.input, self.output, self.temp
+
     def of_type(self, name: str) -> Path | None:
         """Give the folder that ComfyUI's API calls `input`, `output` or `temp`; None for any other name."""
         return {"input": self.input, "output": self.output, "temp": self.temp}.get(name)
