@@ -1,40 +1,21 @@
-"""The tasks behind ``./inv``: shims of a few lines, each over one function of the library.
+"""The tasks behind ``./inv``.
 
-Imports are inside the tasks, so that ``./inv --list`` is quick and a task
-pays only for what it uses.
+Those of the product are the functions of its commands modules, one task each;
+here are only those of the project itself.
 """
 
-import importlib
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
+from ops.commands import run, tasks_of
+
 ROOT = Path(__file__).parent
-
-
-def call(name: str, /, *arguments: Any, **options: Any) -> None:
-    """Run ``module:function``; its errors become one line and an exit code."""
-    from backend.errors import ComfyformError
-    from ops import console
-
-    module, function = name.split(":")
-    try:
-        run: Callable[..., int | None] = getattr(importlib.import_module(module), function)
-        code = run(*arguments, **options)
-    except ComfyformError as error:
-        code = console.fail(error)
-    except KeyboardInterrupt:
-        console.Console().say("Stopped. Run the same command again to go on.")
-        code = console.INTERRUPTED
-    if code:
-        raise Exit(code=code)
 
 
 def python(*arguments: str) -> None:
@@ -42,9 +23,6 @@ def python(*arguments: str) -> None:
     code = subprocess.run([sys.executable, *arguments], cwd=ROOT, check=False).returncode
     if code:
         raise Exit(code=code)
-
-
-# --- the project itself -----------------------------------------------------
 
 
 @task(
@@ -55,7 +33,7 @@ def python(*arguments: str) -> None:
 )
 def demo(_: Context, keep: bool = False, comfyui_url: str = "") -> None:
     """Deploy, provision, generate, drift, mend and destroy on an emulated RunPod: no account, no GPU."""
-    call("examples.demo.story:main", keep=keep, comfyui_url=comfyui_url)
+    run("examples.demo.story", "main", keep=keep, comfyui_url=comfyui_url)
 
 
 @task
@@ -63,7 +41,7 @@ def check(_: Context) -> None:
     """Format, lint, types, import ladder and generated pages: what is quick of ./inv test."""
     python("-m", "ruff", "format", "--check", "--quiet", ".")
     python("-m", "ruff", "check", "--quiet", ".")
-    python("-m", "importlinter.cli", "lint")
+    python("-c", "import sys; from importlinter.cli import lint_imports_command as lint; sys.exit(lint())")
     python("-m", "mypy", "--no-error-summary")
     python("tools/docs.py", "--check")
 
@@ -72,8 +50,10 @@ def check(_: Context) -> None:
 def test(c: Context, only: str = "") -> None:  # noqa: PT028 - a task, not a test
     """Run the checks and every test, as the continuous integration does."""
     if not only:
+        from infra import pulumi_cli
+
         check(c)
-        call("infra.pulumi_cli:ensure")
+        pulumi_cli.find()
     python("-m", "pytest", *only.split())
 
 
@@ -92,4 +72,10 @@ def lock(_: Context) -> None:
     )
 
 
+COMMANDS = {
+    "models": "ops.commands_models",
+}
+
 namespace = Collection(demo, check, test, docs, lock)
+for group, module in COMMANDS.items():
+    namespace.add_collection(Collection(group, *tasks_of(module)))

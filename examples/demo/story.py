@@ -64,10 +64,11 @@ class Diary:
         self.console.print(table)
 
 
-def main(*, keep: bool = False, comfyui_url: str = "") -> int:
+def main(*, keep: bool = False, comfyui_url: str = "", home: Path = HOME) -> int:
     """Run the demo.
 
     Args:
+        home: the demo's folder; what an earlier demo left there is deleted.
         keep: leave the environment up, and print the lines that point a shell at it.
         comfyui_url: a ComfyUI for the local path; by default the stand-in.
 
@@ -79,43 +80,44 @@ def main(*, keep: bool = False, comfyui_url: str = "") -> int:
     """
     diary = Diary(Console(highlight=False))
     pulumi = pulumi_cli.find()
-    _make_room()
+    _make_room(home)
     with contextlib.ExitStack() as cleanup:
         # SIGTERM ends the demo as Ctrl-C does: everything that was started is stopped.
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         cleanup.callback(signal.signal, signal.SIGTERM, before)
         with diary.step("Start a RunPod on loopback") as outcome:
-            server = start(HOME / "runpod")
+            server = start(home / "runpod")
             cleanup.callback(server.stop)
             outcome.append(server.environment["RUNPOD_REST_URL"])
         environment = {**clean_environment(), **server.environment}
         environment["COMFYUI_MODELS_DIR"] = str(server.comfyui_models)
-        environment["COMFYFORM_STATE_DIR"] = str(HOME / "journal")
-        project = Project.make(HOME, pulumi, environment, REGISTRY)
+        environment["COMFYFORM_STATE_DIR"] = str(home / "journal")
+        project = Project.make(home, pulumi, environment, REGISTRY)
         settings = _deploy(diary, project, environment)
-        _generate(diary, settings, server, comfyui_url)
+        _generate(diary, settings, server, comfyui_url, home / "pictures")
         _drift(diary, project, settings, server)
         if keep:
             cleanup.pop_all()
+            (home / "kept.pid").write_text(str(server.process.pid))
         else:
             _destroy(diary, project, settings)
     diary.show()
-    for picture in sorted((HOME / "pictures").iterdir()):
+    for picture in sorted((home / "pictures").iterdir()):
         diary.console.print(f"picture: {picture}", soft_wrap=True)
     if keep:
         _tell_how_to_go_on(diary.console, project, settings, environment, server)
     return 0
 
 
-def _make_room() -> None:
+def _make_room(home: Path) -> None:
     """Empty the demo's folder, unless an earlier demo still lives in it."""
-    note = HOME / "kept.pid"
+    note = home / "kept.pid"
     with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
         pid = int(note.read_text())
         os.kill(pid, 0)
         raise ConfigError(f"A demo that was kept is still up, as process {pid}.", hint=f"End it: kill {pid}")
-    shutil.rmtree(HOME, ignore_errors=True)
-    (HOME / "pictures").mkdir(parents=True)
+    shutil.rmtree(home, ignore_errors=True)
+    (home / "pictures").mkdir(parents=True)
 
 
 def _deploy(diary: Diary, project: Project, environment: Mapping[str, str]) -> Settings:
@@ -138,10 +140,12 @@ def _verify(settings: Settings) -> str:
     return f"{len(load(REGISTRY).files())} files right, every byte hashed"
 
 
-def _generate(diary: Diary, settings: Settings, server: LocalRunPod, comfyui_url: str) -> None:
+def _generate(
+    diary: Diary, settings: Settings, server: LocalRunPod, comfyui_url: str, pictures: Path
+) -> None:
     """Make the same portrait on RunPod and on a local ComfyUI."""
     with diary.step("A portrait on RunPod") as outcome:
-        outcome.append(_portrait(diary.console, "runpod", settings))
+        outcome.append(_portrait(diary.console, "runpod", settings, pictures))
     with diary.step("The same on a local ComfyUI") as outcome:
         if comfyui_url:
             settings = Settings.from_env({"COMFYUI_URL": comfyui_url})
@@ -149,14 +153,14 @@ def _generate(diary: Diary, settings: Settings, server: LocalRunPod, comfyui_url
             # A laptop's ComfyUI has its own models folder.
             volume = server.volume(settings.need("runpod_volume_id", "the stack exports it"))
             shutil.copytree(volume / "models", server.comfyui_models, dirs_exist_ok=True)
-        outcome.append(_portrait(diary.console, "local", settings))
+        outcome.append(_portrait(diary.console, "local", settings, pictures))
 
 
-def _portrait(console: Console, where: str, settings: Settings) -> str:
+def _portrait(console: Console, where: str, settings: Settings, pictures: Path) -> str:
     """Make a portrait and say what came of it."""
     with get_backend(where, settings=settings) as backend:
         result = backend.portrait(
-            prompt=PROMPT, seed=SEED, output_path=HOME / "pictures" / f"odin-{where}.png"
+            prompt=PROMPT, seed=SEED, output_path=pictures / f"odin-{where}.png"
         ).raise_for_failure()
     made = result.files[0]
     console.print(f"{made.local_path}\nsha256 {made.sha256}, {made.size_bytes} bytes, seed {result.seed}")
@@ -202,7 +206,6 @@ def _tell_how_to_go_on(
     server: LocalRunPod,
 ) -> None:
     """Print the lines that point a shell at what was kept."""
-    (HOME / "kept.pid").write_text(str(server.process.pid))
     variables = {
         **server.environment,
         "COMFYUI_MODELS_DIR": environment["COMFYUI_MODELS_DIR"],
