@@ -47,7 +47,7 @@ def start(tmp_path, monkeypatch):
 
     def start(*, crashes=0, command=None):
         command = command or [sys.executable, str(tmp_path / "main.py"), str(tmp_path), str(crashes)]
-        launch = Launch(command, ["--disable-metadata"], dict(os.environ))
+        launch = Launch(command, ["--disable-metadata"], dict(os.environ), tmp_path)
         process = ComfyUIProcess(launch, ProcessLog(tmp_path / "log", echo_fd=None))
         running.append(process)
         process.start()

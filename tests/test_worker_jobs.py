@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.emulation import Emulator
-from tests.worker_endpoint import Studio
+from tests.worker_endpoint import Studio, until
 
 pytestmark = pytest.mark.slow
 WHISPER = "hf:openai/whisper-tiny@169d4a4341b33bc18d8881c4b69c2e104e1cc0af:"
@@ -62,6 +62,23 @@ def test_a_model_that_cannot_be_had_fails_in_one_sentence(emu: Emulator) -> None
     assert "'../x.bin' is not a" in escaping
     assert malformed == "models[0].source is missing; models[1] is not an object."
     assert "Traceback" not in missing + escaping + malformed
+
+
+def test_models_are_fetched_side_by_side_and_a_file_by_one_writer(emu: Emulator) -> None:
+    """Two files at the same time; of two jobs for the same file one fetches it and the other finds it."""
+    ops = Studio(emu, "comfyform/ops")
+    ops.output(action="health")
+    emu.fault("/cdn/hub/*", times=2, delay_s=1.0)
+    other = "models/checkpoints/video/svd_xt.safetensors"
+    svd = "hf:stabilityai/stable-video-diffusion-img2vid-xt:svd_xt.safetensors"
+    first = ops.submit(action="provision", models=[wanted(CHECKPOINT, SDXL)])
+    second = ops.submit(action="provision", models=[wanted(other, svd)])
+    third = ops.submit(action="provision", models=[wanted(CHECKPOINT, SDXL)])
+    until(lambda: all(ops.status(job)["status"] == "IN_PROGRESS" for job in (first, second, third)))
+    ended = [ops.wait(job)["output"]["models"][0]["status"] for job in (first, second, third)]
+
+    assert sorted([ended[0], ended[2]]) == ["fetched", "kept"]
+    assert ended[1] == "fetched"
 
 
 def test_a_portrait_is_made_on_the_volumes_model(emu: Emulator) -> None:

@@ -38,7 +38,12 @@ def main() -> int:
     if config.has_comfyui:
         folders = Folders.make()
         notes = folders.connect(config.volume, config.comfyui_home)
-        launch = Launch(config.comfyui_command, folders.arguments(), config.comfyui_environment())
+        launch = Launch(
+            command=config.comfyui_command,
+            arguments=folders.arguments(),
+            environment=config.comfyui_environment(),
+            folder=config.comfyui_home or folders.scratch,
+        )
         comfyui = ComfyUIProcess(launch, ProcessLog(folders.log))
         comfyui.start()
         actions = Actions(config, studio(config, comfyui, folders), notes)

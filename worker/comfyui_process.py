@@ -57,11 +57,13 @@ class Launch:
         command: program and its own arguments.
         arguments: what the worker adds, without the address.
         environment: all variables.
+        folder: where it runs.
     """
 
     command: Sequence[str]
     arguments: Sequence[str]
     environment: Mapping[str, str]
+    folder: Path
 
 
 class ComfyUIProcess:
@@ -183,6 +185,7 @@ class ComfyUIProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=dict(self._launch.environment),
+            cwd=self._launch.folder,
             start_new_session=True,  # a Ctrl-C for the worker is not one for ComfyUI: the worker drains first
         )
         if process.stdout is None:

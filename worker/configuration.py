@@ -72,8 +72,8 @@ class WorkerConfig:
     def comfyui_home(self) -> Path | None:
         """ComfyUI's own folder, where the command names its ``main.py``."""
         for argument in self.comfyui_command:
-            if Path(argument).name == "main.py" and Path(argument).is_file():
-                return Path(argument).resolve().parent
+            if _is_comfyui(argument):
+                return Path(argument).parent
         return None
 
     @property
@@ -119,9 +119,16 @@ def read(environ: Mapping[str, str]) -> WorkerConfig:
 def _comfyui_command(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Give the command that starts ComfyUI; the generation image sets it, the ops image does not."""
     try:
-        return tuple(shlex.split(environ.get("COMFYUI_COMMAND", "")))
+        arguments = shlex.split(environ.get("COMFYUI_COMMAND", ""))
     except ValueError as error:
         raise ConfigError(f"COMFYUI_COMMAND: {error}", hint="Quote it as for a shell.") from error
+    # It runs in its own folder, from where a relative path would lead elsewhere.
+    return tuple(str(Path(item).resolve()) if _is_comfyui(item) else item for item in arguments)
+
+
+def _is_comfyui(argument: str) -> bool:
+    """Tell whether an argument is ComfyUI's program."""
+    return Path(argument).name == "main.py" and Path(argument).is_file()
 
 
 def _jobs_at_once(environ: Mapping[str, str], *, default: int) -> int:

@@ -90,7 +90,7 @@ class Folders:
 
         Args:
             volume: the volume's root; where none is mounted nothing is linked.
-            comfyui_home: ComfyUI's own folder, where it is known.
+            comfyui_home: ComfyUI's own folder, where it is known; else it is taken to be where it is run.
         """
         models = volume / MODELS
         names = sorted(path.name for path in models.iterdir() if path.is_dir()) if models.is_dir() else []
@@ -98,8 +98,8 @@ class Folders:
         if not volume.is_dir():
             return [f"No network volume at {volume}: only models in the image are seen."]
         problems = [link(self.input / name, volume / name) for name in SHARED_INPUTS]
-        if comfyui_home is not None:
-            problems += [link(comfyui_home / "models" / name, models / name) for name in ONLY_IN_MODELS_DIR]
+        own_models = (comfyui_home or self.scratch) / "models"
+        problems += [link(own_models / name, models / name) for name in ONLY_IN_MODELS_DIR]
         return [problem for problem in problems if problem]
 
     def sweep(self) -> None:
