@@ -1,0 +1,129 @@
+"""Arguments: what is refused before anything is sent, and in which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+from backend import GeneratedFile, InvalidArgument, params
+from backend.params import PARAMS, TALK
+from backend.request import read
+from backend.talk import split
+
+TYPED = {
+    "portrait": params.PortraitParams,
+    "tts": params.TTSParams,
+    "lipsync": params.LipSyncParams,
+    "imagine": params.ImagineParams,
+    "workflow": params.WorkflowParams,
+}
+
+
+@pytest.mark.parametrize("verb", TYPED)
+def test_the_table_and_the_types_name_the_same_arguments(verb):
+    """What a type checker accepts is what the table accepts, and the same is required."""
+    typed: Any = TYPED[verb]
+
+    assert list(PARAMS[verb]) == list(get_type_hints(typed))
+    assert {name for name, spec in PARAMS[verb].items() if spec.required} == typed.__required_keys__
+
+
+def test_talk_hands_every_argument_to_a_verb_that_takes_it():
+    """Its types, its table and the two verbs' tables agree."""
+    assert set(TALK) == set(get_type_hints(params.TalkParams))
+    assert [name for name, verbs in TALK.items() if any(name not in PARAMS[verb] for verb in verbs)] == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "said"),
+    [
+        ("portrait", {}, "prompt is missing"),
+        ("portrait", {"prompt": "  "}, "prompt must not be empty"),
+        (
+            "portrait",
+            {"prompt": "x", "wdth": 64},
+            "'wdth' is not an argument of portrait (did you mean 'width'?)",
+        ),
+        ("portrait", {"prompt": "x", "width": 65}, "width is 65, and must be a multiple of 8"),
+        ("portrait", {"prompt": "x", "steps": 0}, "steps is 0, and must be from 1 to 200"),
+        ("portrait", {"prompt": "x", "steps": True}, "steps must be a number, not True"),
+        ("portrait", {"prompt": "x", "steps": 1.5}, "steps must be a whole number, not 1.5"),
+        ("portrait", {"prompt": "x", "cfg_scale": float("nan")}, "cfg_scale must be a number, not nan"),
+        (
+            "portrait",
+            {"prompt": "x", "loras": ["a", {"b": 1}]},
+            "loras has an entry without a name: {'b': 1}",
+        ),
+        ("portrait", {"prompt": "x", "loras": [{"name": "a", "strength": 1}]}, "unknown keys: strength"),
+        ("imagine", {"description": "x", "quality": "best"}, "must be one of draft, standard, high, ultra"),
+        (
+            "lipsync",
+            {"portrait_image": "a.png", "audio": "b", "seed": 2**31},
+            "must be from -1 to 2147483647",
+        ),
+        ("lipsync", {"portrait_image": "/no/such.png", "audio": "b"}, "there is no such file here"),
+        ("lipsync", {"portrait_image": Path("no.png"), "audio": "b"}, "there is no such file here"),
+        ("lipsync", {"portrait_image": "../no/such.png", "audio": "b"}, "there is no such file here"),
+        ("lipsync", {"portrait_image": "a/../../b", "audio": "b"}, "leaves ComfyUI's input folder"),
+        ("lipsync", {"portrait_image": 5, "audio": "b"}, "must be a path, a name"),
+        ("workflow", {"graph": []}, "graph must be a workflow in API format"),
+        ("workflow", {"graph": "workflow.json"}, "graph must be a workflow in API format"),
+        ("tts", {"text": "x", "voice_reference": "v.wav", "vocoder": "best"}, "one of auto, vocos, bigvgan"),
+    ],
+)
+def test_a_wrong_argument_is_named(verb, given, said):
+    """One sentence: which argument, what it is, what it must be."""
+    with pytest.raises(InvalidArgument) as caught:
+        read(verb, given)
+
+    assert said in str(caught.value)
+
+
+def test_all_problems_are_said_at_once():
+    """Nobody has to try five times."""
+    with pytest.raises(InvalidArgument) as caught:
+        read("portrait", {"width": 7, "steps": "many", "colour": "red"})
+
+    said = str(caught.value)
+    assert [word in said for word in ("colour", "prompt is missing", "width is 7", "steps must be")] == [
+        True
+    ] * 4
+
+
+def test_none_means_not_given():
+    """A program may pass on what it does not have; the default holds."""
+    request = read("portrait", {"prompt": "x", "seed": None, "negative_prompt": None})
+
+    assert dict(request.given) == {"prompt": "x"}
+    assert (request["seed"], request["negative_prompt"]) == (None, "low quality, blurry")
+
+
+def test_inputs_are_paths_names_addresses_or_results(tmp_path):
+    """A path that exists is a file here; any other relative name is ComfyUI's own."""
+    here = tmp_path / "face.png"
+    here.write_bytes(b"x")
+    made = GeneratedFile(type="audio", filename="s.flac")
+
+    assert read("lipsync", {"portrait_image": str(here), "audio": made}).given == {
+        "portrait_image": here,
+        "audio": made,
+    }
+    assert read("lipsync", {"portrait_image": "avatars/odin.png", "audio": "https://h/a.wav"}).given == {
+        "portrait_image": "avatars/odin.png",
+        "audio": "https://h/a.wav",
+    }
+
+
+def test_talk_is_split_between_its_verbs(tmp_path):
+    """Both halves are checked before either runs, and the speech is kept where it is made."""
+    given = {"text": "x", "voice_reference": "v.wav", "portrait_image": "a.png", "fps": 30, "seed": 4}
+    speech, film = split({**given, "output_path": tmp_path / "f.mp4"})
+
+    assert (speech["seed"], film["seed"], film["fps"]) == (4, 4, 30)
+    assert (speech.keep_there, speech.output_path, film.output_path) == (True, None, tmp_path / "f.mp4")
+    with pytest.raises(InvalidArgument, match="fps is 1"):
+        split({**given, "fps": 1})
+    with pytest.raises(InvalidArgument, match="'colour' is not an argument"):
+        split({**given, "colour": "red"})
