@@ -27,15 +27,16 @@ class Call:
         """The id in the path."""
         return self.params["id"]
 
-    def checked(self, rule: Rule) -> Document:
-        """Give the body, valid by a rule.
+    def checked(self, *rules: Rule) -> Document:
+        """Give the body, valid by every rule.
 
         Raises:
-            Problem: 422 with every failure.
+            Problem: 422 with every failure of the first rule that it breaks.
         """
-        problems = check(rule, self.body)
-        if problems:
-            raise invalid(*problems)
+        for rule in rules:
+            problems = check(rule, self.body)
+            if problems:
+                raise invalid(*problems)
         body: Document = self.body
         return body
 

@@ -7,12 +7,7 @@ from datetime import UTC, datetime
 from emulator import endpoint_rules, rest_templates, rest_volumes
 from emulator.document import Document
 from emulator.problems import Problem, conflict, not_found, unprocessable
-from emulator.rest_bodies import (
-    CREATE_ENDPOINT,
-    CREATE_ENDPOINT_FROM_IMAGE,
-    CREATE_LOAD_BALANCER,
-    UPDATE_ENDPOINT,
-)
+from emulator.rest_bodies import UPDATE_ENDPOINT, create_endpoint_rules
 from emulator.rest_call import Answer, Call
 from emulator.state import Endpoint, State
 
@@ -24,10 +19,7 @@ def list_all(state: State, _: Call) -> Answer:
 
 def create(state: State, call: Call) -> Answer:
     """Make one; nothing about it waits for workers."""
-    asked = call.body if isinstance(call.body, dict) else {}
-    body = call.checked(CREATE_ENDPOINT if "templateId" in asked else CREATE_ENDPOINT_FROM_IMAGE)
-    if body["type"] == "LOAD_BALANCER":
-        call.checked(CREATE_LOAD_BALANCER)
+    body = call.checked(*create_endpoint_rules(call.body))
     template = _serverless_template(state, body)
     made = endpoint_rules.created(body, template, state.limits.endpoint_timeout_default_ms)
     _check_surroundings(state, made, None)

@@ -27,7 +27,8 @@ def document() -> dict[str, Any] | None:
 
 
 @cache
-def _registry() -> Any:
+def registry() -> Any:
+    """Give what resolves the references of the document."""
     resource = DRAFT202012.create_resource(document())
     return Registry().with_resource("urn:rest-v2", resource)
 
@@ -57,7 +58,7 @@ def problems(method: str, path: str, reply: httpx.Response) -> list[str]:
         for item in body.get("templates", [body]):
             item.setdefault("mounts", {})
     schema = content[media]["schema"]
-    validator = Draft202012Validator({"$ref": "urn:rest-v2" + schema["$ref"]}, registry=_registry())
+    validator = Draft202012Validator({"$ref": "urn:rest-v2" + schema["$ref"]}, registry=registry())
     return [
         f"{method} {template} {error.json_path}: {error.message}" for error in validator.iter_errors(body)
     ]
