@@ -73,9 +73,15 @@ def lock(_: Context) -> None:
 
 
 COMMANDS = {
-    "models": "ops.commands_models",
+    "models": ("ops.commands_models", "ops.commands_registry"),
+    "stack": ("infra.commands",),
 }
+AT_THE_TOP = ("env", "doctor")
 
 namespace = Collection(demo, check, test, docs, lock)
-for group, module in COMMANDS.items():
-    namespace.add_collection(Collection(group, *tasks_of(module)))
+for group, modules in COMMANDS.items():
+    made = {task.name: task for module in modules for task in tasks_of(module)}
+    for name in AT_THE_TOP:
+        if name in made:
+            namespace.add_task(made.pop(name))
+    namespace.add_collection(Collection(group, *made.values()))

@@ -22,7 +22,7 @@ from invoke.tasks import Task
 
 from backend.errors import ComfyformError
 
-_SHOWN_TYPES: Final = (str, bool, int, float)
+_TYPES: Final[Mapping[str, type]] = {kind.__name__: kind for kind in (str, bool, int, float)}
 
 
 def run(module: str, function: str, /, *arguments: Any, **options: Any) -> None:
@@ -59,39 +59,54 @@ def tasks_of(module: str) -> Iterator[Task[Any]]:
 
 def _task(module: str, node: ast.FunctionDef, constants: Mapping[str, Any]) -> Task[Any]:
     docstring = ast.get_docstring(node) or ""
-    parameters = list(_parameters(node, constants))
+    parameters = {parameter.name: parameter for parameter in _parameters(node, constants)}
 
     def body(_context: Any, **options: Any) -> None:
-        run(module, node.name, **options)
+        run(module, node.name, **{name: _typed(parameters[name], value) for name, value in options.items()})
 
     context = inspect.Parameter("c", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    body.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]  # inspect reads it
-    body.__name__ = node.name
+    body.__signature__ = inspect.Signature([context, *parameters.values()])  # type: ignore[attr-defined]  # inspect reads it
+    # A trailing underscore keeps a function from hiding a builtin; a task hides nothing.
+    body.__name__ = node.name.rstrip("_")
     body.__doc__ = docstring.split("\n\n", 1)[0].replace("\n", " ")
-    explained = _explanations(docstring)
-    names = {parameter.name for parameter in parameters}
-    required = [p.name for p in parameters if p.default is inspect.Parameter.empty]
     return Task(
         body,
-        name=node.name,
-        positional=required,
-        help={name: text for name, text in explained.items() if name in names},
+        positional=[name for name, p in parameters.items() if p.default is inspect.Parameter.empty],
+        help={name: text for name, text in _explanations(docstring).items() if name in parameters},
     )
 
 
 def _parameters(node: ast.FunctionDef, constants: Mapping[str, Any]) -> Iterator[inspect.Parameter]:
-    """Give the parameters that can be typed on a command line, as a task's own."""
+    """Give the parameters that a command line can give; others, such as `settings`, are for callers."""
     plain = node.args.args
     defaults: list[ast.expr | None] = [None] * (len(plain) - len(node.args.defaults))
     pairs = [*zip(plain, [*defaults, *node.args.defaults], strict=True)]
     pairs += zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
     for argument, given in pairs:
         default: Any = inspect.Parameter.empty
-        if given is not None:
-            default = constants[given.id] if isinstance(given, ast.Name) else ast.literal_eval(given)
-            if not isinstance(default, _SHOWN_TYPES):
-                continue  # for callers in Python, such as `settings`
-        yield inspect.Parameter(argument.arg, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
+        written = ast.unparse(argument.annotation) if argument.annotation else ""
+        kind = _TYPES.get(written.removesuffix(" | None"))
+        if isinstance(given, ast.Name):
+            default = constants.get(given.id)
+            kind = None if default is None else type(default)
+        elif given is not None:
+            default = ast.literal_eval(given)
+            kind = kind if default is None else type(default)
+        if kind in _TYPES.values():
+            yield inspect.Parameter(
+                argument.arg, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=kind
+            )
+
+
+def _typed(parameter: inspect.Parameter, value: Any) -> Any:
+    """Give an option's value in the type of its parameter; a default of None leaves it as text."""
+    if not isinstance(value, str) or parameter.annotation is str:
+        return value
+    try:
+        return parameter.annotation(value)
+    except ValueError:
+        name = parameter.name.replace("_", "-")
+        raise Exit(f"--{name}: {value!r} is not a number.", code=2) from None
 
 
 def _constants(tree: ast.Module) -> dict[str, Any]:

@@ -1,0 +1,65 @@
+"""Tasks are read from the text of the commands modules, and say what the functions take."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tasks
+from ops.commands import run, tasks_of
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = [module for modules in tasks.COMMANDS.values() for module in modules]
+SIMPLE = (str, bool, int, float)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_task_takes_what_its_function_takes(module):
+    """Names, defaults and order of a task's options are those of the imported function."""
+    functions = importlib.import_module(module)
+    for task in tasks_of(module):
+        function = getattr(functions, task.name, None) or getattr(functions, f"{task.name}_")
+        expected = {
+            name: parameter.default
+            for name, parameter in inspect.signature(function).parameters.items()
+            if isinstance(parameter.default, SIMPLE)
+        }
+
+        actual = {
+            name: parameter.default
+            for name, parameter in inspect.signature(task.body).parameters.items()
+            if isinstance(parameter.default, SIMPLE)
+        }
+
+        assert expected == actual
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_option_is_explained(module):
+    """`./inv --help TASK` has a sentence for the task and for each of its options."""
+    for task in tasks_of(module):
+        assert task.body.__doc__
+        silent = [argument.name for argument in task.get_arguments() if not argument.help]
+        assert silent == [], task.name
+
+
+def test_listing_the_tasks_imports_none_of_their_modules():
+    """`./inv --list` costs no import of a commands module or of what it needs."""
+    code = "import sys, tasks; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+
+    assert set(done.stdout.split()) & {*MODULES, "pulumi", "httpx", "boto3", "pydantic", "rich"} == set()
+
+
+def test_an_error_is_one_line_and_an_exit_code(capsys, monkeypatch):
+    """A mistake of the user's ends with its class's exit code and one line, without a traceback."""
+    with pytest.raises(tasks.Exit) as ended:
+        run("ops.commands_models", "compare")
+
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: RUNPOD_API_KEY is not set")
+    assert len(said.splitlines()) == 1

@@ -1,0 +1,79 @@
+"""The demo, as a user runs it: a process, the real engine, the real worker."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def demo(home: Path) -> subprocess.Popen[str]:
+    """Start the demo in a session of its own, with its folder at `home`."""
+    code = (
+        "import pathlib, sys; from ops.commands import run; "
+        "run('examples.demo.story', 'main', home=pathlib.Path(sys.argv[1]))"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(home)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+
+
+def processes_of(home: Path) -> list[str]:
+    """Give the command lines of all processes that work in `home`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes()
+                words += str((entry / "cwd").readlink()).encode()
+            except OSError:
+                continue
+            if str(home).encode() in words:
+                found.append(words.replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+def test_the_demo_tells_its_story_and_leaves_nothing(tmp_path):
+    """Deploy, verify, two portraits, drift, mend, destroy: exit 0, two pictures, no process, no lock."""
+    home = tmp_path / "demo"
+    with demo(home) as process:
+        assert process.stdout is not None
+        said = process.stdout.read()
+
+    assert process.returncode == 0, said
+    pictures = sorted(path.name for path in (home / "pictures").iterdir())
+    assert pictures == ["odin-local.png", "odin-runpod.png"]
+    for path in (home / "pictures").iterdir():
+        assert path.read_bytes().startswith(b"\x89PNG\r\n")
+    assert "RunPod has no volume, template or endpoint" in re.sub(r"\s*│\s*│[\s│]*", " ", said)
+    assert processes_of(home) == []
+    assert list((home / "state").rglob("locks/**/*.json")) == []
+
+
+def test_ctrl_c_in_the_middle_leaves_no_process_and_no_lock(tmp_path):
+    """Ctrl-C while models are on their way: exit 130, one sentence, nothing left running."""
+    home = tmp_path / "demo"
+    with demo(home) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "Model" in line and "creating" in line:
+                break
+        os.killpg(process.pid, signal.SIGINT)
+        rest = process.stdout.read()
+
+    assert process.returncode == 130, rest
+    assert "Traceback" not in rest
+    assert rest.rstrip().endswith("Stopped. Run the same command again to go on.")
+    assert processes_of(home) == []
+    assert list((home / "state").rglob("locks/**/*.json")) == []
