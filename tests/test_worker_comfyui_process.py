@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from worker import comfyui_process
-from worker.comfyui_process import ComfyUIDown, ComfyUIProcess, Launch, State, death
+from worker.comfyui_process import ComfyUIDown, ComfyUIProcess, Launch, State
+from worker.post_mortem import death
 from worker.process_log import ProcessLog
 
 PROGRAM = """
@@ -31,7 +32,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b'{"system": {"comfyui_version": "0.29.0"}, "devices": []}')
+        self.wfile.write(b'{"system": {"comfyui_version": "0.29.0"}, "devices": [], "queue_running": []}')
     def log_message(self, *_):
         pass
 http.server.HTTPServer(("127.0.0.1", port), Answer).serve_forever()
@@ -93,6 +94,30 @@ def test_a_death_is_followed_by_a_new_start(start):
 
     assert [sentence.split(",")[0] for sentence in process.deaths] == ["it was killed (signal 9)"]
     assert process.pid != first
+
+
+def test_a_comfyui_that_hangs_is_started_anew(start):
+    """Nothing can be asked of a process that stands still; the jobs to come need another one."""
+    process = start()
+    ready(process)
+    first = process.pid
+
+    os.kill(first, signal.SIGSTOP)
+    process.settle(0.0)
+    ready(process)
+
+    assert process.pid != first
+
+
+def test_one_that_is_idle_is_left_alone(start):
+    """Its models stay in memory."""
+    process = start()
+    ready(process)
+    first = process.pid
+
+    process.settle(0.0)
+
+    assert process.pid == first
 
 
 def test_one_crash_at_start_is_survived(start):

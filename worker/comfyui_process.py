@@ -7,11 +7,8 @@ knows nothing of jobs.
 
 import contextlib
 import enum
-import http.client
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,12 +16,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from backend.errors import ComfyformError
+from worker.comfyui_probe import HOST, free_port, is_idle, system_stats
+from worker.post_mortem import death, quoted
 from worker.process_log import ProcessLog
 
-HOST: Final = "127.0.0.1"
 FIRST_POLL_S: Final = 0.05
 POLL_S: Final = 0.5
 STOP_S: Final = 10.0
@@ -77,6 +75,7 @@ class ComfyUIProcess:
         self._state = State.STOPPED
         self._url: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
         self._deaths: list[str] = []
         self._recent = 0
         self._failed_starts = 0
@@ -149,6 +148,22 @@ class ComfyUIProcess:
         """Tell whether the process runs now; its supervisor may not have seen its end yet."""
         return self._process is not None and self._process.poll() is None
 
+    def settle(self, patience_s: float) -> None:
+        """Wait until nothing runs any more; a ComfyUI that is still busy then, or silent, is started anew.
+
+        After a run was given up, a node that does not heed the interrupt would hold up every job to come.
+        """
+        end_at = time.monotonic() + patience_s
+        with self._changed:
+            process, port = self._process, self._port
+        while process is not None and process.poll() is None and not is_idle(port):
+            if time.monotonic() >= end_at:
+                self._log.note("it does not stop: killed, to be started anew")
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                return
+            self._stopping.wait(POLL_S)
+
     def wait_death(self, known: int, patience_s: float) -> None:
         """Wait a moment for another death to be noticed than the ones that are known.
 
@@ -192,7 +207,7 @@ class ComfyUIProcess:
             raise OSError("no pipe")
         reader = self._log.drain(process.stdout)
         with self._changed:
-            self._process = process
+            self._process, self._port = process, port
         self._set(State.RESTARTING if self._deaths else State.STARTING)
         was_ready = self._await_ready(process, port)
         started = time.monotonic()
@@ -234,27 +249,6 @@ class ComfyUIProcess:
             self._changed.notify_all()
 
 
-def free_port() -> int:
-    """Give a port on loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def system_stats(port: int, timeout_s: float = 2.0) -> dict[str, Any] | None:
-    """Ask a ComfyUI on loopback what it is, or give None where none answers."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)
-    try:
-        connection.request("GET", "/system_stats")
-        answer = connection.getresponse()
-        stats = json.loads(answer.read()) if answer.status == 200 else None
-    except (OSError, http.client.HTTPException, ValueError):
-        return None
-    finally:
-        connection.close()
-    return stats if isinstance(stats, dict) else None
-
-
 def end(process: subprocess.Popen[bytes]) -> None:
     """End a process and what it started: SIGTERM, and SIGKILL when that is not enough."""
     for sign, patience_s in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, None)):
@@ -263,29 +257,3 @@ def end(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(patience_s)
             return
-
-
-def death(code: int, tail: Sequence[str]) -> str:
-    """Say how a process ended, and name the lack of memory where there are signs of it.
-
-    Args:
-        code: as subprocess gives it, negative for a signal.
-        tail: its last lines.
-    """
-    text = "\n".join(tail)
-    if "OutOfMemoryError" in text or "CUDA out of memory" in text:
-        return "it ran out of GPU memory: use a GPU with more, smaller images or a lower min_resolution"
-    if code == -signal.SIGKILL:
-        return (
-            "it was killed (signal 9), most likely because the container ran out of memory: "
-            "use a machine with more RAM, or smaller models"
-        )
-    if code < 0:
-        with contextlib.suppress(ValueError):
-            return f"it was ended by {signal.Signals(-code).name}"
-    return f"it ended with exit code {code}"
-
-
-def quoted(lines: Sequence[str]) -> str:
-    """Give log lines as the end of a message, or nothing."""
-    return f" Its last lines: {' | '.join(line.strip() for line in lines)}" if lines else ""

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from backend.contract import FileRecord
 from ops.inventory import Inventory
 from ops.layout import HF_HUB, MODELS
-from worker.comfyui_process import ComfyUIProcess, State, system_stats
+from worker.comfyui_probe import system_stats
+from worker.comfyui_process import ComfyUIProcess, State
 from worker.configuration import WorkerConfig
 from worker.folders import SHARED_INPUTS, Folders
 from worker.generate import Studio

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from backend.comfyui import ComfyUI
 from backend.contract import InputFile, Verb
 from backend.drivers import Http
-from backend.errors import ComfyformError, InvalidArgument, Unavailable
+from backend.errors import ComfyformError, InvalidArgument, Unavailable, WaitTimeout
 from backend.local import LocalBackend
 from backend.params import PARAMS
 from backend.request import Request as VerbRequest
@@ -32,12 +32,15 @@ from worker.folders import SHARED_INPUTS, Folders
 from worker.inputs import placed
 from worker.missing import explained
 from worker.outputs import Made, Outlet
-from worker.stop import StopSign
+from worker.stop import Stopped, StopSign
 
 START_S: Final = 300.0
 """How long a ComfyUI may take until it answers: a cold container reads gigabytes of packages."""
 DEATH_S: Final = 2.0
 """How long a broken connection may be explained by a process that is still ending."""
+
+SETTLE_S: Final = 20.0
+"""How long a run that was given up may go on: an interrupt takes effect at the next step."""
 
 Tell = Callable[[Mapping[str, Any]], None]
 
@@ -144,11 +147,16 @@ class Studio:
             with Http(wait=wait) as http:
                 flow = LocalBackend(ComfyUI(url)).generate(into, deadline_s=end - time.monotonic())
                 return http.run(flow, on_progress=tell)
+        except (Stopped, WaitTimeout):
+            self.comfyui.settle(SETTLE_S)
+            raise
         except ComfyformError as error:
             # A connection that breaks is the first sign of a process that is just ending.
             if isinstance(error, Unavailable):
                 self.comfyui.wait_death(deaths, DEATH_S)
-            if len(self.comfyui.deaths) > deaths and not isinstance(error, ComfyUIDown):
+            if len(self.comfyui.deaths) == deaths:
+                self.comfyui.settle(SETTLE_S)
+            elif not isinstance(error, ComfyUIDown):
                 raise self.comfyui.down("ComfyUI died during the run") from error
             raise explained(error) from error
 
