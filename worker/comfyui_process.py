@@ -159,8 +159,7 @@ class ComfyUIProcess:
         while process is not None and process.poll() is None and not is_idle(port):
             if time.monotonic() >= end_at:
                 self._log.note("it does not stop: killed, to be started anew")
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                end(process, politely=False)
                 return
             self._stopping.wait(POLL_S)
 
@@ -249,9 +248,10 @@ class ComfyUIProcess:
             self._changed.notify_all()
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes], *, politely: bool = True) -> None:
     """End a process and what it started: SIGTERM, and SIGKILL when that is not enough."""
-    for sign, patience_s in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, None)):
+    ways: list[tuple[signal.Signals, float | None]] = [(signal.SIGTERM, STOP_S), (signal.SIGKILL, None)]
+    for sign, patience_s in ways if politely else ways[1:]:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, sign)
         with contextlib.suppress(subprocess.TimeoutExpired):
