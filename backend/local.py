@@ -4,7 +4,6 @@ Also what the worker runs against the ComfyUI in its own container, so it
 takes plain values and knows nothing of RunPod.
 """
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,7 +13,7 @@ from typing import Any, Self
 
 from backend.comfyui import ComfyUI, finished
 from backend.comfyui_answers import Output, outputs
-from backend.errors import ComfyformError, InvalidArgument, JobCancelled, JobError, JobFailed, NotFound
+from backend.errors import ComfyformError, JobCancelled, JobError, JobFailed, NotFound
 from backend.flow import Downloaded, Flow, Progress, work
 from backend.job_status import JobStatus
 from backend.landing import land
@@ -194,23 +193,13 @@ class LocalBackend:
     def _keep_avatar(self, request: Request, files: list[GeneratedFile]) -> Flow[list[GeneratedFile]]:
         """Put the first picture among ComfyUI's inputs, under avatars/, and name it so from now on."""
         first = files[0]
-        name = avatar_name(request["avatar_name"])
+        name = request["avatar_name"]
+        name = name if name.lower().endswith(".png") else f"{name}.png"
         content = first.local_path or (yield from self.comfyui.read(first.origin_path or ""))
         if content is None:
             raise JobFailed(f"{first.filename} is gone from ComfyUI's output folder.")
         kept = yield from self.comfyui.upload(content, name, subfolder="avatars", overwrite=True)
         return [replace(first, origin_path=kept), *files[1:]]
-
-
-def avatar_name(name: str) -> str:
-    """Give an avatar's file name, with its suffix.
-
-    Raises:
-        InvalidArgument: it is more than a name.
-    """
-    if not re.fullmatch(r"[^/\\\x00-\x1f]{1,100}", name) or name.startswith("."):
-        raise InvalidArgument(f"avatar_name must be a plain file name, not {name!r}.")
-    return name if name.lower().endswith(".png") else f"{name}.png"
 
 
 def seed_in(entry: Mapping[str, Any]) -> int | None:

@@ -118,7 +118,9 @@ class TalkParams(TypedDict, total=False):
     output_path: str | os.PathLike[str]
 
 
-What = Literal["text", "integer", "number", "boolean", "choice", "input", "inputs", "loras", "graph", "path"]
+What = Literal[
+    "text", "name", "integer", "number", "boolean", "choice", "input", "inputs", "loras", "graph", "path"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +132,7 @@ class Param:
         sentence: what it means.
         low, high: bounds, both allowed.
         step: what an integer must be a multiple of.
+        filename: a text that names one file, and no folder.
     """
 
     what: What
@@ -140,6 +143,7 @@ class Param:
     high: float | None = None
     step: int | None = None
     choices: tuple[str, ...] = ()
+    filename: bool = False
 
 
 SEED_MOST: Final = 2**64 - 1
@@ -191,7 +195,10 @@ PARAMS: Final[Mapping[Verb, Mapping[str, Param]]] = {
             sentence="Keep it among ComfyUI's inputs too, as avatars/NAME.",
         ),
         "avatar_name": Param(
-            what="text", default="generated_portrait.png", sentence="The name to keep it under."
+            what="text",
+            filename=True,
+            default="generated_portrait.png",
+            sentence="The name to keep it under.",
         ),
         "output_path": _OUTPUT,
     },

@@ -80,6 +80,8 @@ def _checked(spec: Param, value: Any) -> Any:
                 raise ValueError(f"must be text, not {type(value).__name__}")
             if spec.required and not value.strip():
                 raise ValueError("must not be empty")
+            if spec.filename and not re.fullmatch(r"(?!\.)[^/\\\x00-\x1f]{1,100}", value):
+                raise ValueError(f"must be a plain file name, not {value!r}")
         case "choice":
             if value not in spec.choices:
                 raise ValueError(f"is {value!r}, and must be one of {', '.join(spec.choices)}")

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from backend import (
-    ConfigError,
     GenerationResult,
     InvalidArgument,
     JobFailed,
@@ -19,7 +18,7 @@ from backend import (
     get_async_backend,
     get_backend,
 )
-from tests.comfyui_program import running_comfyui, safetensors
+from tests.comfyui_program import running_comfyui
 from tests.emulation import running_emulator
 from tests.studio_models import fill_hub, fill_models, write_wav
 from tests.worker_endpoint import Studio
@@ -244,14 +243,3 @@ def test_a_job_can_be_left_and_resumed(where, tmp_path):
     check_file(result, "image", tmp_path / "later.png")
     assert (result.seed, state) == (9, "COMPLETED")
     assert cancelled in (True, False)
-
-
-def test_the_names_of_models_are_read_anew(where, tmp_path):
-    """A backend object keeps no list: settings and models of others are theirs."""
-    name, settings = where
-
-    with pytest.raises(ConfigError, match="no backend 'moon'"):
-        get_backend("moon", settings=settings)
-
-    assert safetensors() != b""
-    assert name in ("local", "runpod")
