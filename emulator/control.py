@@ -11,9 +11,8 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
-from emulator import civitai, hub_control
 from emulator.faults import Fault, globs_overlap
 from emulator.state import State
 
@@ -89,8 +88,6 @@ def app(state: State) -> Starlette:
             Route("/clock", advance_clock, methods=["POST"]),
             Route("/state", get_state),
             Route("/routes", list_routes),
-            Mount("/hub", routes=hub_control.control_routes(state)),
-            Mount("/civitai", routes=civitai.control_routes(state)),
         ]
     )
 
@@ -117,6 +114,18 @@ def parse_fault(data: dict[str, Any], route_globs: list[str]) -> Fault | str:
     if not any(globs_overlap(path, glob) for glob in route_globs):
         return f"no route matches {path!r}; GET /_emulator/routes lists them"
     settings = {name: value for name, value in data.items() if name != "match"}
-    if not settings.keys() - {"times", "headers"}:
+    if not settings.keys() - {"times", "headers", "stall_s"}:
         return "a fault must say what goes wrong: " + ", ".join(sorted(SETTABLE - {"times"}))
+    problem = wrong_moment(settings, "cut") or wrong_moment(settings, "die")
+    if problem:
+        return problem
     return Fault(path=path, method=match.get("method"), skip=match.get("skip", 0), **settings)
+
+
+def wrong_moment(settings: dict[str, Any], name: str) -> str | None:
+    """Say that `cut` or `die` names no moment: it would count as hit and do nothing."""
+    value = settings.get(name)
+    if value in (None, "before", "after") or (name == "cut" and type(value) is int):
+        return None
+    numbers = ", or a number of bytes" if name == "cut" else ""
+    return f'{name} is "before" or "after"{numbers}, not {value!r}'

@@ -7,9 +7,13 @@ status says whether the page is current.
 from __future__ import annotations
 
 import argparse
+import ast
+import inspect
+import itertools
 import json
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +22,9 @@ from starlette.routing import Mount, Route
 
 from emulator import planes, s3
 from emulator.document import Document
+from emulator.faults import Fault
 from emulator.jobs_api import not_emulated
+from emulator.limits import Limits
 from emulator.rest import OPERATIONS
 from emulator.state import State
 
@@ -56,7 +62,7 @@ def page(document: Document) -> str:
     """Give the whole page."""
     with tempfile.TemporaryDirectory() as folder:
         loaded = planes.load(State(Path(folder)))
-        return "\n".join([HEAD, *_rest(document), *_s3(), *_others(loaded)]) + "\n"
+        return "\n".join([HEAD, *_rest(document), *_s3(), *_others(loaded), *_knobs(), *_faults()]) + "\n"
 
 
 def _rest(document: Document) -> Iterator[str]:
@@ -91,9 +97,44 @@ def _routes(app: Starlette) -> Iterator[str]:
     for route in app.routes:
         if isinstance(route, Mount):
             yield f"| | `{route.path}/…` | yes |"
-        elif isinstance(route, Route) and not route.path.startswith(("/{rest", "/_emulator")):
-            methods = " ".join(sorted((route.methods or set()) - {"HEAD"}))
+        elif (
+            isinstance(route, Route) and "{rest" not in route.path and not route.path.startswith("/_emulator")
+        ):
+            methods = " ".join(sorted((route.methods or {"any"}) - {"HEAD"}))
             yield f"| {methods} | `{route.path}` | {'501' if route.endpoint is not_emulated else 'yes'} |"
+
+
+def _knobs() -> Iterator[str]:
+    yield "## Knobs\n"
+    yield "`PATCH /_emulator/knobs` turns them, `POST /_emulator/reset` turns them back.\n"
+    yield "| knob | default | meaning |\n|---|---|---|"
+    defaults = Limits().to_json()
+    for name, sentence in attribute_docs(Limits).items():
+        yield f"| `{name}` | `{json.dumps(defaults[name])}` | {sentence} |"
+    yield ""
+
+
+def _faults() -> Iterator[str]:
+    yield "## Faults\n"
+    yield '`POST /_emulator/faults` with `{"match": {"method", "path", "skip"}, …}`:\n'
+    yield "```"
+    yield (inspect.getdoc(Fault) or "").partition("Attributes:\n")[2]
+    yield "```"
+
+
+def attribute_docs(cls: type) -> dict[str, str]:
+    """Give the docstring below each field of a class, in their order, on one line."""
+    [node] = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    body = node.body if isinstance(node, ast.ClassDef) else []
+    found = {}
+    for field, text in itertools.pairwise(body):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(text, ast.Expr)
+            and isinstance(field.target, ast.Name)
+        ):
+            found[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:

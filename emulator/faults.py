@@ -20,6 +20,7 @@ class Fault:
         status, body, headers: answer this instead of asking the plane. A body that is no string goes as JSON.
         cut: "before" closes the connection and nothing has happened, "after" closes it when the plane has
             acted and before it says so, a number closes it after so many bytes of the reply's body.
+        stall: after so many bytes of the reply's body, wait `stall_s` before the rest.
         corrupt: flip the bits of the reply's body byte at this offset.
         truncate: end the reply's body after so many bytes, with a matching Content-Length.
         die: "before" or "after" acting, the emulator kills itself with SIGKILL.
@@ -34,6 +35,8 @@ class Fault:
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     cut: Literal["before", "after"] | int | None = None
+    stall: int | None = None
+    stall_s: float = 60.0
     corrupt: int | None = None
     truncate: int | None = None
     die: Literal["before", "after"] | None = None

@@ -13,17 +13,22 @@ from typing import Any
 
 @dataclass(slots=True)
 class Limits:
-    """What can be turned while the emulator runs. Seconds and bytes, unless the name says otherwise.
+    """What can be turned while the emulator runs; the unit is in the name.
 
     Source: RunPod docs 2026-08-20 (payloads, retention, rate limits), REST v2 openapi (quota words).
     """
 
     # job plane
     run_body_bytes: int = 10_000_000
+    """Largest body of `/run`."""
     runsync_body_bytes: int = 20_000_000
+    """Largest body of `/runsync`."""
     output_body_bytes: int = 20_000_000
+    """Largest report of a worker; over it the result is lost."""
     run_retention_s: float = 1800.0
+    """How long a job of `/run` can be asked for after its end."""
     runsync_retention_s: float = 60.0
+    """The same for `/runsync`, or as long as its wait."""
     propagation_delay_s: float = 0.0
     """How long `/status` answers 404 after `/run` said yes."""
     unpause_delay_s: float = 0.0
@@ -55,10 +60,13 @@ class Limits:
 
     # control plane
     worker_quota: int = 10
+    """Sum of `workers.max` over all endpoints."""
     rate_limit_per_minute: int = 0
-    """REST requests per minute before 429; 0: no limit (the headers then show RunPod's usual numbers)."""
+    """REST requests per minute before 429; 0: exempt, and without the headers."""
     endpoint_timeout_default_ms: int = 300_000
+    """An endpoint's `timeout` when the create leaves it out; the service was seen to take 0."""
     volume_delete_checks_use: bool = True
+    """Whether a volume that an endpoint uses cannot be deleted."""
     volume_release_s: float = 0.0
     """How long a volume still counts as in use after its endpoint is deleted."""
     template_delete_checks_use: bool = False
@@ -70,7 +78,9 @@ class Limits:
     hedra_job_s: float = 0.2
     """How long a job takes besides the work itself."""
     hedra_balance_usd: float = 10.0
+    """What the wallet held at first."""
     hedra_rate_per_minute: int = 60
+    """Requests per minute before 429."""
     hedra_outcome: str = "COMPLETED"
     """How jobs end: COMPLETED, ITEM_FAILED (completed with a failed output), FAILED, another error code, or
     REFUSED at once by moderation."""

@@ -19,7 +19,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from emulator import rest_catalog, rest_endpoints, rest_registries, rest_templates, rest_volumes, rest_workers
+from emulator import (
+    rest_catalog,
+    rest_endpoints,
+    rest_registries,
+    rest_templates,
+    rest_volumes,
+    rest_workers,
+    worker_logs,
+)
 from emulator.problems import Problem
 from emulator.rest_call import Answer, Call, Handler
 from emulator.state import State
@@ -53,7 +61,7 @@ OPERATIONS = (
     Operation("deleteEndpoint", "DELETE", "/serverless/{id}", rest_endpoints.delete),
     Operation("listEndpointWorkers", "GET", "/serverless/{id}/workers", rest_workers.list_all),
     Operation("listEndpointReleases", "GET", "/serverless/{id}/releases", rest_workers.releases),
-    Operation("getWorkerLogs", "GET", "/serverless/{id}/workers/{workerId}/logs", rest_workers.logs),
+    Operation("getWorkerLogs", "GET", "/serverless/{id}/workers/{workerId}/logs", worker_logs.stream),
     Operation("listRegistries", "GET", "/registries", rest_registries.list_all),
     Operation("createRegistry", "POST", "/registries", rest_registries.create),
     Operation("listDelegations", "GET", "/registries/delegations"),
@@ -115,7 +123,8 @@ def _endpoint(state: State, operations: Mapping[str, Operation]) -> Callable[[Re
                 501, f"emulator: {operation.id} ({operation.method} /v2{operation.path}) is not emulated"
             )
         body = await _body(request) if operation.method in ("POST", "PATCH", "PUT") else None
-        return render(operation.handler(state, Call(request.path_params, request.query_params, body)))
+        call = Call(request.path_params, request.query_params, request.headers, body)
+        return render(operation.handler(state, call))
 
     return answer
 

@@ -16,10 +16,11 @@ from emulator.state import State
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request: path and query parameters, and the parsed body (None where there is none)."""
+    """A request: path and query parameters, headers, and the parsed body (None where there is none)."""
 
     params: Mapping[str, str]
     query: Mapping[str, str]
+    headers: Mapping[str, str]
     body: Any
 
     @property

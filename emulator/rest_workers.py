@@ -1,16 +1,9 @@
-"""What REST shows of an endpoint's running side: workers, releases, a worker's log."""
+"""What REST shows of an endpoint's running side: workers and releases."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Iterator
-
-from starlette.responses import StreamingResponse
-
 from emulator.document import Document
 from emulator.fleet import Worker
-from emulator.problems import invalid, not_found
 from emulator.rest_call import Answer, Call
 from emulator.rest_endpoints import find, timestamp
 from emulator.state import State
@@ -40,27 +33,6 @@ def releases(state: State, call: Call) -> Answer:
     }
     shown = [release | {"workerCount": versions.count(release["version"])} for release in endpoint.releases]
     return 200, {"endpointVersion": endpoint.version, "rollout": rollout, "releases": shown}
-
-
-def logs(state: State, call: Call) -> Answer:
-    """Give a worker's log as server-sent events: the lines so far, then the end of the stream."""
-    find(state, call.id)
-    source = call.query.get("source", "container")
-    if source not in ("container", "system"):
-        raise invalid("$.source: value must be one of 'container', 'system'")
-    worker = next((w for w in state.fleet.of_endpoint(call.id) if w.id == call.params["workerId"]), None)
-    if worker is None:
-        raise not_found()
-    lines = worker.log_lines() if source == "container" else worker.events
-    tail = min(5000, int(call.query.get("tail", "100")))
-    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_events(source, lines[-tail:]), media_type="text/event-stream", headers=headers)
-
-
-def _events(source: str, lines: list[str]) -> Iterator[str]:
-    for number, line in enumerate(lines):
-        now = timestamp(time.time())
-        yield f"id: {now}/{number:012d}\ndata: {json.dumps({'ts': now, 'source': source, 'line': line})}\n\n"
 
 
 def _shown(state: State, worker: Worker, endpoint_version: int) -> Document:

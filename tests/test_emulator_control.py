@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -29,6 +30,22 @@ def test_a_fault_that_no_route_can_meet_is_refused(emu: Emulator) -> None:
         422,
         {"error": "no route matches '/rest/v3/*'; GET /_emulator/routes lists them"},
     )
+
+
+@pytest.mark.parametrize(
+    ("fault", "problem"),
+    [
+        ({"match": {"path": "/rest/v2/*"}}, "a fault must say what goes wrong"),
+        ({"match": {}, "status": 500}, "match.path is missing"),
+        ({"match": {"path": "/rest/v2/*"}, "explode": True}, "a fault has no explode"),
+        ({"match": {"path": "/rest/v2/*"}, "cut": "befor"}, 'cut is "before" or "after", or a number'),
+    ],
+)
+def test_a_fault_that_could_do_nothing_is_refused(emu: Emulator, fault: dict[str, Any], problem: str) -> None:
+    """What a fault says must mean something."""
+    reply = httpx.post(emu.url("control") + "/faults", json=fault)
+
+    assert (reply.status_code, problem in reply.json()["error"]) == (422, True)
 
 
 def test_an_unknown_knob_is_refused(emu: Emulator) -> None:
@@ -60,6 +77,8 @@ def test_faults_damage_replies(emu: Emulator) -> None:
     shortened = emu.rest("GET", "/templates").content
     emu.fault(path, corrupt=0)
     corrupted = emu.rest("GET", "/templates").content
+    emu.fault(path, stall=4, stall_s=0.01)
+    stalled = emu.rest("GET", "/templates").content
     emu.fault(path, cut=5)
 
     assert [(reply.status_code, reply.headers.get("retry-after")) for reply in replies] == [
@@ -67,6 +86,7 @@ def test_faults_damage_replies(emu: Emulator) -> None:
         (503, "7"),
         (200, None),
     ]
+    assert stalled == whole
     assert (shortened, corrupted) == (whole[:4], bytes([whole[0] ^ 0xFF]) + whole[1:])
     with pytest.raises(httpx.RemoteProtocolError, match="received 5 bytes"):
         emu.rest("GET", "/templates")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from emulator import coverage
+from emulator.limits import Limits
 from emulator.rest import OPERATIONS
 from tests import openapi
 
@@ -32,6 +33,11 @@ def test_the_page_and_the_table_follow_the_published_document() -> None:
 
         assert known == sorted(coverage.operations(document))
         assert coverage.main([str(openapi.PATH), "--check", str(PAGE)]) == 0
+
+
+def test_every_knob_is_explained() -> None:
+    """A knob without a sentence would be missing on the page."""
+    assert list(coverage.attribute_docs(Limits)) == list(Limits.__dataclass_fields__)
 
 
 def test_a_stale_page_is_told(tmp_path: Path) -> None:

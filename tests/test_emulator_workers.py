@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.emulation import Emulator, alive, until
@@ -31,6 +34,23 @@ def run(emu: Emulator, endpoint_id: str, **wish: Any) -> dict[str, Any]:
     reply = emu.jobs("POST", f"/{endpoint_id}/runsync?wait=60000", {"input": wish})
     assert reply.status_code == 200, reply.text
     return dict(reply.json())
+
+
+def log_events(emu: Emulator, path: str, **headers: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give the events of a worker's log as they come: id and data."""
+    key = {"Authorization": f"Bearer {emu.env['RUNPOD_API_KEY']}"}
+    with httpx.stream("GET", emu.url("rest") + path, headers=key | headers, timeout=20) as reply:
+        assert reply.headers["content-type"].startswith("text/event-stream")
+        number = ""
+        for line in reply.iter_lines():
+            if line.startswith("id: "):
+                number = line[4:]
+            elif line.startswith("data: "):
+                yield number, json.loads(line[6:])
+
+
+def first_line(emu: Emulator, path: str) -> str:
+    return str(next(log_events(emu, path))[1]["line"])
 
 
 def test_a_job_reaches_an_unmodified_worker_and_comes_back(emu: Emulator) -> None:
@@ -151,10 +171,10 @@ def test_an_image_that_cannot_be_pulled_never_gets_ready(emu: Emulator) -> None:
     endpoint_id = endpoint(emu, image="nobody/nothing:1")
     job = emu.jobs("POST", f"/{endpoint_id}/run", {"input": {"a": 1}}).json()
     worker = until(lambda: emu.rest("GET", f"/serverless/{endpoint_id}/workers").json()["workers"])[0]
-    log = emu.rest("GET", f"/serverless/{endpoint_id}/workers/{worker['id']}/logs?source=system").text
+    log = first_line(emu, f"/serverless/{endpoint_id}/workers/{worker['id']}/logs?source=system")
 
     assert (worker["status"], worker["image"]) == ("INITIALIZING", "nobody/nothing:1")
-    assert "error pulling image nobody/nothing:1: not found" in log
+    assert log == "error pulling image nobody/nothing:1: not found; retrying"
     assert emu.jobs("GET", f"/{endpoint_id}/status/{job['id']}").json()["status"] == "IN_QUEUE"
 
 
@@ -238,7 +258,35 @@ def test_a_crash_loop_is_unhealthy(emu: Emulator) -> None:
     workers = f"/serverless/{endpoint_id}/workers"
     until(lambda: emu.rest("GET", workers).json()["summary"]["unhealthy"])
     shown = emu.rest("GET", workers).json()["workers"][0]
-    log = emu.rest("GET", f"{workers}/{shown['id']}/logs").text
+    log = first_line(emu, f"{workers}/{shown['id']}/logs")
 
     assert shown["status"] == "UNHEALTHY"
-    assert "no GPU here" in log
+    assert log == "no GPU here"
+
+
+def test_a_log_is_followed_until_the_worker_is_gone(emu: Emulator) -> None:
+    """The stream stays open, resumes behind an event's id, and ends with the worker."""
+    endpoint_id = endpoint(emu)
+    worker = run(emu, endpoint_id, a=1)["workerId"]
+    path = f"/serverless/{endpoint_id}/workers/{worker}/logs?tail=5000"
+    events = log_events(emu, path)
+    _, first = next(events)
+    emu.rest("DELETE", f"/serverless/{endpoint_id}")
+    rest = list(events)
+
+    assert first["source"] == "container"
+    assert len(rest) > 5
+    assert emu.rest("GET", path).status_code == 404
+
+
+def test_a_log_resumes(emu: Emulator) -> None:
+    """Last-Event-ID goes on behind that event."""
+    endpoint_id = endpoint(emu)
+    worker = run(emu, endpoint_id, a=1)["workerId"]
+    path = f"/serverless/{endpoint_id}/workers/{worker}/logs?tail=5000"
+    events = log_events(emu, path)
+    (first, _), (_, second) = next(events), next(events)
+    events.close()  # type: ignore[attr-defined]  # a generator, closed so that its connection is
+    again = log_events(emu, path, **{"Last-Event-ID": first})
+
+    assert next(again)[1]["line"] == second["line"]
