@@ -68,7 +68,7 @@ def property_of(param: Param) -> Schema:
 
 def _shape(param: Param) -> Schema:
     match param.what:
-        case "text" | "path" | "input":
+        case "text" | "name" | "path" | "input":
             return {"type": "string", **({"minLength": 1} if param.required else {})}
         case "choice":
             return {"type": "string", "enum": list(param.choices)}

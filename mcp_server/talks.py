@@ -10,6 +10,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +30,14 @@ class Talk:
         job: its handle, ``talk-…``.
         backend: where both jobs run.
         params: the arguments, paths as text.
+        begun_at: UTC, as the journal writes it.
         speech_job, film_job: the two jobs' ids; empty while they are not submitted.
     """
 
     job: str
     backend: str
     params: Mapping[str, Any]
+    begun_at: str
     speech_job: str = ""
     film_job: str = ""
 
@@ -55,10 +58,12 @@ class Talks:
         from backend.talk import split
 
         speech, _ = split(params)
+        begun_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         job = await self._studio.run(flows.submit(speech, deadline_s=self._deadline_s))
         plain = {name: str(value) if isinstance(value, Path) else value for name, value in params.items()}
         handle = f"talk-{secrets.token_hex(6)}"
-        return self._write(Talk(job=handle, backend=flows.name, params=plain, speech_job=job))
+        talk = Talk(job=handle, backend=flows.name, params=plain, begun_at=begun_at, speech_job=job)
+        return self._write(talk)
 
     async def go_on(self, flows: "ResumableFlows", talk: Talk, on_progress: OnProgress) -> GenerationResult:
         """Wait for the speech, have it spoken by the portrait, and give the film.
@@ -71,6 +76,7 @@ class Talks:
         run = self._studio.run
         spoken: GenerationResult | None = None
         _, film_request = split(talk.params)
+        talk = replace(talk, film_job=talk.film_job or self._submitted(talk, film_request.output_path))
         if not talk.film_job:
             on_progress({"progress": "talk", "part": "tts"})
             spoken = await run(flows.resume(talk.speech_job, deadline_s=self._deadline_s), on_progress)
@@ -94,6 +100,15 @@ class Talks:
     def current(self, talk: Talk) -> str:
         """Give the id of the job that is running now."""
         return talk.film_job or talk.speech_job
+
+    def _submitted(self, talk: Talk, place: Path | None) -> str:
+        """Find the film's job where a server ended between submitting it and writing that down here."""
+        for entry in self._studio.journal.entries():
+            if entry.submitted_at < talk.begun_at:
+                break
+            if entry.verb == "lipsync" and place is not None and entry.output_path == str(place.absolute()):
+                return entry.job_id
+        return ""
 
     def _write(self, talk: Talk) -> Talk:
         path = self._folder / f"{talk.job}.json"

@@ -35,8 +35,7 @@ async def _job(call: Call) -> Answer:
     if job is None:
         raise InvalidArgument(f'job: the action "{action}" needs a job.', hint='"list" shows them.')
     if action in ("wait", "resume"):
-        watch = await asyncio.to_thread(watch_of, call.studio, job, call.arguments.get("backend"))
-        return await answer(call, watch)
+        return await answer(call, watch_of(call.studio, job, call.arguments.get("backend")))
     return await (_status(call, job) if action == "status" else _cancel(call, job))
 
 

@@ -28,10 +28,9 @@ class Asked:
         self.action = action
         self.questions: list[str] = []
 
-    async def __call__(self, _context: Any, params: Any) -> ElicitResult:
+    async def __call__(self, context: Any, params: Any) -> ElicitResult:
         self.questions.append(params.message)
-        content = {} if self.action == "accept" else None
-        return ElicitResult(action=self.action, content=content)
+        return ElicitResult(action=self.action, content={} if self.action == "accept" else None)
 
 
 @contextlib.asynccontextmanager

@@ -64,13 +64,13 @@ async def test_a_portrait_comes_as_file_picture_and_link(
     """The file is where it was wanted, whole; its bytes go along while they are few; nobody is asked."""
     heard: list[str | None] = []
 
-    async def progress(_done: float, _total: float | None, message: str | None) -> None:
+    async def listen(progress: float, total: float | None, message: str | None) -> None:
         heard.append(message)
 
     async with over_stdio(env, era=era) as client:
         await client.list_tools()  # so that the client checks the answer against the output schema
         arguments = {"prompt": "Odin", "seed": 7, "width": 64, "height": 64, "output_path": "odin"}
-        result = await client.call_tool("portrait", arguments, progress_callback=progress)
+        result = await client.call_tool("portrait", arguments, progress_callback=listen)
         data = data_of(result)
         links = [block for block in result.content if isinstance(block, ResourceLink)]
         read = await client.read_resource(links[0].uri)
