@@ -10,6 +10,7 @@ import hashlib
 import json
 import random
 import struct
+from pathlib import Path
 from typing import Protocol
 
 BLOCK_BYTES = 1 << 20
@@ -42,6 +43,22 @@ class Plain:
     def read(self, start: int, length: int) -> bytes:
         """Give up to `length` bytes from `start`."""
         return self._data[start : start + length]
+
+
+class OnDisk:
+    """The bytes of a file, as they are when they are read."""
+
+    def __init__(self, path: Path) -> None:
+        info = path.stat()
+        self._path = path
+        self.size = info.st_size
+        self.key = f"{path}:{info.st_mtime_ns}"
+
+    def read(self, start: int, length: int) -> bytes:
+        """Give up to `length` bytes from `start`."""
+        with self._path.open("rb") as file:
+            file.seek(start)
+            return file.read(length)
 
 
 class Seeded:

@@ -71,6 +71,7 @@ class Keys:
     hf_token: str
     civitai_token: str
     hedra_api_key: str
+    comfy_api_key: str
 
     @classmethod
     def make(cls) -> Keys:
@@ -82,6 +83,7 @@ class Keys:
             hf_token="hf_" + secrets.token_hex(17),
             civitai_token=secrets.token_hex(16),
             hedra_api_key=f"key_{secrets.token_hex(8)}:{secrets.token_hex(24)}",
+            comfy_api_key="comfyui-" + secrets.token_hex(32),
         )
 
 
@@ -239,6 +241,8 @@ class State:
             "HEDRA_API_URL": f"{self.url}/hedra/v3",
             "HEDRA_API_KEY": self.keys.hedra_api_key,
             "COMFYUI_URL": f"{self.url}/comfyui",
+            "COMFY_BASE_URL": f"{self.url}/comfy-api",
+            "COMFY_API_KEY": self.keys.comfy_api_key,
             "COMFYFORM_ALLOW_HOSTS": "127.0.0.1",
             "EMULATOR_CONTROL_URL": f"{self.url}/_emulator",
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,14 +22,31 @@ from emulator.comfyui.settings import Folders, Settings
 from emulator.comfyui.validation import ServerTrouble
 from emulator.state import State
 
+_comfyuis: WeakKeyDictionary[State, tuple[Starlette, Engine]] = WeakKeyDictionary()
+
 
 def app(state: State) -> ASGIApp:
     """Make the ComfyUI that stands for the one on a user's own machine; its files lie under the root."""
-    base = state.root / "comfyui"
-    settings = Settings(Folders.under(base), huggingface_cache=base / "huggingface-cache" / "hub")
-    comfyui, engine = build(settings)
-    state.on_reset.append(engine.reset)
-    return comfyui
+    return _mounted(state)[0]
+
+
+def engine_of(state: State) -> Engine:
+    """Give the engine behind it."""
+    return _mounted(state)[1]
+
+
+def control_routes(state: State) -> Sequence[BaseRoute]:
+    """Make `/knobs`, which the program has under `/_emulator`."""
+    return _knob_routes(engine_of(state), "/knobs")
+
+
+def _mounted(state: State) -> tuple[Starlette, Engine]:
+    if state not in _comfyuis:
+        base = state.root / "comfyui"
+        cache = base / "huggingface-cache" / "hub"
+        _comfyuis[state] = comfyui = build(Settings(Folders.under(base), huggingface_cache=cache))
+        state.on_reset.append(comfyui[1].reset)
+    return _comfyuis[state]
 
 
 def build(settings: Settings) -> tuple[Starlette, Engine]:
@@ -40,7 +58,7 @@ def build(settings: Settings) -> tuple[Starlette, Engine]:
     under_api: list[BaseRoute] = [*plain]
     if settings.modern:
         under_api += jobs.routes(engine)
-    routes = [*plain, *_emulator_routes(engine), Mount("/api", routes=under_api)]
+    routes = [*plain, *_knob_routes(engine, "/_emulator/knobs"), Mount("/api", routes=under_api)]
     handlers: dict[Any, Any] = {ServerTrouble: _trouble, HTTPException: _bare_status}
     middleware = [Middleware(Doorman, settings=settings)]
     return Starlette(routes=routes, exception_handlers=handlers, middleware=middleware), engine
@@ -79,7 +97,7 @@ class Doorman:
         await self._inner(scope, receive, send)
 
 
-def _emulator_routes(engine: Engine) -> Sequence[BaseRoute]:
+def _knob_routes(engine: Engine, path: str) -> Sequence[BaseRoute]:
     knobs = engine.settings.knobs
 
     async def show(_: Request) -> Response:
@@ -89,4 +107,4 @@ def _emulator_routes(engine: Engine) -> Sequence[BaseRoute]:
         problems = knobs.update(await json_body(request))
         return JSONResponse({"problems": problems}, 400) if problems else JSONResponse(knobs.to_json())
 
-    return [route("/_emulator/knobs", show), route("/_emulator/knobs", turn, "PATCH")]
+    return [route(path, show), route(path, turn, "PATCH")]

@@ -61,6 +61,15 @@ class Sockets:
             if listener is not None:
                 listener.outbox.put_nowait(message)
 
+    def attach(self, client_id: str) -> Listener:
+        """Listen without a socket, from inside the emulator."""
+        self._listeners[client_id] = listener = Listener(wants_metadata=True)
+        return listener
+
+    def detach(self, client_id: str) -> None:
+        """Stop listening."""
+        self._listeners.pop(client_id, None)
+
     async def serve(
         self, socket: WebSocket, greeting: list[tuple[str, dict[str, Any]]], features: Any
     ) -> None:
