@@ -29,11 +29,12 @@ def python(*arguments: str) -> None:
     help={
         "keep": "Leave the environment up and print the lines that point your shell at it.",
         "comfyui_url": "Use this ComfyUI for the local path instead of the stand-in.",
+        "home": "Folder for the demo's state and pictures; what an earlier demo left there is deleted.",
     }
 )
-def demo(_: Context, keep: bool = False, comfyui_url: str = "") -> None:
+def demo(_: Context, keep: bool = False, comfyui_url: str = "", home: str = ".comfyform/demo") -> None:
     """Deploy, provision, generate, drift, mend and destroy on an emulated RunPod: no account, no GPU."""
-    run("examples.demo.story", "main", keep=keep, comfyui_url=comfyui_url)
+    run("examples.demo.story", "main", Path(home).absolute(), keep=keep, comfyui_url=comfyui_url)
 
 
 @task
@@ -43,7 +44,7 @@ def check(_: Context) -> None:
     python("-m", "ruff", "check", "--quiet", ".")
     python("-c", "import sys; from importlinter.cli import lint_imports_command as lint; sys.exit(lint())")
     python("-m", "mypy", "--no-error-summary")
-    python("tools/docs.py", "--check")
+    python("-m", "tools.docs", "--check")
 
 
 @task(help={"only": "Arguments for pytest, for example 'tests/test_house.py -k ladder'."})
@@ -60,7 +61,7 @@ def test(c: Context, only: str = "") -> None:  # noqa: PT028 - a task, not a tes
 @task
 def docs(_: Context) -> None:
     """Write the pages that follow from the code."""
-    python("tools/docs.py")
+    python("-m", "tools.docs")
 
 
 @task

@@ -12,7 +12,9 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +40,11 @@ def run(module: str, function: str, /, *arguments: Any, **options: Any) -> None:
         code = command(*arguments, **options) or 0
     except ComfyformError as error:
         code = console.fail(error)
+    except BrokenPipeError:
+        # Whoever read our output has enough, as in `inv models.scan | head`. Python flushes stdout once
+        # more at its end, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = console.PIPE_CLOSED
     except KeyboardInterrupt:
         console.Console().say("Stopped. Run the same command again to go on.")
         code = console.INTERRUPTED

@@ -28,6 +28,8 @@ Mode = Literal["human", "json", "quiet"]
 Cell: TypeAlias = str | Text
 INTERRUPTED: Final = 130
 """What a shell expects after Ctrl-C."""
+PIPE_CLOSED: Final = 141
+"""What a shell expects of a program whose reader went away."""
 
 
 class Console:

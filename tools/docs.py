@@ -1,6 +1,6 @@
 """Write the reference pages that follow from the code, or check that they are current.
 
-Run as ``python tools/docs.py`` or ``python tools/docs.py --check``.
+Run as ``python -m tools.docs`` or ``python -m tools.docs --check``.
 """
 
 import inspect
