@@ -72,6 +72,7 @@ def test_worker_comfyuis_input_is_a_workflow_in_that_form():
         ("a text", "str, not an object"),
         ({"action": "img2video"}, "Unknown action 'img2video'."),
         ({"action": ["portrait"]}, r"Unknown action \['portrait'\]."),
+        ({"prompt": "x", "contract": 2}, "The job speaks contract 2, and this worker understands 1."),
         ({"inputs": {"name": "a"}}, "'inputs' must be a list of objects"),
         ({"workflow": {}, "images": ["a.png"]}, "'images' must be a list of objects"),
     ],

@@ -22,7 +22,7 @@ def made(tmp_path):
         path = tmp_path / "output" / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(bytes(n % 251 for n in range(size)))
-        return Made(path, name)
+        return Made(path)
 
     return made
 

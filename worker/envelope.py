@@ -24,6 +24,9 @@ ALIASES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """Action → other name of a field → its name. The name itself wins where both are given."""
 
+ENVELOPE: Final = frozenset({"inputs", "images", "contract", "comfy_org_api_key"})
+"""Fields that are no arguments. The last is worker-comfyui's key for paid nodes, which get none here."""
+
 CARRIED_S: Final = 5.0
 """Kept from RunPod's time limit, so that the worker's own answer is the one that arrives."""
 
@@ -64,6 +67,12 @@ def read(job: Mapping[str, Any]) -> Request:
             f"The job's input is {type(given).__name__}, not an object.",
             hint='Send {"input": {"action": "portrait", "prompt": "…"}}.',
         )
+    asked = given.get("contract", CONTRACT)
+    if not isinstance(asked, int) or asked > CONTRACT:
+        raise InvalidArgument(
+            f"The job speaks contract {asked!r}, and this worker understands {CONTRACT}.",
+            hint="Deploy the worker image that belongs to the client's version of comfyform.",
+        )
     # A null defeats a default; clients that cannot leave a field out mean "not given".
     params = {str(name): value for name, value in given.items() if value is not None}
     foreign = "action" not in params and "workflow" in params
@@ -82,7 +91,7 @@ def read(job: Mapping[str, Any]) -> Request:
 
 def _own_names(action: str, params: dict[str, Any]) -> dict[str, Any]:
     """Give the fields under their own names, without those that the envelope reads."""
-    result = {name: value for name, value in params.items() if name not in {"inputs", "images", "contract"}}
+    result = {name: value for name, value in params.items() if name not in ENVELOPE}
     for other, name in ALIASES.get(action, {}).items():
         if other in result:
             value = result.pop(other)

@@ -8,7 +8,7 @@ goes out and is cleaned up.
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -77,13 +77,14 @@ class Studio:
         if deliver not in ("auto", "volume"):
             raise InvalidArgument(f"deliver is {deliver!r}, and must be auto or volume.")
         params = {name: value for name, value in request.params.items() if name != "deliver"}
+        checked, brought = named(cast("Verb", request.action), params, request.inputs)
+        self._require_volume(checked)
         begun = time.monotonic()
         end = begun + (request.deadline_s or self.deadline_s)
         with self._alone(stop):
             tell({"progress": "start", "state": self.comfyui.state.value})
-            url = self.comfyui.wait_ready(min(START_S, end - time.monotonic()), stop.raised)
+            url = self.comfyui.wait_ready(max(0.0, min(START_S, end - time.monotonic())), stop.raised)
             ready = time.monotonic()
-            checked, brought = named(cast("Verb", request.action), params, request.inputs)
             with placed(
                 brought,
                 input_folder=self.folders.input,
@@ -95,7 +96,7 @@ class Studio:
                 result = self._run(url, checked, end, stop, tell)
                 sent = time.monotonic()
                 files = self.outlet.send(
-                    [Made(cast("Path", file.local_path), file.filename) for file in result.files],
+                    [Made(file.local_path, file.sha256) for file in result.files if file.local_path],
                     job_id=request.job_id,
                     deliver=deliver,
                     today=datetime.now(UTC).date(),
@@ -110,6 +111,14 @@ class Studio:
             "timings": timings,
             **_avatar(checked, result.files),
         }
+
+    def _require_volume(self, request: VerbRequest) -> None:
+        """Refuse to keep an avatar where there is nothing to keep it on."""
+        if request.verb == "portrait" and request["save_to_avatars"] and not self.volume.is_dir():
+            raise InvalidArgument(
+                f"save_to_avatars: this worker has no network volume at {self.volume}.",
+                hint="Attach the volume to the endpoint, or leave save_to_avatars out.",
+            )
 
     def warm_up(self, workflow: Path, stop: StopSign) -> None:
         """Run a workflow once, so that its models are in the GPU's memory before the first job asks for them.
@@ -161,7 +170,7 @@ class Studio:
             raise explained(error) from error
 
     @contextmanager
-    def _alone(self, stop: StopSign) -> Any:
+    def _alone(self, stop: StopSign) -> Iterator[None]:
         """Have ComfyUI to oneself, and leave nothing behind: not in its folders, not in the job's."""
         while not self._turn.acquire(timeout=0.2):
             stop.check()

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -85,7 +85,8 @@ class Handler:
                 raise
 
     @contextlib.asynccontextmanager
-    async def _progress(self, job: Mapping[str, Any]) -> Any:
+    async def _progress(self, job: Mapping[str, Any]) -> AsyncIterator[Tell]:
+        """Give what the work tells its progress to, and end it before the result is given back."""
         post = self._post_progress
         if post is None:
             yield _ignore

@@ -33,12 +33,17 @@ class Made:
     """A file that ComfyUI made.
 
     Attributes:
-        path: where it lies in the container.
-        filename: its name for the client.
+        path: where it lies in the container; its name is the client's name for it.
+        sha256: where it is known already.
     """
 
     path: Path
-    filename: str
+    sha256: str | None = None
+
+    @property
+    def filename(self) -> str:
+        """Its name."""
+        return self.path.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ class Outlet:
                 "type": kind_of(made.filename),
                 "filename": made.filename,
                 "size_bytes": size,
-                "sha256": _sha256(made.path),
+                "sha256": made.sha256 or _sha256(made.path),
             }
             inline = 4 * ((size + 2) // 3)
             if self.bucket is not None and deliver == "auto":
