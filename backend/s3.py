@@ -13,12 +13,14 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import quote, urlsplit
 
-from backend.errors import InvalidArgument
+from backend.errors import InvalidArgument, InvalidRequest
 from backend.flow import RETRY, Download, Downloaded, Flow, Reply, Retry, Send, Upload, check, persist, send
 from backend.settings import Secret, Settings
+
+T = TypeVar("T")
 
 PUT_LIMIT_BYTES: Final = 500_000_000
 EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
@@ -68,7 +70,7 @@ class VolumeS3:
             reply = yield from send(Send("HEAD", url, headers=headers))
             return reply if reply.status == 404 else check(reply, f"Look for {path} on the volume")
 
-        reply = yield from persist(once, retry=self._retry)
+        reply = yield from self._in_region(once)
         return reply.ok and reply.headers.get("content-length") == str(size_bytes)
 
     def put(self, source: Path, path: str, *, size_bytes: int, sha256: str) -> Flow[None]:
@@ -88,7 +90,7 @@ class VolumeS3:
             reply = yield from send(Upload(url=url, source=source, headers=headers, timeout_s=600.0))
             return check(reply, f"Put {path} on the volume")
 
-        yield from persist(once, retry=self._retry)
+        yield from self._in_region(once)
 
     def get(self, path: str, to: Path, *, sha256: str | None = None) -> Flow[Downloaded]:
         """Get a file.
@@ -104,7 +106,29 @@ class VolumeS3:
             got: Downloaded = yield Download(url=url, to=to, headers=headers, sha256=sha256, what=what)
             return got
 
+        return (yield from self._in_region(once))
+
+    def _in_region(self, once: Callable[[], Flow[T]]) -> Flow[T]:
+        """Do it; where the address does not tell the data center, learn it from the first refusal."""
+        try:
+            return (yield from persist(once, retry=self._retry))
+        except InvalidRequest as error:
+            if error.status != 400 or not (yield from self._learn_region()):
+                raise
         return (yield from persist(once, retry=self._retry))
+
+    def _learn_region(self) -> Flow[bool]:
+        """Ask for any file: S3 names the region that it expects. Tell whether that is news.
+
+        Source: docs.aws.amazon.com, AmazonS3, AuthorizationHeaderMalformed.
+        """
+        url, headers = self._signed("GET", ".comfyform/region", EMPTY_SHA256)
+        reply = yield from send(Send("GET", url, headers=headers))
+        found = re.search(r"<Region>([^<]+)<|expecting '([^']+)'", reply.text)
+        region = (found[1] or found[2]) if found else self._region
+        news = region != self._region
+        self._region = region
+        return news
 
     def _signed(self, method: str, path: str, content_sha256: str) -> tuple[str, dict[str, str]]:
         url = f"{self._url}/{quote(path, safe='/')}"
