@@ -82,9 +82,6 @@ class Studio:
         begun = time.monotonic()
         end = begun + (request.deadline_s or self.deadline_s)
         with self._alone(stop):
-            tell({"progress": "start", "state": self.comfyui.state.value})
-            url = self.comfyui.wait_ready(max(0.0, min(START_S, end - time.monotonic())), stop.raised)
-            ready = time.monotonic()
             with placed(
                 brought,
                 input_folder=self.folders.input,
@@ -93,6 +90,9 @@ class Studio:
                 stop=stop,
             ):
                 require_inputs(checked, self.folders.input)
+                tell({"progress": "start", "state": self.comfyui.state.value})
+                url = self.comfyui.wait_ready(max(0.0, min(START_S, end - time.monotonic())), stop.raised)
+                ready = time.monotonic()
                 result = self._run(url, checked, end, stop, tell)
                 sent = time.monotonic()
                 files = self.outlet.send(
@@ -142,7 +142,7 @@ class Studio:
     def _run(
         self, url: str, request: VerbRequest, end: float, stop: StopSign, tell: Tell
     ) -> GenerationResult:
-        """Run the verb with its results in the job's own folder, which the caller's scratch holds."""
+        """Run the verb, with its results in the scratch folder that `_alone` sweeps."""
         deaths = len(self.comfyui.deaths)
 
         def wait(seconds: float) -> None:
