@@ -13,7 +13,7 @@ from backend.settings import Settings
 from infra import stacks
 from infra.export import render
 from infra.preflight import workers
-from infra.pulumi_cli import PROJECT, locate
+from infra.pulumi_cli import PROJECT, locate, stack_name
 from infra.stack_config import StackConfig
 from infra.stacks import FAILED, Stack
 from ops import doctor as checks
@@ -113,7 +113,7 @@ def env(*, stack: str = "", format: Format = "shell", project: Path = PROJECT) -
 
 def cost(*, stack: str = "", json: bool = False, project: Path = PROJECT) -> int:
     """Say what the stack costs, from RunPod's live catalog; nothing needs to be up."""
-    config = stacks.config(stack or stacks.DEFAULT_STACK, project)
+    config = stacks.config(stack_name(stack), project)
     with Http() as http:
         catalog = fetch(_api(http))
     made = estimate(
@@ -148,7 +148,7 @@ def orphans(*, stack: str = "", json: bool = False, project: Path = PROJECT) -> 
 def doctor(*, json: bool = False, stack: str = "", project: Path = PROJECT) -> int:
     """Check keys and their rights, addresses, the clock, Pulumi, the registry, and old leftovers."""
     settings = Settings.from_env()
-    registry = project / stacks.config(stack or stacks.DEFAULT_STACK, project).registry
+    registry = project / stacks.config(stack_name(stack), project).registry
     with Http() as http:
         found = [*checks.examine(settings, http, registry), _pulumi_finding()]
     console = _console(json)
@@ -176,7 +176,7 @@ def _checked(stack: str, project: Path) -> Stack:
 
 def _key(stack: str, project: Path) -> StackConfig:
     """Want a key from the environment, or a stack that has one."""
-    name = stack or stacks.DEFAULT_STACK
+    name = stack_name(stack)
     config = stacks.config(name, project)
     if Settings.from_env().runpod_api_key is None and not stacks.has_secret(name, "runpod_api_key", project):
         raise MissingSetting("RUNPOD_API_KEY", "RunPod's API wants a key")

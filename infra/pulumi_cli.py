@@ -120,6 +120,11 @@ def locate(environ: Mapping[str, str] | None = None, cache: Path | None = None) 
         return next((cli for cli in found if cli is not None), None)
 
 
+def stack_name(name: str = "", environ: Mapping[str, str] | None = None) -> str:
+    """Give a stack's name: the one that is asked for, else that of ``PULUMI_STACK``, else ``dev``."""
+    return name or (os.environ if environ is None else environ).get("PULUMI_STACK", "") or "dev"
+
+
 def ensure() -> int:
     """Find or get a Pulumi CLI, and say where it is."""
     found = find()

@@ -12,10 +12,9 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 from backend.errors import ComfyformError, ConfigError
-from infra.pulumi_cli import PROJECT, Pulumi, Say, environment, find, run, say_on_stderr
+from infra.pulumi_cli import PROJECT, Pulumi, Say, environment, find, run, say_on_stderr, stack_name
 from infra.stack_config import NAMESPACE, StackConfig
 
-DEFAULT_STACK: Final = "dev"
 PROJECT_NAME: Final = "comfyform"
 FAILED: Final = 3
 """Exit code where Pulumi failed and has said why."""
@@ -83,7 +82,7 @@ class Stack:
         """
         cli = find(say=say, environ=environ)
         variables = environment(cli, environ)
-        name = name or variables.get("PULUMI_STACK") or DEFAULT_STACK
+        name = stack_name(name, variables)
         stack = cls(name, cli, {**variables, "PULUMI_STACK": name}, project, say)
         if stack.run("stack", "select", "--create", name, capture=True).returncode:
             # Without the state of another project's stack, selecting says why it failed.

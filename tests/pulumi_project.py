@@ -60,7 +60,7 @@ class Project:
         )
 
     def pulumi(self, *arguments: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run the CLI to its end; a failure that the test does not expect fails it, with all that was said."""
+        """Run the CLI to its end; a failure that the test does not expect fails it, with what was said."""
         done = subprocess.run(
             [str(self.cli.program), *arguments, "--non-interactive"],
             cwd=self.root,
@@ -91,7 +91,9 @@ class Project:
 
     def configure(self, **values: str) -> None:
         """Set keys of the stack's configuration."""
-        pairs = [part for key, value in values.items() for part in ("--plaintext", f"comfyform:{key}={value}")]
+        pairs = [
+            part for key, value in values.items() for part in ("--plaintext", f"comfyform:{key}={value}")
+        ]
         self.pulumi("config", "set-all", *pairs)
 
     def outputs(self) -> dict[str, Any]:
@@ -102,9 +104,7 @@ class Project:
     def resources(self) -> dict[str, dict[str, Any]]:
         """Give the resources of the state by logical name, without the stack and the providers."""
         state = json.loads(self.pulumi("stack", "export").stdout)["deployment"].get("resources") or []
-        return {
-            each["urn"].rpartition("::")[2]: each for each in state if "dynamic" in each.get("type", "")
-        }
+        return {each["urn"].rpartition("::")[2]: each for each in state if "dynamic" in each.get("type", "")}
 
     def state_text(self) -> str:
         """Give everything that Pulumi has written to disk about this project, as one text."""
@@ -117,12 +117,35 @@ def project(root: Path, emulator: Emulator, *, extra: Mapping[str, str] | None =
     """Make a project with a small stack."""
     made = Project(root, emulator, extra=extra)
     made.pulumi("stack", "init", STACK)
-    made.pulumi("config", "set-all", *(part for pair in SMALL.items() for part in ("--plaintext", "=".join(pair))))
-    yield made
+    pairs = [part for pair in SMALL.items() for part in ("--plaintext", "=".join(pair))]
+    made.pulumi("config", "set-all", *pairs)
+    try:
+        yield made
+    finally:
+        # What a killed CLI leaves idle: its language host, the program, a provider that was never asked.
+        for pid in _at_work(root, b"pulumi"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def kill(process: subprocess.Popen[str]) -> str:
-    """End a CLI at once, as a crash would, and give what it said."""
+    """End a CLI as a crash would, and give what it said."""
     os.kill(process.pid, signal.SIGKILL)
     said, _ = process.communicate(timeout=30)
     return said
+
+
+def providers(root: Path) -> list[int]:
+    """List the provider processes that serve a project."""
+    return _at_work(root, b"pulumi.dynamic")
+
+
+def _at_work(root: Path, what: bytes) -> list[int]:
+    """List processes by their working folder in a project, and a part of their command."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            at_work = (process / "cwd").resolve().is_relative_to(root)
+            if at_work and what in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found

@@ -1,0 +1,273 @@
+"""The stack on the real Pulumi engine, against the emulator: the whole life, interruptions, wrong input."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra import commands
+from infra.stacks import Stack, StackLocked
+from tests.emulation import Emulator, until
+from tests.pulumi_project import REGISTRY, STACK, Project, kill, project, providers
+
+pytestmark = pytest.mark.slow
+
+EVERYTHING = [
+    "comfy-ops",
+    "comfy-ops",
+    "comfy-volume",
+    "comfy-worker",
+    "comfy-worker",
+]
+FILES = ["models/whisper/config.json", "models/whisper/model.safetensors"]
+
+
+@pytest.fixture
+def infra(emu: Emulator, tmp_path: Path) -> Iterator[Project]:
+    with project(tmp_path / "project", emu) as made:
+        yield made
+
+
+def owned(emu: Emulator) -> list[str]:
+    """Name everything on the emulator that a stack makes, without the stack's prefix."""
+    state = emu.state()
+    names = [
+        each["name"] for kind in ("volumes", "templates", "endpoints", "registries") for each in state[kind]
+    ]
+    return sorted(name.removeprefix(f"comfyform-{STACK}-") for name in names)
+
+
+def on_volume(emu: Emulator, volume_id: str) -> list[str]:
+    root = emu.volume_dir(volume_id)
+    return sorted(str(path.relative_to(root)) for path in (root / "models").rglob("*") if path.is_file())
+
+
+def only_endpoint(emu: Emulator, name: str) -> dict[str, Any]:
+    (found,) = [each for each in emu.state()["endpoints"] if each["name"].endswith(name)]
+    return dict(found)
+
+
+def test_up_drift_refresh_mend_destroy(infra: Project, emu: Emulator) -> None:
+    """A stack comes up with verified models, changes nothing twice, sees and mends drift, leaves nothing."""
+    infra.up()
+    outputs = infra.outputs()
+    assert owned(emu) == EVERYTHING
+    assert on_volume(emu, outputs["volume_id"]) == FILES
+    assert outputs["endpoint_id"] == outputs["backend_env"]["RUNPOD_ENDPOINT_ID"]
+
+    before = emu.state()
+    infra.up("--expect-no-changes")
+    assert before["endpoints"] == emu.state()["endpoints"]
+    assert before["templates"] == emu.state()["templates"]
+
+    (emu.volume_dir(outputs["volume_id"]) / FILES[1]).unlink()
+    emu.rest("PATCH", f"/serverless/{outputs['endpoint_id']}", {"workers": {"max": 5}})
+    looked = infra.pulumi(
+        "refresh", "--preview-only", "--diff", "--expect-no-changes", "--run-program", ok=False
+    )
+    assert looked.returncode == 7
+    assert re.search(r"workers_max *: 2 => 5", looked.stdout)
+    infra.pulumi("refresh", "--yes", "--skip-preview")
+    assert FILES[1] not in infra.resources()
+
+    infra.up()
+    assert on_volume(emu, outputs["volume_id"]) == FILES
+    assert only_endpoint(emu, "comfy-worker")["workers"]["max"] == 2
+    assert outputs["endpoint_id"] == infra.outputs()["endpoint_id"]
+
+    infra.pulumi("destroy", "--yes", "--skip-preview")
+    assert owned(emu) == []
+
+
+def test_a_damaged_model_is_drift_and_is_mended(infra: Project, emu: Emulator) -> None:
+    """A file whose bytes are not those that were verified shows as its state, and the next up fetches it."""
+    infra.up()
+    path = emu.volume_dir(infra.outputs()["volume_id"]) / FILES[1]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+
+    seen = infra.pulumi("refresh", "--yes", "--skip-preview", "--diff").stdout
+    assert "damaged: its size changed" in seen
+
+    infra.up()
+    assert whole == path.read_bytes()
+    infra.up("--expect-no-changes")
+
+
+def test_template_edits_reach_the_endpoint_in_the_same_up(infra: Project, emu: Emulator) -> None:
+    """RunPod's endpoints are snapshots of their template; ours follow it, and nothing is replaced."""
+    infra.up()
+    before = only_endpoint(emu, "comfy-worker")
+
+    infra.configure(worker_image="echo", worker_disk_gb="30")
+    infra.up()
+
+    after = only_endpoint(emu, "comfy-worker")
+    assert (before["id"], "echo", 30) == (after["id"], after["image"], after["disk"])
+    infra.up("--expect-no-changes")
+
+
+def test_killed_while_a_model_comes_then_up_completes_it(infra: Project, emu: Emulator) -> None:
+    """After kill -9 no provider lives on; the dead lock is cleared, the work joined, each is there once."""
+    emu.fault("*/model.safetensors", method="GET", delay_s=1.5)
+    killed = infra.start("up", "--yes", "--skip-preview")
+    until(lambda: emu.requests("GET", "*/model.safetensors"))
+    kill(killed)
+    until(lambda: not providers(infra.root))
+
+    said: list[str] = []
+    stack = Stack.open(STACK, project=infra.root, environ=infra.env, say=said.append)
+    stack.make_ready()
+    infra.up()
+
+    assert [word for line in said for word in ("gone", "cut off") if word in line] == ["gone", "cut off"]
+    assert owned(emu) == EVERYTHING
+    volume = infra.outputs()["volume_id"]
+    assert on_volume(emu, volume) == FILES
+    assert len(emu.requests("GET", "*/model.safetensors")) == 1
+    assert stack.pending() == 0
+    infra.pulumi("destroy", "--yes", "--skip-preview")
+    assert owned(emu) == []
+
+
+def test_a_stack_in_use_is_left_alone(infra: Project, emu: Emulator) -> None:
+    """A lock whose process runs is respected, and the message names it."""
+    emu.fault("/rest/v2/network-volumes", method="POST", delay_s=3)
+    busy = infra.start("up", "--yes", "--skip-preview")
+    until(lambda: emu.requests("POST", "/rest/v2/network-volumes"))
+    stack = Stack.open(STACK, project=infra.root, environ=infra.env, say=lambda _: None)
+
+    with pytest.raises(StackLocked, match=f"process {busy.pid} on"):
+        stack.make_ready()
+
+    busy.communicate(timeout=60)
+    assert busy.returncode == 0
+
+
+def test_one_ctrl_c_ends_a_wait_at_once(infra: Project, emu: Emulator) -> None:
+    """SIGINT ends a long provisioning within moments, leaves no lock, no pending work and no process."""
+    emu.fault("*/model.safetensors", method="GET", delay_s=20)
+    running = infra.start("up", "--yes", "--skip-preview")
+    until(lambda: emu.requests("GET", "*/model.safetensors"))
+    os.kill(running.pid, signal.SIGINT)
+
+    said, _ = running.communicate(timeout=15)
+    assert running.returncode == 1
+    assert "Traceback" not in said
+    assert "run `pulumi up` again" in said
+    stack = Stack.open(STACK, project=infra.root, environ=infra.env, say=lambda _: None)
+    assert list(stack.locks()) == []
+    assert stack.pending() == 0
+    until(lambda: not providers(infra.root))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("config.json\n", "nowhere.json\n", "nowhere.json"),
+        ("config.json\n", f'config.json\n        sha256: "{"0" * 64}"\n', "0" * 12),
+    ],
+    ids=["missing source", "wrong sha256"],
+)
+def test_a_model_that_cannot_be_had_is_one_line(
+    infra: Project, emu: Emulator, old: str, new: str, reason: str
+) -> None:
+    """A missing source, or other bytes than promised, end in one line on the model, not in a traceback."""
+    text = REGISTRY.replace(f":{old}", f":{new}")
+    assert text != REGISTRY
+    (infra.root / "models-registry.yaml").write_text(text)
+
+    done = infra.up(ok=False)
+
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "Traceback" not in said
+    lines = {line.strip() for line in said.splitlines() if line.strip().startswith("error: comfyform: ")}
+    assert len(lines) == 1
+    assert reason in lines.pop()
+    assert "comfy-worker" not in [name for name in owned(emu) if name == "comfy-worker"][1:]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("data_center", "EU-R0-1", "no data center 'EU-R0-1'. Did you mean EU-RO-1?"),
+        ("gpu_pools", '["ADA_25"]', "no GPU pool 'ADA_25'"),
+        ("budget_usd_per_hour", "1", "above its budget"),
+        ("worker_quota", "2", "the quota is 2"),
+        ("workers_mux", "1", "did you mean comfyform:workers_max?"),
+    ],
+)
+def test_a_stack_that_cannot_be_is_refused_at_preview(
+    infra: Project, emu: Emulator, key: str, value: str, reason: str
+) -> None:
+    """Before anything is made: one clear sentence, no traceback, nothing created."""
+    if value.startswith("["):
+        infra.pulumi("config", "set", "--path", f"comfyform:{key}[0]", json.loads(value)[0])
+    else:
+        infra.configure(**{key: value})
+
+    done = infra.pulumi("preview", ok=False)
+
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert reason in said
+    assert "Traceback" not in said
+    assert owned(emu) == []
+
+
+def test_a_protected_volume_is_not_destroyed(infra: Project, emu: Emulator) -> None:
+    """With protect_volume, destroy refuses in its preview, before anything is deleted."""
+    infra.configure(protect_volume="true")
+    (infra.root / "models-registry.yaml").write_text("required: {}\n")
+    infra.up()
+
+    done = infra.pulumi("destroy", "--yes", ok=False)
+
+    assert done.returncode != 0
+    assert owned(emu) == EVERYTHING
+
+
+def test_secrets_stay_out_of_state_output_and_arguments(emu: Emulator, tmp_path: Path) -> None:
+    """Marked secrets of the configuration and the key never show in state, logs or what Pulumi prints."""
+    marks = {name: f"MARK{hashlib.sha256(name.encode()).hexdigest()[:24]}" for name in ("hf", "user", "word")}
+    with project(tmp_path / "project", emu, extra={"PULUMI_CONFIG_PASSPHRASE": "open"}) as infra:
+        (infra.root / "models-registry.yaml").write_text("required: {}\n")
+        for key, mark in (("hf_token", "hf"), ("registry_username", "user"), ("registry_password", "word")):
+            infra.pulumi("config", "set", "--secret", f"comfyform:{key}", marks[mark])
+        said = infra.pulumi("up", "--yes", "--diff").stdout
+        said += infra.pulumi("refresh", "--yes", "--diff").stdout
+        said += infra.pulumi("stack", "export").stdout + infra.state_text()
+        infra.up("--expect-no-changes")
+
+    assert [mark for mark in (*marks.values(), emu.env["RUNPOD_API_KEY"]) if mark in said] == []
+    assert {marks["hf"]} == {each["env"]["HF_TOKEN"] for each in emu.state()["endpoints"]}
+
+
+def test_the_commands_speak_and_end_with_codes(
+    infra: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """stack.up, outputs, env, cost, orphans and down work through plain calls."""
+    for name, value in infra.env.items():
+        monkeypatch.setenv(name, value)
+    (infra.root / "models-registry.yaml").write_text("required: {}\n")
+
+    assert commands.up(yes=True, project=infra.root) == 0
+    capsys.readouterr()
+    assert commands.env(format="json", project=infra.root) == 0
+    variables = json.loads(capsys.readouterr().out)
+    assert infra.outputs()["backend_env"] == variables
+    assert commands.cost(json=True, project=infra.root) == 0
+    cost = json.loads(capsys.readouterr().out)
+    assert infra.outputs()["cost"]["usd_per_hour_max"] == cost["usd_per_hour_max"]
+    assert commands.orphans(json=True, project=infra.root) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert commands.down(yes=True, project=infra.root) == 0
