@@ -81,26 +81,28 @@ class Studio:
         self._require_volume(checked)
         begun = time.monotonic()
         end = begun + (request.deadline_s or self.deadline_s)
-        with self._alone(stop):
-            with placed(
+        with (
+            self._alone(stop),
+            placed(
                 brought,
                 input_folder=self.folders.input,
                 volume=self.volume,
                 allow_hosts=self.allow_hosts,
                 stop=stop,
-            ):
-                require_inputs(checked, self.folders.input)
-                tell({"progress": "start", "state": self.comfyui.state.value})
-                url = self.comfyui.wait_ready(max(0.0, min(START_S, end - time.monotonic())), stop.raised)
-                ready = time.monotonic()
-                result = self._run(url, checked, end, stop, tell)
-                sent = time.monotonic()
-                files = self.outlet.send(
-                    [Made(file.local_path, file.sha256) for file in result.files if file.local_path],
-                    job_id=request.job_id,
-                    deliver=deliver,
-                    today=datetime.now(UTC).date(),
-                )
+            ),
+        ):
+            require_inputs(checked, self.folders.input)
+            tell({"progress": "start", "state": self.comfyui.state.value})
+            url = self.comfyui.wait_ready(max(0.0, min(START_S, end - time.monotonic())), stop.raised)
+            ready = time.monotonic()
+            result = self._run(url, checked, end, stop, tell)
+            sent = time.monotonic()
+            files = self.outlet.send(
+                [Made(file.local_path, file.sha256) for file in result.files if file.local_path],
+                job_id=request.job_id,
+                deliver=deliver,
+                today=datetime.now(UTC).date(),
+            )
         timings = {"start": round(ready - begun, 3), **result.timings}
         timings |= {"send": round(time.monotonic() - sent, 3), "total": round(time.monotonic() - begun, 3)}
         return {
