@@ -29,7 +29,7 @@ class Pace:
     """
 
     piece_bytes: int = 8 * 1024 * 1024
-    connections: int = 4
+    connections: int = 3
     silence_s: float = 30.0
     slowest_bytes_per_s: int = 4096
     deadline_s: float = 6 * 3600.0

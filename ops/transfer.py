@@ -1,7 +1,8 @@
 """Move a file's bytes from an origin to a partial file: in parallel pieces, hashed on the way, resumable.
 
 Knows bytes, not models: what they should be and where they end up is decided
-in ``ops.fetch``. Memory holds at most ``connections + 1`` pieces.
+in ``ops.fetch``. Memory holds at most ``connections + 1`` pieces, in buffers that
+are used again: an allocator that is given pieces to juggle keeps twice as much.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from backend.errors import TransferError, Unavailable
 from ops.crew import Crew
@@ -27,7 +28,7 @@ _RESTARTS: Final = 2
 OnBytes = Callable[[int, int | None], object]
 """Called now and then, from any thread, with bytes here and bytes in all."""
 
-_Pieces: TypeAlias = Crew[int, list[bytes]]
+_Pieces: TypeAlias = Crew[int, memoryview]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class Transfer:
         self._patience = Patience(pace, source, clock=clock)
         self._lock = threading.Lock()
         self._came = 0
+        self._buffers: list[bytearray] = []
         self._told = float("-inf")
 
     def run(self) -> Fetched:
@@ -146,43 +148,52 @@ class Transfer:
         missing = [index for index in range(identity.pieces) if partial.done(index) < identity.length(index)]
         digest = hashlib.sha256()
         threads = min(self._pace.connections, len(missing))
-        with Crew(
-            lambda crew, index: self._piece(crew, identity, index),
-            missing,
-            threads=threads,
-            ahead=threads + 1,
-        ) as crew:
+
+        def work(crew: _Pieces, index: int) -> memoryview:
+            return self._piece(crew, identity, index)
+
+        with Crew(work, missing, threads=threads, ahead=threads) as crew:
             try:
                 awaited = set(missing)
                 for index in range(identity.pieces):
-                    for chunk in crew.take() if index in awaited else partial.read(index):
-                        digest.update(chunk)
+                    if index in awaited:
+                        piece = crew.take()
+                        digest.update(piece)
+                        self._buffers.append(cast("bytearray", piece.obj))
+                    else:
+                        for chunk in partial.read(index):
+                            digest.update(chunk)
+                    partial.send_off(index)
             finally:
                 partial.close()
         self._tell(identity.size_bytes, last=True)
         return Fetched(identity.size_bytes, digest.hexdigest(), self._came)
 
-    def _piece(self, crew: _Pieces, identity: Identity, index: int) -> list[bytes]:
+    def _piece(self, crew: _Pieces, identity: Identity, index: int) -> memoryview:
         """Fetch what is missing of a piece, and give all of its bytes."""
-        chunks = list(self._partial.read(index))
+        try:
+            buffer = self._buffers.pop()
+        except IndexError:
+            buffer = bytearray(identity.piece_bytes)
+        piece = memoryview(buffer)[: identity.length(index)]
+        at = 0
+        for chunk in self._partial.read(index):
+            piece[at : at + len(chunk)] = chunk
+            at += len(chunk)
 
         def go_on() -> None:
-            self._read(crew, identity, index, chunks)
+            self._read(crew, identity, index, piece)
 
         self._patience.persist(go_on, wait=crew.wait, headway=lambda: self._partial.done(index))
-        return chunks
+        return piece
 
-    def _read(
-        self, crew: Crew[int, list[bytes]], identity: Identity, index: int, chunks: list[bytes]
-    ) -> None:
+    def _read(self, crew: _Pieces, identity: Identity, index: int, piece: memoryview) -> None:
         """Ask for the rest of a piece and write it as it comes."""
-        start = index * identity.piece_bytes + self._partial.done(index)
-        left = (index * identity.piece_bytes + identity.length(index)) - start
-        if not left:
+        written = at = self._partial.done(index)
+        if at == len(piece):
             return
-        gathered: list[bytes] = []
-        waiting = 0
-        with self._route.open(start, start + left, etag=identity.etag) as (answer, reply):
+        start = index * identity.piece_bytes
+        with self._route.open(start + at, start + len(piece), etag=identity.etag) as (answer, reply):
             if answer.total_bytes not in (None, identity.size_bytes):
                 raise Changed(f"{self._source} was changed while it was fetched.")
             watch = self._patience.watch()
@@ -190,31 +201,27 @@ class Transfer:
                 for chunk in reply.iter_bytes(None):
                     if crew.stopped:
                         return
-                    piece = chunk[:left]
-                    left -= len(piece)
-                    gathered.append(piece)
-                    waiting += len(piece)
-                    watch.saw(len(piece))
-                    if not left or waiting >= _WRITE_BYTES:
-                        self._keep(index, gathered, chunks)
-                        waiting = 0
-                    if not left and not answer.partial:
+                    end = min(at + len(chunk), len(piece))
+                    piece[at:end] = chunk[: end - at]
+                    at = end
+                    watch.saw(len(chunk))
+                    if at == len(piece) or at - written >= _WRITE_BYTES:
+                        self._keep(index, piece[written:at])
+                        written = at
+                    if at == len(piece) and not answer.partial:
                         break  # the rest of the file comes in pieces
                     self._patience.check_deadline()
             finally:
                 # What came before a cut is as good as the rest.
-                if gathered and not crew.stopped:
-                    self._keep(index, gathered, chunks)
-        if left:
-            raise Unavailable(f"{self._source} ended {left} bytes early.")
+                if at > written and not crew.stopped:
+                    self._keep(index, piece[written:at])
+        if at < len(piece):
+            raise Unavailable(f"{self._source} ended {len(piece) - at} bytes early.")
 
-    def _keep(self, index: int, gathered: list[bytes], chunks: list[bytes]) -> None:
-        """Write gathered bytes and hand them on to be hashed."""
-        data = b"".join(gathered)
-        gathered.clear()
+    def _keep(self, index: int, data: memoryview) -> None:
+        """Write bytes that came."""
         with translated(self._source):
             self._partial.write(index, data)
-        chunks.append(data)
         with self._lock:
             self._came += len(data)
         self._tell(self._partial.done_bytes)

@@ -1,0 +1,88 @@
+"""A model hub with one file, as fast as the kernel sends it, so that a benchmark measures clients.
+
+It answers what `huggingface_hub` and our own client ask for a file in LFS:
+HEAD with the commit, the size and the sha256, and GET with ranges. The bytes
+go from the page cache to the socket by sendfile. Run as a program:
+``python benchmarks/hub_server.py FILE SHA256`` prints its address.
+"""
+
+import http.server
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+RANGE = re.compile(r"bytes=(\d+)-(\d*)\Z")
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    file: Path
+    sha256: str
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, *, body: bool) -> None:
+        if "/resolve/" not in self.path:
+            self.send_error(404)
+            return
+        size = self.file.stat().st_size
+        wanted = RANGE.match(self.headers.get("Range", ""))
+        start, end = 0, size
+        if wanted:
+            start, end = int(wanted[1]), min(size, int(wanted[2]) + 1 if wanted[2] else size)
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(end - start))
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("ETag", f'"{self.sha256}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Linked-Etag", f'"{self.sha256}"')
+        self.send_header("X-Linked-Size", str(size))
+        self.end_headers()
+        self.wfile.flush()
+        if body:
+            self.send_bytes(start, end)
+
+    def send_bytes(self, start: int, end: int) -> None:
+        with self.file.open("rb") as file:
+            while start < end:
+                sent = os.sendfile(self.connection.fileno(), file.fileno(), start, end - start)
+                if not sent:
+                    return
+                start += sent
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        connection, address = super().get_request()
+        # The head of an answer is small, and the next request waits for it.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection, address
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up is no news."""
+
+
+def main() -> None:
+    Handler.file, Handler.sha256 = Path(sys.argv[1]), sys.argv[2]
+    server = Server(("127.0.0.1", 0), Handler)
+    print(f"http://127.0.0.1:{server.server_port}", flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
