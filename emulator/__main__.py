@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shlex
+import shutil
 import signal
 import socket
 import sys
@@ -82,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
         "--env-file", type=Path, metavar="FILE", help="write the environment here when serving"
     )
     result.add_argument(
-        "--image", type=pair, action="append", default=[], metavar="NAME=COMMAND",
+        "--image", type=image, action="append", default=[], metavar="NAME=COMMAND",
         help="command that stands for a container image",
     )  # fmt: skip
     result.add_argument(
@@ -98,6 +100,18 @@ def pair(text: str) -> tuple[str, str]:
     if not (name and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
     return name, value
+
+
+def image(text: str) -> tuple[str, str]:
+    """Read `NAME=COMMAND`; the command must be there now, not only when a job waits for it."""
+    name, command = pair(text)
+    try:
+        program = shlex.split(command)[0]
+    except (ValueError, IndexError) as error:
+        raise argparse.ArgumentTypeError(f"the command of image {name!r} cannot be read: {error}") from None
+    if shutil.which(program) is None:
+        raise argparse.ArgumentTypeError(f"the command of image {name!r} does not exist: {program}")
+    return name, command
 
 
 if __name__ == "__main__":

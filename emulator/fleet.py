@@ -176,7 +176,8 @@ def place(endpoint: Document, volumes: dict[str, Document], limits: Limits) -> P
 
     A volume pins its workers to its data center; of several volumes a worker sees the one where it runs.
     """
-    homes = {volumes[volume_id]["dataCenter"]: volume_id for volume_id in endpoint["networkVolumes"]}
+    attached = [volume_id for volume_id in endpoint["networkVolumes"] if volume_id in volumes]
+    homes = {volumes[volume_id]["dataCenter"]: volume_id for volume_id in attached}
     centers = [center.id for center in catalog.DATA_CENTERS]
     if endpoint["dataCenterIds"]:
         centers = [center for center in endpoint["dataCenterIds"] if center in centers]

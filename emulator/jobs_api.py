@@ -24,7 +24,7 @@ from emulator.webhooks import Webhooks
 from emulator.workers import Supervisor
 
 WAIT_MS, MIN_WAIT_MS, MAX_WAIT_MS = 90_000, 1_000, 300_000
-STREAM_HOLD_S = 10.0
+STREAM_HOLD_MS = 10_000
 RATE_WINDOW_S = 10.0
 
 
@@ -157,7 +157,7 @@ class JobPlane:
     async def stream(self, request: Request, _: Endpoint) -> Response:
         """Give the chunks since the last call; hold the request while there are none."""
         job = self._job(request)
-        hold_s = int(request.query_params.get("wait", STREAM_HOLD_S * 1000)) / 1000
+        hold_s = milliseconds(request, STREAM_HOLD_MS) / 1000
         if not job.chunks and job.status not in FINAL:
             await self._state.bells.wait(hold_s, ("job", job.id))
         chunks = [{"output": chunk} for chunk in self._state.jobs.drain(job)]
@@ -233,10 +233,15 @@ class JobPlane:
 
 def wait_of(request: Request) -> float:
     """Give `?wait=`, milliseconds from 1000 to 300000, in seconds."""
-    wish = request.query_params.get("wait", str(WAIT_MS))
+    return min(max(milliseconds(request, WAIT_MS), MIN_WAIT_MS), MAX_WAIT_MS) / 1000
+
+
+def milliseconds(request: Request, default: int) -> int:
+    """Give `?wait=` as it is."""
+    wish = request.query_params.get("wait", str(default))
     if not wish.isdigit():
         raise Refused(400, "wait must be a number of milliseconds")
-    return min(max(int(wish), MIN_WAIT_MS), MAX_WAIT_MS) / 1000
+    return int(wish)
 
 
 def body_problem(body: Any) -> str | None:
@@ -248,8 +253,10 @@ def body_problem(body: Any) -> str | None:
     if not isinstance(body, dict) or "input" not in body:
         return "input is required"
     policy = body.get("policy", {})
+    if not isinstance(policy, dict):
+        return "policy must be an object"
     for name, least_ms in (("executionTimeout", 5_000), ("ttl", 10_000)):
         value = policy.get(name, least_ms)
-        if not isinstance(value, int) or not least_ms <= value <= 7 * 86_400_000:
+        if type(value) is not int or not least_ms <= value <= 7 * 86_400_000:
             return f"policy.{name} must be from {least_ms} to {7 * 86_400_000} milliseconds"
     return None

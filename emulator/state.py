@@ -118,13 +118,13 @@ class State:
         self.route_globs: list[str] = []
         """Every path that some plane answers, as globs; `server` fills it."""
         self.on_reset: list[Callable[[], Awaitable[None] | None]] = []
-        """Called first by `reset`, for planes that run or remember things of their own."""
+        """Called by `reset`, for planes that run or remember things of their own."""
         self.on_close: list[Callable[[], Awaitable[None]]] = []
         """Awaited when the emulator stops: end processes here."""
         self.views: dict[str, Callable[[], Any]] = {}
         """What planes add to `GET /_emulator/state`, by name."""
         for folder in ("volumes", "jobs", "logs", "scratch"):
-            (self.root / folder).mkdir(parents=True, exist_ok=True)
+            (self.root / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         self.keys = self._load_keys()
         self.secrets = {
             "HF_TOKEN": self.keys.hf_token,
@@ -182,12 +182,13 @@ class State:
 
     async def reset(self) -> None:
         """Forget everything but the keys: resources, jobs, files, faults, log, knobs, skipped time."""
+        # First, so that nothing is left for which a worker would be started while the others end.
+        self.resources = Resources()
+        self.jobs.clear()
         for callback in self.on_reset:
             waiting = callback()
             if waiting is not None:
                 await waiting
-        self.resources = Resources()
-        self.jobs.clear()
         self.limits.reset()
         self.faults.clear()
         self.request_log.clear()
@@ -195,7 +196,7 @@ class State:
         self.volume_held_until.clear()
         for folder in ("volumes", "jobs", "logs", "scratch"):
             shutil.rmtree(self.root / folder, ignore_errors=True)
-            (self.root / folder).mkdir(exist_ok=True)
+            (self.root / folder).mkdir(mode=0o700, exist_ok=True)
         self.save()
 
     async def close(self) -> None:

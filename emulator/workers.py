@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import secrets
 import shlex
 import shutil
@@ -21,10 +20,10 @@ from emulator import fleet
 from emulator.fleet import Worker
 from emulator.jobs import IN_PROGRESS, IN_QUEUE
 from emulator.state import Endpoint, State
+from emulator.worker_environment import worker_environment
 
 TICK_S = 0.25
-INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "SYSTEMROOT")
-SECRET = re.compile(r"\{\{\s*RUNPOD_SECRET_(\w+)\s*\}\}")
+PULL_AGAIN_S = 60.0
 
 
 class Supervisor:
@@ -46,6 +45,7 @@ class Supervisor:
             sys.executable, "-I", "-S", str(reaper), stdin=asyncio.subprocess.PIPE, start_new_session=True
         )
         self._loop = asyncio.create_task(self._run())
+        self._loop.add_done_callback(_complain)
 
     async def close(self) -> None:
         """End all workers, and then the reaper."""
@@ -59,10 +59,8 @@ class Supervisor:
     async def kill_all(self) -> None:
         """End all workers at once, without grace, and wait until they are gone."""
         for worker in list(self._state.fleet.workers.values()):
-            worker.stopping = True
+            self._dismiss(worker)
             self.signal(worker, signal.SIGKILL)
-            if worker.id in self._tasks and worker.id not in self._processes:
-                self._tasks[worker.id].cancel()
         self._state.fleet.workers.clear()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
@@ -163,7 +161,7 @@ class Supervisor:
     def _place(self, worker: Worker, endpoint: Endpoint) -> None:
         worker.place = fleet.place(endpoint.body, self._state.volumes, self._state.limits)
         if worker.place is not None:
-            environment = self._environment(worker, endpoint)
+            environment = worker_environment(self._state, worker, endpoint)
             self._tasks[worker.id] = asyncio.create_task(self._live(worker, environment))
 
     async def _live(self, worker: Worker, environment: dict[str, str]) -> None:
@@ -173,28 +171,38 @@ class Supervisor:
             command = self._state.images.get(worker.image)
             if command is None:
                 worker.events.append(f"error pulling image {worker.image}: not found; retrying")
-                await asyncio.Event().wait()
+                while not worker.stopping:
+                    await self._pause(worker, PULL_AGAIN_S)
                 return
             worker.events.append(f"create container {worker.image}")
-            await asyncio.sleep(self._state.limits.cold_start_s)
+            await self._pause(worker, self._state.limits.cold_start_s)
             scratch.mkdir(parents=True, exist_ok=True)
             while not worker.stopping:
                 await self._run_once(worker, shlex.split(command), environment, scratch)
-                if not worker.stopping:
-                    await asyncio.sleep(min(10.0, 0.25 * 2**worker.crashes))
+                await self._pause(worker, min(10.0, 0.25 * 2**worker.crashes))
         finally:
             self._state.fleet.workers.pop(worker.id, None)
             self._tasks.pop(worker.id, None)
             shutil.rmtree(scratch, ignore_errors=True)
             self._state.bells.ring("tick")
 
+    async def _pause(self, worker: Worker, seconds: float) -> None:
+        """Wait, but not once the worker is to be stopped: cancelling could leave a process behind."""
+        if not worker.stopping:
+            await self._state.bells.wait(seconds, ("stop", worker.id))
+
     async def _run_once(
         self, worker: Worker, command: list[str], environment: dict[str, str], cwd: Path
     ) -> None:
         with worker.log.open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *command, cwd=cwd, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command, cwd=cwd, env=environment, stdout=log, stderr=log, start_new_session=True
+                )
+            except OSError as error:
+                worker.events.append(f"error starting container: {error}")
+                worker.crashes += 1
+                return
         worker.pid, worker.started_at = process.pid, self._state.clock.now()
         self._processes[worker.id] = process
         self._tell_reaper(process.pid)
@@ -228,60 +236,23 @@ class Supervisor:
         """End a worker: its long polls are answered, it gets SIGTERM and some time."""
         if worker.stopping:
             return
-        worker.stopping = True
-        if worker.pid is None:
-            if worker.id in self._tasks:
-                self._tasks[worker.id].cancel()
-            else:
-                self._state.fleet.workers.pop(worker.id, None)
+        self._dismiss(worker)
+        if worker.id not in self._tasks:
+            self._state.fleet.workers.pop(worker.id, None)
             return
         self.signal(worker, signal.SIGTERM)
-        self._state.bells.ring(("stop", worker.id))
-        self._state.bells.ring(("queue", worker.endpoint_id))
         asyncio.get_running_loop().call_later(
             self._state.limits.worker_grace_s, self.signal, worker, signal.SIGKILL
         )
 
-    def _environment(self, worker: Worker, endpoint: Endpoint) -> dict[str, str]:
-        """Give a worker's whole environment: nothing of the emulator's own but what any program needs."""
-        assert worker.place is not None  # noqa: S101 - only placed workers start
-        own = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        own["HOME"] = str(self._state.root / "scratch" / worker.id)
-        declared = {
-            name: SECRET.sub(lambda found: self._state.secrets.get(found[1], found[0]), value)
-            for name, value in endpoint.body["env"].items()
-        }
-        return own | declared | runpod_environment(self._state, worker)
+    def _dismiss(self, worker: Worker) -> None:
+        """Let a worker's own task and its long polls know that it is to go."""
+        worker.stopping = True
+        self._state.bells.ring(("stop", worker.id))
 
 
-def runpod_environment(state: State, worker: Worker) -> dict[str, str]:
-    """Give the variables that RunPod sets in every worker.
-
-    Source: runpod SDK 1.12 reads them at import; `$ID` and `$RUNPOD_POD_ID` are filled in by the SDK.
-    """
-    base = f"{state.url}/jobs/v2/{worker.endpoint_id}"
-    place = worker.place
-    gpu = place.gpu_type.replace(" ", "+") if place and place.gpu_type else "CPU"
-    environment = {
-        "RUNPOD_WEBHOOK_GET_JOB": f"{base}/job-take/$ID?gpu={gpu}",
-        "RUNPOD_WEBHOOK_POST_OUTPUT": f"{base}/job-done/$RUNPOD_POD_ID/$ID?gpu={gpu}",
-        "RUNPOD_WEBHOOK_POST_STREAM": f"{base}/job-stream/$RUNPOD_POD_ID/$ID?gpu={gpu}",
-        "RUNPOD_WEBHOOK_PING": f"{base}/ping/$RUNPOD_POD_ID?gpu={gpu}",
-        "RUNPOD_PING_INTERVAL": "10000",
-        "RUNPOD_AI_API_KEY": worker.key,
-        "RUNPOD_API_KEY": worker.key,
-        "RUNPOD_POD_ID": worker.id,
-        "RUNPOD_POD_HOSTNAME": f"{worker.id}-emulated",
-        "RUNPOD_ENDPOINT_ID": worker.endpoint_id,
-        "RUNPOD_GPU_COUNT": str(worker.gpu_count),
-        "RUNPOD_CPU_COUNT": "2",
-        # There is no GPU here, and what the SDK checks is this machine, not the rented one.
-        "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
-        "RUNPOD_SKIP_GPU_CHECK": "true",
-    }
-    if place is not None:
-        environment["RUNPOD_DC_ID"] = place.data_center
-        folder = state.volume_dir(place.volume_id) if place.volume_id else None
-        if folder is not None and place.volume_id is not None:
-            environment |= {"RUNPOD_VOLUME_ID": place.volume_id, "RUNPOD_VOLUME_PATH": str(folder)}
-    return environment
+def _complain(task: asyncio.Task[None]) -> None:
+    """Tell at once when the supervisor has failed: without it no job would ever start."""
+    if not task.cancelled() and task.exception():
+        context = {"message": "the emulator's supervisor failed", "exception": task.exception()}
+        asyncio.get_running_loop().call_exception_handler(context)

@@ -168,6 +168,22 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(emu: Emulator, tmp_path: Path
     )
 
 
+@pytest.mark.parametrize(
+    ("image", "problem"),
+    [
+        ("echo", "'echo' is not NAME=VALUE"),
+        ("a=no-such-program -m x", "the command of image 'a' does not exist: no-such-program"),
+        ("a='open", "the command of image 'a' cannot be read: No closing quotation"),
+    ],
+)
+def test_an_image_that_cannot_start_is_refused_at_once(tmp_path: Path, image: str, problem: str) -> None:
+    """A mistake in --image is told on the command line, not when the first job waits."""
+    command = [PYTHON, "-m", "emulator", "--state", str(tmp_path), "--image", image]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr.splitlines()[-1].endswith(problem)) == (2, True)
+
+
 def test_the_environment_file_is_private(emu: Emulator) -> None:
     """It holds keys, so only its owner can read it."""
     assert (emu.root / "environment").stat().st_mode & 0o777 == 0o600

@@ -228,7 +228,9 @@ def test_what_is_wrong_is_refused(emu: Emulator, endpoint: str) -> None:
         emu.jobs("GET", "/nope/health"),
         emu.jobs("POST", f"/{endpoint}/run", {"prompt": 1}),
         emu.jobs("POST", f"/{endpoint}/run", {"input": {}, "policy": {"executionTimeout": 10}}),
+        emu.jobs("POST", f"/{endpoint}/run", {"input": {}, "policy": 7}),
         emu.jobs("POST", f"/{endpoint}/run", {"input": "x" * 200}),
+        emu.jobs("POST", f"/{endpoint}/runsync?wait=soon", {"input": {}}),
         emu.jobs("GET", f"/{endpoint}/status/nope"),
         emu.jobs("GET", f"/{endpoint}/status/nope"),
         emu.jobs("GET", f"/{endpoint}/requests"),
@@ -241,13 +243,15 @@ def test_what_is_wrong_is_refused(emu: Emulator, endpoint: str) -> None:
         (404, "endpoint not found"),
         (400, "input is required"),
         (400, "policy.executionTimeout must be from 5000 to 604800000 milliseconds"),
+        (400, "policy must be an object"),
         (400, "request body is larger than 100 bytes"),
+        (400, "wait must be a number of milliseconds"),
         (404, "job not found"),
         (429, "rate limit exceeded"),
         (501, f"emulator: GET /jobs/v2/{endpoint}/requests is not emulated"),
         (405, "method not allowed"),
     ]
-    assert replies[7].headers["retry-after"] == "1"
+    assert replies[9].headers["retry-after"] == "1"
     assert httpx.get(f"{url}/health", headers=key).status_code == 200
 
 
