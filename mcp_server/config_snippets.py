@@ -143,25 +143,3 @@ def snippet(client: str, *, env_file: Path | None, registry: Path | None, url: s
             hint="Leave out the address: it can start the server itself.",
         )
     return known.remote(url)
-
-
-def config(client: str = "", *, env_file: str = "", registry: str = "", url: str = "") -> int:
-    """Print the snippets: the body of ``./inv mcp.config``.
-
-    Args:
-        client: a key of `CLIENTS`; empty for all of them.
-        env_file: file with the settings, as ``./inv env --format dotenv`` writes it.
-        registry: the models wanted.
-        url: of a server that runs already, to be named instead of one that the client starts.
-    """
-    options = {
-        "env_file": Path(env_file) if env_file else None,
-        "registry": Path(registry) if registry else None,
-    }
-    chosen = [client] if client else [key for key, known in CLIENTS.items() if not url or known.remote]
-    for key in chosen:
-        text = snippet(key, **options, url=url or None)
-        # Where it goes is talk and the snippet is data, so that the data alone can go into a file.
-        print(f"{CLIENTS[key].title}: {CLIENTS[key].where}", file=sys.stderr, flush=True)  # noqa: T201
-        print(text, flush=True)  # noqa: T201
-    return 0

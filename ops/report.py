@@ -29,7 +29,8 @@ class Model:
 
     Attributes:
         path: from the volume root.
-        state: ``in place``, ``missing``, ``wrong``, ``unverified`` or ``extra``.
+        state: ``in place``, ``missing``, ``wrong``, ``unverified``, ``extra``; ``unknown`` where the
+            volume was not looked at.
         reason: why it is in that state.
         used_by: verbs that need it.
     """
@@ -64,7 +65,8 @@ class Job:
     Attributes:
         identifier: RunPod's or ComfyUI's id.
         summary: its prompt or text.
-        state: ``succeeded``, ``failed``, ``expired``, ``cancelled``, ``running`` or ``waiting``.
+        state: ``succeeded``, ``failed``, ``expired``, ``cancelled``, ``running``, ``waiting`` or
+            ``unknown``.
         seconds: from submission to end, or None while it runs.
     """
 

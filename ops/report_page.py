@@ -16,7 +16,7 @@ _TONES: Final = {
     "succeeded": "good", "failed": "bad", "expired": "bad", "cancelled": "plain",
     "running": "busy", "waiting": "busy",
     "in place": "good", "missing": "bad", "wrong": "bad", "extra": "plain", "unverified": "busy",
-    "ready": "good", "idle": "good", "paused": "busy", "unhealthy": "bad",
+    "ready": "good", "paused": "busy", "unhealthy": "bad",
 }  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def _models(report: Report) -> Element:
 
 
 def _worst_first(model: Model) -> tuple[int, str]:
-    order = ("wrong", "missing", "unverified", "in place", "extra")
+    order = ("wrong", "missing", "unverified", "unknown", "in place", "extra")
     return (order.index(model.state) if model.state in order else len(order), model.path)
 
 

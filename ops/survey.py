@@ -54,7 +54,7 @@ def hashes_file(settings: Settings) -> Path:
 def cheapest_transport(settings: Settings) -> Transport:
     """Tell how to look at the volume: over S3 where its keys are set, which costs nothing, else by a job."""
     keys = (settings.runpod_s3_access_key_id, settings.runpod_s3_secret_access_key, settings.runpod_volume_id)
-    return "s3" if all(keys) and settings.runpod_s3_url else "job"
+    return "s3" if all(keys) else "job"
 
 
 @contextlib.contextmanager

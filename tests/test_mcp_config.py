@@ -10,7 +10,8 @@ import pytest
 
 from backend.errors import ConfigError, InvalidArgument, NotSupported
 from mcp_server.__main__ import main, read_env_file
-from mcp_server.config_snippets import CLIENTS, config, snippet
+from mcp_server.commands import config
+from mcp_server.config_snippets import CLIENTS, snippet
 
 URL = "http://127.0.0.1:8765/mcp"
 

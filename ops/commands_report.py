@@ -1,0 +1,53 @@
+"""What ``inv report`` does."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backend.settings import Settings
+from ops.console import Console
+from ops.report_facts import gather
+from ops.report_page import draw
+from ops.survey import cheapest_transport
+
+REGISTRY = "models-registry.yaml"
+OUTPUT = "report.html"
+
+
+def report(
+    *,
+    output: str = OUTPUT,
+    registry: str = REGISTRY,
+    transport: str = "",
+    title: str = "Studio",
+    json: bool = False,
+    settings: Settings | None = None,
+) -> int:
+    """Write one page to look at: stack, models, recent jobs and costs.
+
+    Args:
+        output: the page's file; an existing one is replaced.
+        registry: the models wanted.
+        transport: how to look at the volume, job or s3; by default s3 where its keys are set.
+        title: the page's heading.
+        json: give the file's name and what could not be found out as JSON.
+        settings: by default those of the environment.
+    """
+    settings = settings or Settings.from_env()
+    console = Console("json" if json else "human")
+    made = gather(
+        settings,
+        title=title,
+        registry=Path(registry),
+        transport=transport or cheapest_transport(settings),
+        now=lambda: datetime.now(UTC),
+    )
+    place = Path(output)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside = place.with_name(f".{place.name}.part")
+    aside.write_text(draw(made), encoding="utf-8")
+    aside.replace(place)
+    for problem in made.problems:
+        console.warn(problem)
+    console.data({"output": str(place.resolve()), "problems": list(made.problems)})
+    console.text(str(place.resolve()))
+    return 0

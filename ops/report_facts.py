@@ -1,0 +1,255 @@
+"""Find out what a report says. What cannot be found out is said in the report; nothing here fails it."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from backend.drivers import Http
+from backend.errors import ComfyformError
+from backend.jobs import JobPlane
+from backend.journal import Entry, Journal
+from backend.settings import Settings
+from ops import catalog
+from ops.console import amount
+from ops.cost import Workers, estimate
+from ops.inventory import Inventory
+from ops.plan import Action, compare
+from ops.registry import load
+from ops.report import Cost, Job, JobFile, Model, Report, Resource
+from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, Live, RunPodApi
+from ops.runpod_specs import EndpointSpec, NetworkVolumeSpec
+from ops.survey import inventory_here, open_there
+
+JOBS_SHOWN: Final = 12
+CONTAINER_DISK_GB: Final = 20
+"""RunPod's default, where an endpoint states none."""
+
+_STANDINGS: Final = {
+    "right": "in place",
+    "absent": "missing",
+    "wrong_size": "wrong",
+    "wrong_hash": "wrong",
+    "unverified": "unverified",
+    "extra": "extra",
+}
+_STATES: Final = {
+    "SUBMITTING": "waiting",
+    "IN_QUEUE": "waiting",
+    "IN_PROGRESS": "running",
+    "COMPLETED": "succeeded",
+    "CANCELLED": "cancelled",
+    "EXPIRED": "expired",
+    "UNKNOWN": "unknown",
+}
+
+
+@dataclass(slots=True)
+class _Problems:
+    """What could not be found out."""
+
+    sentences: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def noting(self, what: str) -> Iterator[None]:
+        """Go on after an error within the ``with``, and remember it."""
+        try:
+            yield
+        except ComfyformError as error:
+            self.sentences.append(f"{what}: {error}")
+
+
+def gather(
+    settings: Settings,
+    *,
+    title: str,
+    registry: Path,
+    transport: str,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Report:
+    """Find out all that a report says.
+
+    Args:
+        settings: they name the stack and this machine's folders.
+        title: of the page.
+        registry: the models wanted.
+        transport: how to look at the volume, ``job`` or ``s3``.
+        now: tells the time.
+    """
+    problems = _Problems()
+    volume: Live[NetworkVolumeSpec] | None = None
+    endpoints: list[Live[EndpointSpec]] = []
+    resources: list[Resource] = []
+    costs: tuple[Cost, ...] = ()
+    remote: Inventory | None = None
+    with Http() as http:
+        key = settings.runpod_api_key
+        if key is not None and (settings.runpod_volume_id or settings.runpod_endpoint_id):
+            api = RunPodApi(http, settings.runpod_rest_url, key)
+            plane = JobPlane(settings.runpod_jobs_url, key)
+            if settings.runpod_volume_id:
+                with problems.noting("The network volume"):
+                    volume = api.get(NETWORK_VOLUMES, settings.runpod_volume_id)
+            for id_ in (settings.runpod_endpoint_id, settings.runpod_ops_endpoint_id):
+                if id_:
+                    with problems.noting(f"Endpoint {id_}"):
+                        endpoints.append(api.get(ENDPOINTS, id_))
+            with problems.noting("The models on the volume"), open_there(settings, transport) as store:
+                remote = store.inventory()
+            if volume is not None:
+                resources.append(_volume(volume, remote))
+            for endpoint in endpoints:
+                counts: Mapping[str, Any] = {}
+                with problems.noting(f"The workers of {endpoint.name}"):
+                    counts = http.run(plane.health(endpoint.id))
+                resources.append(_endpoint(endpoint, counts))
+            if volume is not None:
+                with problems.noting("The prices"):
+                    costs = _costs(catalog.fetch(api), volume, endpoints)
+    models: tuple[Model, ...] = ()
+    with problems.noting("The models wanted"):
+        models = _models(settings, registry, remote)
+    return Report(
+        title=title,
+        made_at=now(),
+        resources=tuple(resources),
+        models=models,
+        jobs=tuple(_job(entry) for entry in Journal.from_settings(settings).entries()[:JOBS_SHOWN]),
+        costs=costs,
+        problems=tuple(problems.sentences),
+    )
+
+
+def _volume(live: Live[NetworkVolumeSpec], remote: Inventory | None) -> Resource:
+    note = f"{live.values['data_center']} · {live.values['size_gb']} GB"
+    if remote is not None:
+        note += f" · {amount(remote.used_bytes)} of models"
+    return Resource(kind="Network volume", name=live.name, identifier=live.id, note=note)
+
+
+def _endpoint(live: Live[EndpointSpec], counts: Mapping[str, Any]) -> Resource:
+    values = live.values
+    workers: Mapping[str, int] = counts.get("workers") or {}
+    jobs: Mapping[str, int] = counts.get("jobs") or {}
+    if values.get("workers_max") == 0:
+        state = "paused"
+    elif workers.get("running"):
+        state = "running"
+    elif workers.get("unhealthy") and not workers.get("idle"):
+        state = "unhealthy"
+    else:
+        state = "ready" if counts else ""
+    hardware = ", ".join(values.get("gpu_pools") or ()) or ", ".join(
+        cpu["id"] for cpu in values.get("cpu") or ()
+    )
+    note = f"{hardware} · {values.get('workers_min', 0)} to {values.get('workers_max', 0)} workers"
+    if counts:
+        waiting, done = jobs.get("inQueue", 0), jobs.get("completed", 0)
+        note += f" · {waiting} jobs waiting, {done} done"
+    kind = "GPU endpoint" if values.get("gpu_pools") else "CPU endpoint"
+    return Resource(kind=kind, name=live.name, identifier=live.id, state=state, note=note)
+
+
+def _models(settings: Settings, registry: Path, remote: Inventory | None) -> tuple[Model, ...]:
+    wanted = load(registry)
+    used_by = {model.name: model.used_by for model in wanted.models}
+
+    def model(action: Action) -> Model:
+        # Where the volume was not looked at, the plan speaks of an empty one.
+        unknown = remote is None
+        return Model(
+            name=action.model or action.path.rpartition("/")[2],
+            path=action.path,
+            size_bytes=action.size_bytes,
+            state="unknown" if unknown else _STANDINGS[action.there],
+            reason="the volume was not looked at" if unknown else action.reason,
+            used_by=used_by.get(action.model, ()),
+        )
+
+    plan = compare(wanted, remote or Inventory(), inventory_here(settings))
+    return tuple(model(action) for action in plan.actions)
+
+
+def _job(entry: Entry) -> Job:
+    started = _time(entry.submitted_at)
+    result: Mapping[str, Any] = entry.result or {}
+    params = entry.params
+    summary = next((str(params[name]) for name in ("prompt", "description", "text") if name in params), "")
+    if not summary and "audio" in params:
+        summary = f"{_name(params.get('portrait_image'))} says {_name(params['audio'])}"
+    took = (result.get("timings") or {}).get("total")
+    state = _STATES.get(entry.state, "failed")
+    seed = result.get("seed")
+    return Job(
+        identifier=entry.job_id or entry.key,
+        verb=entry.verb,
+        backend=entry.backend,
+        started_at=started,
+        state=state,
+        summary=summary,
+        seconds=took if isinstance(took, int | float) else None,
+        seed=seed if isinstance(seed, int) else entry.seed,
+        error=entry.error or "",
+        files=tuple(_file(file) for file in result.get("files") or ()),
+    )
+
+
+def _file(file: Mapping[str, Any]) -> JobFile:
+    path = Path(file["local_path"]) if file.get("local_path") else None
+    there = path is not None and path.is_file()
+    return JobFile(
+        type=str(file.get("type")),
+        name=path.name if path else str(file.get("filename")),
+        path=path if there else None,
+        size_bytes=path.stat().st_size if path is not None and there else file.get("size_bytes"),
+    )
+
+
+def _name(value: Any) -> str:
+    """A file's name, out of whatever the journal wrote of it."""
+    return str(value).rstrip("')\"").rpartition("/")[2]
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)
+
+
+def _costs(
+    prices: catalog.Catalog, volume: Live[NetworkVolumeSpec], endpoints: list[Live[EndpointSpec]]
+) -> tuple[Cost, ...]:
+    made = estimate(
+        prices,
+        volume_gb=volume.values["size_gb"],
+        volume_type=volume.values.get("type"),
+        workers=[_workers(endpoint) for endpoint in endpoints],
+    )
+    return tuple(
+        Cost(
+            what=line.what,
+            basis=line.detail,
+            monthly_usd=line.usd_per_month or None,
+            hourly_usd=line.usd_per_hour_max or None,
+        )
+        for line in made.lines
+    )
+
+
+def _workers(endpoint: Live[EndpointSpec]) -> Workers:
+    values = endpoint.values
+    cpu = (values.get("cpu") or [None])[0]
+    return Workers(
+        name=endpoint.name,
+        workers_min=values.get("workers_min", 0),
+        workers_max=values.get("workers_max", 0),
+        disk_gb=values.get("disk_gb") or CONTAINER_DISK_GB,
+        gpu_pools=values.get("gpu_pools") or (),
+        gpu_excluded_types=values.get("gpu_excluded_types") or (),
+        gpu_count=values.get("gpu_count") or 1,
+        cpu=cpu["id"] if cpu else None,
+        vcpus=cpu["vcpu_count"] if cpu else 0,
+    )
