@@ -132,7 +132,8 @@ class Volume:
             if key == UPLOADS:
                 continue
             empty = False
-            if entry.is_dir():
+            # A link to a folder may lead out of the volume, or round in a circle.
+            if entry.is_dir(follow_symlinks=False):
                 yield from self._walk(Path(entry.path), f"{key}/")
             elif entry.is_file():
                 info = entry.stat()

@@ -11,7 +11,16 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.comfyui_program import ComfyUI, kinds, running_comfyui, safetensors, slow, txt2img, until_the_end
+from tests.comfyui_program import (
+    ComfyUI,
+    Graph,
+    kinds,
+    running_comfyui,
+    safetensors,
+    slow,
+    txt2img,
+    until_the_end,
+)
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +271,68 @@ def test_the_one_that_the_emulator_mounts_forgets_everything_on_reset(emu):
         assert http.get("/models/checkpoints").json() == []
         assert http.get("/_emulator/knobs").json()["hang_in"] == ""
         assert http.get("/history").json() == {}
+
+
+def test_the_one_that_the_emulator_mounts_can_not_be_told_to_die(emu):
+    """It shares the emulator's process, so die_in is refused; other knobs are turned on either address."""
+    refused = httpx.patch(emu.url("comfyui") + "/_emulator/knobs", json={"die_in": "KSampler"})
+    turned = emu.control("PATCH", "/comfyui/knobs", {"step_s": 0.5})
+
+    assert refused.status_code == 400
+    assert turned["step_s"] == 0.5
+
+
+def test_pictures_are_served_in_parts_and_in_other_forms(comfyui):
+    """/view takes ranges and HEAD, and re-encodes for previews."""
+    _, entry = comfyui.run(txt2img())
+    (shown,) = entry["outputs"]["9"]["images"]
+    get = comfyui.http.get
+    part = get("/view", params=shown, headers={"Range": "bytes=1-3"})
+    head = comfyui.http.head("/view", params=shown)
+    forms = [
+        Image.open(io.BytesIO(get("/view", params=shown | more).content)).format
+        for more in ({}, {"preview": "webp;50"}, {"preview": "jpeg;80"}, {"channel": "rgb"})
+    ]
+
+    assert (part.status_code, part.content) == (206, b"PNG")
+    assert (head.status_code, int(head.headers["content-length"]) > 100) == (200, True)
+    assert head.headers["content-disposition"] == f'filename="{shown["filename"]}"'
+    assert forms == ["PNG", "WEBP", "JPEG", "PNG"]
+
+
+def test_inputs_may_lie_in_any_folder(comfyui):
+    """A name may have a subfolder or end in [output] or [temp], though no list shows it."""
+    _, entry = comfyui.run(txt2img())
+    (shown,) = entry["outputs"]["9"]["images"]
+    graph: Graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": f"{shown['filename']} [output]"}},
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    }
+    _, entry = comfyui.run(graph)
+    graph["1"]["inputs"]["image"] = f"{shown['filename']} [temp]"
+    refused = comfyui.http.post("/prompt", json={"prompt": graph})
+
+    assert entry["outputs"]["2"]["images"][0]["type"] == "temp"
+    error = refused.json()["node_errors"]["1"]["errors"][0]
+    assert error["details"] == f"image - Invalid image file: {shown['filename']} [temp]"
+
+
+def test_jobs_are_listed_with_their_first_output(comfyui):
+    """/api/jobs covers what is finished, by page and by status; bad values are named."""
+    _, entry = comfyui.run(txt2img(seed=99))
+    get = comfyui.http.get
+    page = get("/api/jobs?limit=1").json()
+    (job,) = page["jobs"]
+
+    assert (job["id"], job["status"]) == (entry["prompt"][1], "completed")
+    assert job["preview_output"] == {
+        **entry["outputs"]["9"]["images"][0],
+        "nodeId": "9",
+        "mediaType": "images",
+    }
+    assert page["pagination"]["has_more"] is True
+    assert get("/api/jobs?status=failed,cancelled&limit=0").json()["jobs"] == []
+    assert get("/api/jobs?status=bogus").json() == {
+        "error": "Invalid status value(s): bogus. "
+        "Valid values: pending, in_progress, completed, failed, cancelled"
+    }

@@ -157,6 +157,29 @@ def test_a_gate_lets_in_who_was_granted_access(emu: Emulator, token: Any, status
     assert (card["gated"], card["cardData"]) == ("auto", {"license": "other"})
 
 
+@pytest.mark.parametrize(
+    ("change", "token", "status", "code"),
+    [
+        ({"private": True}, None, 401, None),
+        ({"private": True}, "no access", 404, "RepoNotFound"),
+        ({"private": True}, "good", 302, None),
+        ({"disabled": True}, "good", 403, None),
+        ({}, "bogus", 401, None),
+    ],
+)
+def test_a_private_repository_is_not_there_for_others(
+    emu: Emulator, change: Any, token: Any, status: int, code: Any
+) -> None:
+    """Who may not see it can not tell it from one that does not exist; a wrong token is told as such."""
+    emu.control("POST", "/hub/files", {"repo": WHISPER, **change})
+    tokens = {"no access": emu.env["HF_TOKEN"] + "-without-access", "good": emu.env["HF_TOKEN"]}
+    headers = {"Authorization": f"Bearer {tokens.get(token, token)}"} if token else {}
+
+    reply = httpx.head(f"{emu.url('hub')}/{WHISPER}/resolve/main/model.safetensors", headers=headers)
+
+    assert (reply.status_code, reply.headers.get("x-error-code")) == (status, code)
+
+
 def test_a_tree_comes_in_pages(emu: Emulator) -> None:
     """Further pages are named by the Link header, and the client follows them."""
     first = httpx.get(f"{emu.url('hub')}/api/models/{WHISPER}/tree/main", params={"limit": 2})

@@ -37,20 +37,26 @@ def engine_of(state: State) -> Engine:
 
 def control_routes(state: State) -> Sequence[BaseRoute]:
     """Make `/knobs`, which the program has under `/_emulator`."""
-    return _knob_routes(engine_of(state), "/knobs")
+    return _knob_routes(engine_of(state), "/knobs", alone=False)
 
 
 def _mounted(state: State) -> tuple[Starlette, Engine]:
     if state not in _comfyuis:
         base = state.root / "comfyui"
         cache = base / "huggingface-cache" / "hub"
-        _comfyuis[state] = comfyui = build(Settings(Folders.under(base), huggingface_cache=cache))
+        _comfyuis[state] = comfyui = build(
+            Settings(Folders.under(base), huggingface_cache=cache), alone=False
+        )
         state.on_reset.append(comfyui[1].reset)
     return _comfyuis[state]
 
 
-def build(settings: Settings) -> tuple[Starlette, Engine]:
-    """Make a ComfyUI from its settings: the app, and the engine behind it."""
+def build(settings: Settings, *, alone: bool = True) -> tuple[Starlette, Engine]:
+    """Make a ComfyUI from its settings: the app, and the engine behind it.
+
+    Args:
+        alone: whether it has its process for itself, and may therefore be told to die.
+    """
     for folder in settings.folders.of_files:
         folder.mkdir(parents=True, exist_ok=True)
     engine = Engine(settings)
@@ -58,7 +64,7 @@ def build(settings: Settings) -> tuple[Starlette, Engine]:
     under_api: list[BaseRoute] = [*plain]
     if settings.modern:
         under_api += jobs.routes(engine)
-    routes = [*plain, *_knob_routes(engine, "/_emulator/knobs"), Mount("/api", routes=under_api)]
+    routes = [*plain, *_knob_routes(engine, "/_emulator/knobs", alone=alone), Mount("/api", routes=under_api)]
     handlers: dict[Any, Any] = {ServerTrouble: _trouble, HTTPException: _bare_status}
     middleware = [Middleware(Doorman, settings=settings)]
     return Starlette(routes=routes, exception_handlers=handlers, middleware=middleware), engine
@@ -97,14 +103,17 @@ class Doorman:
         await self._inner(scope, receive, send)
 
 
-def _knob_routes(engine: Engine, path: str) -> Sequence[BaseRoute]:
+def _knob_routes(engine: Engine, path: str, *, alone: bool) -> Sequence[BaseRoute]:
     knobs = engine.settings.knobs
 
     async def show(_: Request) -> Response:
         return JSONResponse(knobs.to_json())
 
     async def turn(request: Request) -> Response:
-        problems = knobs.update(await json_body(request))
+        changes = await json_body(request)
+        if changes.get("die_in") and not alone:
+            return JSONResponse({"problems": ["die_in would end the whole emulator"]}, 400)
+        problems = knobs.update(changes)
         return JSONResponse({"problems": problems}, 400) if problems else JSONResponse(knobs.to_json())
 
     return [route(path, show), route(path, turn, "PATCH")]

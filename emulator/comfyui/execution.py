@@ -27,6 +27,7 @@ OOM_ADVICE = (
     "TIPS: If the workflow worked before you might have accidentally set the batch_size to a large number."
 )
 KILLED = 137
+CACHE_LIMIT = 500
 
 
 class Executor:
@@ -48,6 +49,13 @@ class Executor:
         """Drop cached results and loaded models."""
         self._cache.clear()
         self._loaded.clear()
+
+    def keep(self, key: object, result: Shown) -> None:
+        """Remember a result; the oldest goes when there are too many."""
+        self._cache.pop(key, None)
+        self._cache[key] = result
+        while len(self._cache) > CACHE_LIMIT:
+            del self._cache[next(iter(self._cache))]
 
     async def execute(self, item: Item, interrupted: threading.Event) -> Outcome:
         """Run a prompt to its end; failures are part of the outcome."""
@@ -97,7 +105,7 @@ class _Execution:
                 continue
             if not await self._run_node(node_id):
                 return self._outcome
-            self._cache[keys[node_id]] = self._results[node_id]
+            self._executor.keep(keys[node_id], self._results[node_id])
         self._note("execution_success", {})
         return self._outcome
 
