@@ -14,6 +14,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from ops.commands import run, tasks_of
+from ops.verb_tasks import verb_tasks
 
 ROOT = Path(__file__).parent
 
@@ -73,15 +74,20 @@ def lock(_: Context) -> None:
     )
 
 
-COMMANDS = {
-    "models": ("ops.commands_models", "ops.commands_registry"),
-    "stack": ("infra.commands",),
+JOBS = {"list": "list_jobs", "show": "show_job", "wait": "wait_job", "cancel": "cancel_job"}
+COMMANDS: dict[str, dict[str, dict[str, str] | None]] = {
+    "models": {"ops.commands_models": None, "ops.commands_registry": None},
+    "stack": {"infra.commands": None},
+    "backend": {"ops.commands_generate": {"health": "health"}},
+    "jobs": {"ops.commands_jobs": JOBS},
 }
+"""Group → commands module → task name and function, where not every public function is a task."""
 AT_THE_TOP = ("env", "doctor")
 
 namespace = Collection(demo, check, test, docs, lock)
+namespace.add_collection(Collection("generate", *verb_tasks()))
 for group, modules in COMMANDS.items():
-    made = {task.name: task for module in modules for task in tasks_of(module)}
+    made = {task.name: task for module, names in modules.items() for task in tasks_of(module, names)}
     for name in AT_THE_TOP:
         if name in made:
             namespace.add_task(made.pop(name))

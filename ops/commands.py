@@ -15,7 +15,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,18 @@ from invoke.exceptions import Exit
 from invoke.tasks import Task
 
 from backend.errors import ComfyformError
+
+USUAL: Final[Mapping[str, str]] = {
+    "backend": "local, runpod, cloud or hedra; by default COMFY_BACKEND.",
+    "job": "The job's id.",
+    "json": "Give JSON, for a script.",
+    "output_path": "Where the result goes.",
+    "registry": "The registry file.",
+    "stack": "Name of the stack; by default PULUMI_STACK, else the one that is selected.",
+    "timeout": "Seconds for all of it.",
+    "yes": "Do not ask.",
+}
+"""What an option means wherever it appears, unless a docstring says more."""
 
 _TYPES: Final[Mapping[str, type]] = {kind.__name__: kind for kind in (str, bool, int, float)}
 
@@ -52,34 +64,63 @@ def run(module: str, function: str, /, *arguments: Any, **options: Any) -> None:
         raise Exit(code=code)
 
 
-def tasks_of(module: str) -> Iterator[Task[Any]]:
-    """Give a task for every public function that a commands module defines."""
+def tasks_of(module: str, names: Mapping[str, str] | None = None) -> Iterator[Task[Any]]:
+    """Give a task for every public function that a commands module defines.
+
+    Args:
+        module: its dotted name.
+        names: task name → function, where only some are meant or they go by other names.
+    """
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(module)
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     constants = _constants(tree)
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-            yield _task(module, node, constants)
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if names is None:
+        names = {name: name for name in functions if not name.startswith("_")}
+    for name, function in names.items():
+        yield _task(name, module, functions[function], constants)
 
 
-def _task(module: str, node: ast.FunctionDef, constants: Mapping[str, Any]) -> Task[Any]:
+def _task(name: str, module: str, node: ast.FunctionDef, constants: Mapping[str, Any]) -> Task[Any]:
     docstring = ast.get_docstring(node) or ""
-    parameters = {parameter.name: parameter for parameter in _parameters(node, constants)}
+    sentence = docstring.split("\n\n", 1)[0].replace("\n", " ")
+    parameters = list(_parameters(node, constants))
+    return make_task(name, sentence, parameters, _explanations(docstring), module, node.name)
+
+
+def make_task(
+    name: str,
+    sentence: str,
+    parameters: Sequence[inspect.Parameter],
+    explanations: Mapping[str, str],
+    module: str,
+    function: str,
+    *arguments: Any,
+) -> Task[Any]:
+    """Make a task that runs ``module:function``.
+
+    Args:
+        parameters: its options: name, default, and the type as the annotation; without a default, positional.
+        explanations: parameter → sentence.
+        arguments: passed before the options.
+    """
+    kinds = {parameter.name: parameter for parameter in parameters}
 
     def body(_context: Any, **options: Any) -> None:
-        run(module, node.name, **{name: _typed(parameters[name], value) for name, value in options.items()})
+        run(
+            module, function, *arguments, **{key: _typed(kinds[key], value) for key, value in options.items()}
+        )
 
     context = inspect.Parameter("c", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    body.__signature__ = inspect.Signature([context, *parameters.values()])  # type: ignore[attr-defined]  # inspect reads it
-    # A trailing underscore keeps a function from hiding a builtin; a task hides nothing.
-    body.__name__ = node.name.rstrip("_")
-    body.__doc__ = docstring.split("\n\n", 1)[0].replace("\n", " ")
+    body.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]  # inspect reads it
+    body.__name__ = name
+    body.__doc__ = sentence
     return Task(
         body,
-        positional=[name for name, p in parameters.items() if p.default is inspect.Parameter.empty],
-        help={name: text for name, text in _explanations(docstring).items() if name in parameters},
+        positional=[p.name for p in parameters if p.default is inspect.Parameter.empty],
+        help={key: text for key, text in {**USUAL, **explanations}.items() if key in kinds},
     )
 
 

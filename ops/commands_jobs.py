@@ -14,7 +14,13 @@ OPEN = ("SUBMITTING", "IN_QUEUE", "IN_PROGRESS", "UNKNOWN")
 
 
 def list_jobs(*, json: bool = False, all: bool = False, settings: Settings | None = None) -> int:  # noqa: A002  # the option's name
-    """List the jobs of this machine, newest first: without ``all``, the last twenty."""
+    """List the jobs of this machine, newest first.
+
+    Args:
+        json: give JSON.
+        all: not only the last twenty.
+        settings: by default those of the environment.
+    """
     console = Console("json" if json else "human")
     journal = Journal.from_settings(settings or Settings.from_env())
     journal.prune()

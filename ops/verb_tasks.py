@@ -1,0 +1,59 @@
+"""Makes the tasks of ``inv generate.*`` from the one table of the verbs' arguments."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from invoke.tasks import Task
+
+from backend.params import PARAMS, TALK, Param
+from ops.commands import make_task
+
+_SENTENCES: Final = {
+    "portrait": "Make a portrait.",
+    "tts": "Say a text with a cloned voice.",
+    "lipsync": "Let a portrait speak a recording.",
+    "imagine": "Make a picture from a description.",
+    "workflow": "Run a workflow of your own, in API format.",
+    "talk": "Let a portrait say a text with a cloned voice: tts, then lipsync.",
+}
+_COMMON: Final[Mapping[str, Any]] = {"backend": "", "timeout": None, "detach": False, "json": False}
+_DETACH: Final = "Submit it and print the job's id; inv jobs.wait fetches the result."
+
+
+def verb_tasks() -> Iterator[Task[Any]]:
+    """Give a task for each verb, and for the chain of two."""
+    tables: dict[str, Mapping[str, Param]] = dict(PARAMS.items())
+    tables["talk"] = {name: PARAMS[verbs[0]][name] for name, verbs in TALK.items()}
+    for verb, table in tables.items():
+        # talk is two jobs: there is no one id to come back with.
+        common = {name: value for name, value in _COMMON.items() if (verb, name) != ("talk", "detach")}
+        ordered = sorted(table.items(), key=lambda item: not item[1].required)
+        parameters = [_parameter(name, param) for name, param in ordered]
+        parameters += [_option(name, default) for name, default in common.items()]
+        explanations = {name: _sentence(param) for name, param in table.items()} | {"detach": _DETACH}
+        yield make_task(
+            verb, _SENTENCES[verb], parameters, explanations, "ops.commands_generate", "generate", verb
+        )
+
+
+def _parameter(name: str, param: Param) -> inspect.Parameter:
+    """Give an argument as an option. Texts are read by the command, which knows the verb's types."""
+    return _option(name, inspect.Parameter.empty if param.required else "")
+
+
+def _option(name: str, default: Any) -> inspect.Parameter:
+    kind = float if default is None else str if default is inspect.Parameter.empty else type(default)
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=kind)
+
+
+def _sentence(param: Param) -> str:
+    """Give an argument's sentence, with its choices and bounds."""
+    sentence = param.sentence
+    if param.choices:
+        sentence += f" One of {', '.join(param.choices)}."
+    if param.low is not None and param.high is not None and param.high < 2**31:
+        sentence += f" From {param.low:g} to {param.high:g}."
+    if param.default not in (None, False, ""):
+        sentence += f" Default: {param.default}."
+    return sentence
