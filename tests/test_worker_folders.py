@@ -1,9 +1,24 @@
 """The volume as ComfyUI sees it: extra paths for every category, links where a pack ignores them."""
 
+import pytest
 import yaml
 
 from worker import extra_paths
 from worker.folders import Folders, link
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Make a worker's folders, and remove them afterwards."""
+    made = []
+
+    def make():
+        made.append(Folders.make(tmp_path))
+        return made[-1]
+
+    yield make
+    for folders in made:
+        folders.remove()
 
 
 def test_every_category_and_its_older_name_is_shown():
@@ -29,13 +44,13 @@ def test_a_folder_with_a_strange_name_cannot_break_the_file():
     assert list(section)[-1] == name
 
 
-def test_the_volume_is_connected(tmp_path):
+def test_the_volume_is_connected(tmp_path, make):
     """Avatars and voices appear among the inputs, Sonic's files where its nodes look for them."""
     volume, home = tmp_path / "volume", tmp_path / "ComfyUI"
     (volume / "models" / "sonic").mkdir(parents=True)
     (volume / "models" / "sonic" / "unet.pth").write_text("weights")
     (home / "models").mkdir(parents=True)
-    folders = Folders.make(tmp_path)
+    folders = make()
 
     notes = folders.connect(volume, home)
     (folders.input / "avatars" / "odin.png").write_text("a face")
@@ -87,9 +102,9 @@ def test_a_link_that_somebody_made_stays(tmp_path):
     assert link(tmp_path / "dangling", tmp_path / "volume" / "sonic") is None
 
 
-def test_without_a_volume_nothing_is_made_in_its_place(tmp_path):
+def test_without_a_volume_nothing_is_made_in_its_place(tmp_path, make):
     """A folder made where the volume should be mounted would hide that it is missing."""
-    folders = Folders.make(tmp_path)
+    folders = make()
 
     notes = folders.connect(tmp_path / "volume", None)
 
@@ -97,10 +112,10 @@ def test_without_a_volume_nothing_is_made_in_its_place(tmp_path):
     assert not (tmp_path / "volume").exists()
 
 
-def test_removing_the_scratch_place_leaves_the_volume(tmp_path):
+def test_removing_the_scratch_place_leaves_the_volume(tmp_path, make):
     """Links are deleted, not what they lead to."""
     (tmp_path / "volume").mkdir()
-    folders = Folders.make(tmp_path)
+    folders = make()
     folders.connect(tmp_path / "volume", None)
     (folders.input / "voices" / "odin.wav").write_text("a voice")
 
@@ -108,3 +123,16 @@ def test_removing_the_scratch_place_leaves_the_volume(tmp_path):
 
     assert not folders.scratch.exists()
     assert (tmp_path / "volume" / "voices" / "odin.wav").read_text() == "a voice"
+
+
+def test_what_a_killed_worker_left_is_removed(tmp_path, make):
+    """And nothing of one that lives: its claim is locked for as long as its process runs."""
+    living = make()
+    killed = make()
+    (killed.output / "film.mp4").write_text("large")
+    killed._claim.close()  # as the kernel does when a process ends
+
+    make()
+
+    assert living.scratch.exists()
+    assert not killed.scratch.exists()

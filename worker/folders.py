@@ -3,17 +3,21 @@
 A link is made only where nothing is lost: a folder that holds files stays.
 """
 
+import contextlib
+import fcntl
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import IO, Final, Self
 
 from ops.layout import MODELS
 from worker import extra_paths
 
 SHARED_INPUTS: Final = ("avatars", "voices")
 """Folders of the volume that every job sees under ComfyUI's inputs: ``avatars/odin.png``."""
+SCRATCH_PREFIX: Final = "comfyform-worker-"
+CLAIM: Final = "claim"
 ONLY_IN_MODELS_DIR: Final = ("sonic",)
 """Folders that a node pack reads only from ComfyUI's own models folder, whatever extra paths say.
 
@@ -26,11 +30,24 @@ class Folders:
     """Where ComfyUI reads and writes while this worker runs."""
 
     scratch: Path
+    _claim: IO[bytes] = field(repr=False)
+    """Open and locked for as long as this worker lives, however it ends."""
 
     @classmethod
     def make(cls, parent: Path | None = None) -> Self:
-        """Make them, empty, in the container's own (fast, passing) file system."""
-        folders = cls(Path(tempfile.mkdtemp(prefix="comfyform-worker-", dir=parent)))
+        """Make them, empty, in the container's own (fast, passing) file system.
+
+        What workers that were killed left there is removed: a container that restarts would run full.
+        """
+        parent = parent or Path(tempfile.gettempdir())
+        for abandoned in parent.glob(f"{SCRATCH_PREFIX}*"):
+            with contextlib.suppress(OSError), (abandoned / CLAIM).open("rb") as left:
+                fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(abandoned, ignore_errors=True)
+        scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=parent))
+        claim = (scratch / CLAIM).open("wb")
+        fcntl.flock(claim, fcntl.LOCK_EX)
+        folders = cls(scratch, claim)
         for folder in (folders.input, folders.output, folders.temp, folders.user):
             folder.mkdir()
         return folders
@@ -118,6 +135,7 @@ class Folders:
     def remove(self) -> None:
         """Delete the scratch place; links are deleted, never what they lead to."""
         shutil.rmtree(self.scratch, ignore_errors=True)
+        self._claim.close()
 
 
 def link(place: Path, target: Path) -> str | None:
