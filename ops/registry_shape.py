@@ -125,7 +125,9 @@ def shape_problems(document: Lines) -> Iterator[tuple[int, str]]:
         for item in error.errors():
             location = tuple(part for part in item["loc"] if part != "[key]")
             if not (_is_hash(location) and item["type"] == "string_type" and location in document.unquoted):
-                yield document.line(location), _sentence(location, item)
+                # What is missing has no line; what lacks it does.
+                where = location[:-1] if item["type"] == "missing" else location
+                yield document.line(where), _sentence(location, item)
 
 
 def _is_hash(location: KeyPath) -> bool:

@@ -4,6 +4,7 @@ Run as ``python -m tools.docs`` or ``python -m tools.docs --check``.
 """
 
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -15,6 +16,7 @@ from invoke.collection import Collection
 import backend.errors as errors
 import tasks
 from backend.settings import Secret, Settings
+from ops.registry_shape import json_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = "<!-- Written by `./inv docs` from the code: change it there. -->\n"
@@ -108,10 +110,16 @@ def _walk(collection: Collection, prefix: str = "") -> Iterator[tuple[str, Any]]
         yield from _walk(inner, f"{prefix}{name}.")
 
 
+def registry_schema() -> str:
+    """Give the JSON Schema of a models registry, for editors."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "docs/configuration.md": configuration,
     "docs/errors.md": error_page,
     "docs/cli.md": command_line,
+    "docs/models-registry.schema.json": registry_schema,
 }
 
 
@@ -119,7 +127,9 @@ def main(arguments: list[str]) -> int:
     """Write the pages; with ``--check`` only name those that are not current."""
     stale = []
     for name, render in PAGES.items():
-        text = f"{NOTE}\n{render().rstrip()}\n"
+        text = f"{render().rstrip()}\n"
+        if name.endswith(".md"):
+            text = f"{NOTE}\n{text}"
         path = ROOT / name
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue

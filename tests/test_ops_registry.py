@@ -1,0 +1,236 @@
+"""The registry and its lock: what is wanted, every problem at once with its line, and what a lock adds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backend.errors import ConfigError, RegistryError
+from ops.lock import Locked, read_lock, write_lock
+from ops.registry import UNRESOLVED, load, lock_file
+from ops.source_names import CivitaiSource, HfSource, LocalSource, UrlSource, parse
+
+ROOT = Path(__file__).parents[1]
+SHA = "ab" * 32
+COMMIT = "84e5a410d9cead4de2f847e7c9369a6440bdfaca"
+CACHE = """\
+required:
+  f5:
+    files:
+      - path: SWivid/F5-TTS/vocab.txt
+        place: hf_cache
+        source: hf:SWivid/F5-TTS:vocab.txt
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "models.yaml"
+    path.write_text(text)
+    return path
+
+
+def problems(tmp_path: Path, text: str) -> tuple[str, ...]:
+    with pytest.raises(RegistryError) as caught:
+        load(write(tmp_path, text))
+    return caught.value.problems
+
+
+def test_the_shipped_registry_is_whole():
+    """It has what the four verbs need; every hash pins its bytes, and what is gated says so."""
+    registry = load(ROOT / "models-registry.yaml")
+
+    assert {verb for model in registry.required for verb in model.used_by} == {
+        "portrait",
+        "imagine",
+        "lipsync",
+        "tts",
+    }
+    assert [model.name for model in registry.required if model.gated] == ["svd-xt-1-1"]
+    assert all(file.sha256 for file in registry.files(required_only=False))
+    assert all(model.license != "unknown" for model in registry.models)
+
+
+def test_the_demo_registry_is_locked():
+    """Sizes, hashes and revisions come from the lock beside it."""
+    registry = load(ROOT / "examples/demo/models-registry.yaml")
+    cached = [file for file in registry.files() if file.place == "hf_cache"]
+
+    assert all(file.sha256 and file.size_bytes for file in registry.files())
+    assert [COMMIT in file.volume_path for file in cached] == [True, True]
+    assert all(f"@{COMMIT}:" in file.source for file in cached)
+
+
+def test_every_problem_is_named_with_its_line(tmp_path: Path):
+    """Mistakes of the form and of the meaning, in one error, in the order of the file."""
+    text = """\
+required:
+  Sonic:
+    files: [{path: a.pth, source: "url:https://x/a"}]
+  sonic:
+    used_by: [lipsync, dance]
+    files:
+      - path: ../unet.pth
+        source: hf:LeonJoe13/Sonic:Sonic/unet.pth
+        sha256: 1234
+      - path: sonic/a.pth
+        source: ftp:nothing
+        sha256: "AB"
+        extra: 1
+  svd:
+    files:
+      - {path: vae/x.bin, source: "url:https://x/1"}
+      - {path: VAE/x.bin, source: "url:https://x/2"}
+      - {path: a/b/c.txt, source: "hf:a/b:c.txt", place: hf_cache}
+  svd: {}
+optonal: {}
+"""
+
+    assert problems(tmp_path, text) == (
+        (
+            "models.yaml:2: required.Sonic: 'Sonic' is not a model's name: "
+            "lower-case letters, digits and . _ - are."
+        ),
+        (
+            "models.yaml:5: required.sonic.used_by[1]: "
+            "input should be 'portrait', 'tts', 'lipsync', 'imagine' or 'workflow'."
+        ),
+        (
+            "models.yaml:7: required.sonic.files[0].path: '../unet.pth' is not a usable path: "
+            "it has the component '..'."
+        ),
+        "models.yaml:9: required.sonic.files[0].sha256 must be in quotes.",
+        (
+            "models.yaml:11: required.sonic.files[1].source: 'ftp:nothing' is not a source. "
+            "Write hf:ORG/NAME@REVISION:FILE, url:https://…, civitai:VERSION_ID or local:PATH."
+        ),
+        (
+            "models.yaml:12: required.sonic.files[1].sha256: 'AB' is not a sha256: "
+            "64 hex digits in lower case are."
+        ),
+        "models.yaml:13: required.sonic.files[1].extra is not known here.",
+        "models.yaml:19: 'svd' is there twice; the first is on line 14.",
+        "models.yaml:19: required.svd lacks 'files'.",
+        "models.yaml:20: optonal is not known here.",
+    )
+
+
+def test_what_a_file_means_is_checked_too(tmp_path: Path):
+    """One place for two files, also where only a laptop's disk would notice; a cache without a commit."""
+    text = """\
+required:
+  svd:
+    files:
+      - {path: vae/x.bin, source: "url:https://x/1"}
+      - {path: VAE/x.bin, source: "url:https://x/2"}
+      - {path: a/b/c.txt, source: "hf:a/b:c.txt", place: hf_cache}
+      - {path: a/b/c.txt, source: "url:https://x/3", place: hf_cache}
+"""
+
+    assert problems(tmp_path, text) == (
+        "models.yaml:5: required.svd.files[1]: VAE/x.bin is already another file, on line 4.",
+        (
+            "models.yaml:6: required.svd.files[2]: 'main' is not a commit of a/b: a file in the cache needs "
+            "all its 40 hex digits. Pin it in the source (hf:ORG/NAME@COMMIT:FILE) or run inv models.lock."
+        ),
+        (
+            "models.yaml:7: required.svd.files[3]: A file of the cache needs path ORG/NAME/FILE and a source "
+            "in that repository."
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("required: [", "models.yaml:1: it is not YAML: expected the node"),
+        ("- a", "models.yaml:1: the registry: input should be a valid dictionary"),
+        ("required: {a: {files: []}}", "models.yaml:1: required.a.files: list should have at least 1 item"),
+    ],
+)
+def test_a_file_that_is_something_else(tmp_path: Path, text: str, problem: str):
+    """Broken YAML and other documents are problems with a line, not tracebacks."""
+    (found,) = problems(tmp_path, text)
+
+    assert found.startswith(problem[:40])
+
+
+def test_an_alias_around_itself_ends(tmp_path: Path):
+    """A document that contains itself is refused like any other."""
+    assert problems(tmp_path, "required: &a {b: *a}")
+
+
+def test_no_file_is_said(tmp_path: Path):
+    """A registry that is not there is one sentence."""
+    with pytest.raises(ConfigError, match="There is no registry at"):
+        load(tmp_path / "none.yaml")
+
+
+def test_an_empty_registry_wants_nothing(tmp_path: Path):
+    """Sections are optional."""
+    assert load(write(tmp_path, "# nothing yet\n")).files(required_only=False) == ()
+
+
+def test_a_lock_fills_in_and_a_pin_holds(tmp_path: Path):
+    """The lock gives revision, size and hash; what the registry says itself is stronger."""
+    path = write(tmp_path, CACHE + f'        sha256: "{SHA}"\n')
+    locked = {"hf:SWivid/F5-TTS:vocab.txt": Locked(COMMIT, 17, "cd" * 32)}
+    write_lock(lock_file(path), locked)
+
+    (file,) = load(path).files()
+
+    assert read_lock(lock_file(path)) == (locked, [])
+    assert file.volume_path == (f"huggingface-cache/hub/models--SWivid--F5-TTS/snapshots/{COMMIT}/vocab.txt")
+    assert (file.source, file.size_bytes, file.sha256) == (
+        f"hf:SWivid/F5-TTS@{COMMIT}:vocab.txt",
+        17,
+        SHA,
+    )
+
+
+def test_without_a_lock_the_cache_is_unresolved(tmp_path: Path):
+    """Resolving needs the sources before there is a lock."""
+    (file,) = load(write(tmp_path, CACHE), lock=False).files()
+
+    assert UNRESOLVED in file.volume_path
+    assert file.source == "hf:SWivid/F5-TTS:vocab.txt"
+
+
+def test_a_damaged_lock_is_named_too(tmp_path: Path):
+    """Problems of both files come together."""
+    path = write(tmp_path, "required: {a: {files: [{path: x.bin}]}}")
+    lock_file(path).write_text('"hf:a/b:c":\n  sha256: "zz"\n')
+
+    assert problems(tmp_path, path.read_text()) == (
+        "models.yaml:1: required.a.files[0] lacks 'source'.",
+        "models.lock.yaml:1: hf:a/b:c: sha256 must be 64 hex digits, in quotes.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("hf:a/b:c/d.bin", HfSource("a/b", None, "c/d.bin")),
+        (f"hf:a/b@{COMMIT}:c", HfSource("a/b", COMMIT, "c")),
+        ("hf:a/b@refs/pr/1:c:d", None),
+        ("hf:a.b-c/d_e@v1.0:c d.bin", HfSource("a.b-c/d_e", "v1.0", "c d.bin")),
+        ("url:https://x/y?z=1", UrlSource("https://x/y?z=1")),
+        ("civitai:128713", CivitaiSource(128713)),
+        ("local:loras/mine.safetensors", LocalSource("loras/mine.safetensors")),
+        ("hf:a/b", None),
+        ("hf:a/b:../c", None),
+        ("url:file:///etc/passwd", None),
+        ("civitai:abc", None),
+        ("local:/etc/passwd", None),
+        ("", None),
+    ],
+)
+def test_sources(text: str, source: object):
+    """The four forms are read and written back; anything else is refused."""
+    if source is None:
+        with pytest.raises(ConfigError):
+            parse(text)
+        return
+
+    assert parse(text) == source
+    assert str(parse(text)) == text
