@@ -135,7 +135,10 @@ def _lora(text: str) -> dict[str, Any]:
 
 def with_provider(error: ComfyformError, registry: Path) -> ComfyformError:
     """Name the registry's entry that provides a model file which an error says is missing."""
-    missing = [str(name) for name in (getattr(error, "output", None) or {}).get("missing_models") or ()]
+    output = getattr(error, "output", None) or {}
+    # A worker sends what ComfyUI's refusal holds in a field of its own.
+    details = output.get("details") or output
+    missing = [str(name) for name in details.get("missing_models") or ()]
     if not registry.is_file() or not (missing or "not on this worker's volume" in error.message):
         return error
     try:
