@@ -30,7 +30,7 @@ USUAL: Final[Mapping[str, str]] = {
     "json": "Give JSON, for a script.",
     "output_path": "Where the result goes.",
     "registry": "The registry file.",
-    "stack": "Name of the stack; by default PULUMI_STACK, else the one that is selected.",
+    "stack": "Name of the stack; by default PULUMI_STACK, else dev.",
     "timeout": "Seconds for all of it.",
     "yes": "Do not ask.",
 }
