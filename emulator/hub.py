@@ -101,7 +101,8 @@ def app(state: State) -> Starlette:
             raise Refusal(401, "Invalid username or password.")
         user = hashlib.sha256(str(reader.token).encode()).hexdigest()[:8]
         token = {"displayName": "emulated", "role": "read"}
-        return JSONResponse({"type": "user", "name": f"user-{user}", "auth": {"accessToken": token}})
+        told = {"type": "user", "name": f"user-{user}", "orgs": [], "auth": {"accessToken": token}}
+        return JSONResponse(told)
 
     async def unknown(request: Request) -> Response:
         message = f"The emulated hub has no {request.method} {request.url.path}"

@@ -118,6 +118,21 @@ def test_a_misspelled_knob_is_refused_at_start(tmp_path: Path):
     assert "no knob is called 'stepp'; there are step_s," in done.stderr
 
 
+def test_a_port_that_is_taken_is_said_in_one_line(tmp_path):
+    """Two on one port: the second names the address and ends, without a traceback."""
+    with running_comfyui(tmp_path) as first:
+        port = first.url.rpartition(":")[2]
+        command = [sys.executable, "-m", "emulator.comfyui", "--port", port]
+        done = subprocess.run(
+            [*command, "--base-directory", str(tmp_path)], capture_output=True, text=True, timeout=20
+        )
+
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"[ERROR] cannot listen on 127.0.0.1:{port}: Address already in use\n",
+    )
+
+
 def test_the_queue_keeps_its_order_and_gives_up_what_waits(tmp_path):
     """`front` goes first, a waiting prompt can be taken out, and removing an unknown one is no failure."""
     with running_comfyui(tmp_path, "--emulate", "hang_in=EmulatorSlow") as comfyui:

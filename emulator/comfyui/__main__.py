@@ -92,8 +92,8 @@ def settings(argv: list[str]) -> tuple[Settings, str, int]:
     return found, "127.0.0.1", args.port
 
 
-def main() -> None:
-    """Serve until stopped."""
+def main() -> int:
+    """Serve until stopped; return the exit status."""
     logging.basicConfig(level=logging.INFO, format="[%(levelname)s] %(message)s", stream=sys.stderr)
     found, host, port = settings(sys.argv[1:])
     # As ComfyUI does: what an earlier run left in temp is gone.
@@ -104,13 +104,19 @@ def main() -> None:
     # asyncio turns Nagle's algorithm off only where the protocol is named: else each answer takes 40 ms.
     listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        logger.error("cannot listen on %s:%s: %s", host, port, error.strerror)
+        return 1
     listener.listen()
     logger.info("ComfyUI version: %s (stand-in)", ".".join(map(str, found.version)))
     # As with ComfyUI, from this line on requests are taken.
     logger.info("To see the GUI go to: http://%s:%s", *listener.getsockname())
-    server.run([listener])
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run([listener])
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,6 +8,7 @@ the end of the first takes the second off the list, and it stays silent.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import struct
 import uuid
@@ -95,12 +96,14 @@ class Sockets:
 
 
 async def _write(socket: WebSocket, listener: Listener) -> None:
-    while True:
-        message = await listener.outbox.get()
-        if isinstance(message, str):
-            await socket.send_text(message)
-        else:
-            await socket.send_bytes(message)
+    # A client that is gone is noticed by the reader.
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+        while True:
+            message = await listener.outbox.get()
+            if isinstance(message, str):
+                await socket.send_text(message)
+            else:
+                await socket.send_bytes(message)
 
 
 async def _read(socket: WebSocket, listener: Listener, features: Any) -> None:
