@@ -23,6 +23,7 @@ class Input:
     config: Mapping[str, Any] = field(default_factory=dict)
     options: Options = ()
     required: bool = True
+    only_modern: bool = False
 
     def choices(self, library: Library) -> list[str]:
         """List what may be chosen now."""
@@ -115,6 +116,10 @@ class Node:
         """Tell which of ComfyUI's two forms of a combo this node's definition has."""
         return self.combos == "new" or (self.combos == "new since 0.29" and modern)
 
+    def inputs_of(self, *, modern: bool) -> dict[str, Input]:
+        """Give the inputs that a version has."""
+        return {name: one for name, one in self.inputs.items() if modern or not one.only_modern}
+
     def output_types(self, *, modern: bool) -> tuple[str, ...]:
         """Give the types of its outputs."""
         return () if self.passes_through and not modern else self.outputs
@@ -123,7 +128,7 @@ class Node:
         """Describe it as `/object_info` does."""
         new = self.new_combos(modern=modern)
         sections: dict[str, dict[str, Any]] = {"required": {}}
-        for name, one in self.inputs.items():
+        for name, one in self.inputs_of(modern=modern).items():
             part = sections.setdefault("required" if one.required else "optional", {})
             part[name] = one.spec(library, new_combos=new)
         if self.is_output:

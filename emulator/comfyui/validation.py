@@ -172,7 +172,7 @@ class _Judge:
         given = self._graph[node_id]["inputs"]
         reports: list[Report] = []
         upstream_valid = True
-        for name, declared in node.inputs.items():
+        for name, declared in node.inputs_of(modern=self._modern).items():
             if name not in given:
                 if declared.required:
                     reports.append(

@@ -17,18 +17,13 @@ from emulator.comfyui.run import Failure, Run
 from emulator.comfyui.values import Sound
 
 MODULE = "custom_nodes.ComfyUI-F5-TTS"
+MODELS = ("F5v1", "F5", "F5-DE", "F5-ES", "F5-FR", "F5-HI", "F5-IT", "F5-JP", "F5-TH", "E2")
 WEIGHTS = {
     "F5v1": ("SWivid/F5-TTS", "F5TTS_v1_Base/model_1250000.safetensors", "F5TTS_v1_Base/vocab.txt"),
-    "F5": ("SWivid/F5-TTS", "F5TTS_Base/model_1200000.safetensors", "F5TTS_Base/vocab.txt"),
-    "F5-DE": ("aihpi/F5-TTS-German", "F5TTS_Base/model_365000.safetensors", "vocab.txt"),
-    "F5-ES": ("jpgallegoar/F5-Spanish", "model_last.safetensors", "vocab.txt"),
-    "F5-FR": ("RASPIAUDIO/F5-French-MixedSpeakers-reduced", "model_last_reduced.pt", "vocab.txt"),
-    "F5-HI": ("SPRINGLab/F5-Hindi-24KHz", "model_2500000.safetensors", "vocab.txt"),
-    "F5-IT": ("alien79/F5-TTS-italian", "model_159600.safetensors", "vocab.txt"),
-    "F5-JP": ("Jmica/F5TTS", "JA_8500000/model_8499660.pt", "JA_8500000/vocab_updated.txt"),
-    "F5-TH": ("VIZINTZOR/F5-TTS-THAI", "model_1000000.pt", "vocab.txt"),
+    "F5": ("SWivid/F5-TTS", "F5TTS_Base/model_1200000.safetensors"),
     "E2": ("SWivid/E2-TTS", "E2TTS_Base/model_1200000.safetensors"),
 }
+"""Where a model's weights are; those of the other languages are never in the cache here."""
 VOCODERS = {
     "vocos": ("charactr/vocos-mel-24khz", "config.yaml", "pytorch_model.bin"),
     "bigvgan": ("nvidia/bigvgan_v2_24khz_100band_256x", "config.json", "bigvgan_generator.pt"),
@@ -54,7 +49,7 @@ def _vocabulary(library: Library, name: str) -> Path | None:
 
 
 def _models(library: Library) -> list[str]:
-    return [*WEIGHTS, *(f"model://{Path(name).name}" for name in _own(library))]
+    return [*MODELS, *(f"model://{Path(name).name}" for name in _own(library))]
 
 
 def cached(hub: Path, repository: str, *files: str) -> None:
@@ -76,8 +71,8 @@ def _say(
     run: Run, sample: Sound, sample_text: str, speech: str, seed: int, model: str, vocoder: str, speed: float
 ) -> tuple[Sound]:
     hub = run.huggingface_cache
-    if model in WEIGHTS:
-        cached(hub, *WEIGHTS[model])
+    if model in MODELS:
+        cached(hub, *WEIGHTS.get(model, (model, "weights")))
     cached(hub, *VOCODERS["vocos" if vocoder == "auto" else vocoder])
     if not sample_text.strip():
         cached(hub, *RECOGNISER)

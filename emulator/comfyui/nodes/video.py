@@ -18,6 +18,7 @@ ENCODERS = {
     "video/webm": (".webm", VP9),
 }
 ANIMATIONS = {"image/gif": ".gif", "image/webp": ".webp"}
+BIT_DEPTH = {"default": 8, "min": 8, "max": 10, "step": 2}
 FORMATS = (
     *ANIMATIONS,
     "video/ProRes",
@@ -41,7 +42,7 @@ FORMATS = (
         "images": link("IMAGE"),
         "fps": number(30.0, 1.0, 120.0, 1.0),
         "audio": link("AUDIO", required=False),
-        "bit_depth": Input("INT", {"default": 8, "min": 8, "max": 10, "step": 2}, required=False),
+        "bit_depth": Input("INT", BIT_DEPTH, required=False, only_modern=True),
     },
     outputs=("VIDEO",),
     category="video",
