@@ -1,0 +1,101 @@
+"""The tool's sections at the end of the registry: written without touching a byte above them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backend.errors import RegistryError
+from ops.registry import load
+from ops.splice import splice, split, write_sections
+
+ROOT = Path(__file__).parents[1]
+PIECES = [
+    "# a comment: with a colon, 'quotes' and \"more\"",
+    "#local_scan: not one",
+    "required:",
+    "  sonic: &anchor",
+    "    license: 'CC-BY'  # why",
+    '    note: "local_scan: quoted"',
+    "    files: [{path: 图.bin, source: \"url:https://x/Ünïcode\"}]",
+    "  text: |",
+    "    local_scan:",
+    "      in a block",
+    "",
+    "optional:",
+    "  other: *anchor",
+    "   ",
+    "%not a directive",
+    "\tlocal_scan: after a tab",
+    "x-local_scan: 1",
+    "local_scanner: 1",
+]  # fmt: skip
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=8),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+    st.dictionaries(st.text(max_size=8), VALUES, max_size=2),
+    st.dictionaries(st.text(max_size=8), VALUES, max_size=2),
+)
+@pytest.mark.slow
+def test_what_people_wrote_stays_the_same_bytes(
+    lines: list[str], newline: str, ended: bool, scan: dict[str, Any], status: dict[str, Any]
+):
+    """Whatever the upper part is, it is the same bytes after each write, or nothing is written."""
+    head = (newline.join(lines) + (newline if ended and lines else "")).encode()
+    if not _is_mapping(head):
+        with pytest.raises(RegistryError, match="nothing was written"):
+            splice(head, {"local_scan": scan})
+        return
+
+    once = splice(head, {"local_scan": scan})
+    twice = splice(once, {"runpod_status": status})
+    thrice = splice(twice, {"local_scan": scan, "runpod_status": status})
+
+    assert once.startswith(head)
+    assert twice.startswith(head)
+    assert thrice == twice
+    assert yaml.safe_load(twice[len(head) :].decode()) == {"local_scan": scan, "runpod_status": status}
+    assert split(twice)[0].rstrip(b"\r\n") == head.rstrip(b"\r\n")
+
+
+def _is_mapping(head: bytes) -> bool:
+    """Tell whether a document is one below which keys can be put, and whose values stay the same."""
+    try:
+        before = yaml.safe_load(head)
+        after = yaml.safe_load(head + b"\nlocal_scan: 1\n")
+    except yaml.YAMLError:
+        return False
+    return isinstance(before or {}, dict) and after == {**(before or {}), "local_scan": 1}
+
+
+def test_the_shipped_registry_survives(tmp_path: Path):
+    """After a write the real registry loads as before."""
+    path = tmp_path / "models-registry.yaml"
+    before = (ROOT / "models-registry.yaml").read_bytes()
+    path.write_bytes(before)
+
+    write_sections(path, {"local_scan": {"files": [{"path": "a", "sha256": "1e5"}], "total_bytes": 1}})
+
+    assert path.read_bytes().startswith(before)
+    assert load(path).files() == load(ROOT / "models-registry.yaml").files() or load(path).required
+    assert yaml.safe_load(path.read_text())["local_scan"]["files"][0]["sha256"] == "1e5"
+
+
+def test_something_below_is_not_overwritten():
+    """A section of somebody else's after the tool's is an error that says where, not a loss."""
+    with pytest.raises(RegistryError, match="Move it above local_scan and runpod_status"):
+        splice(b"required: {}\nlocal_scan: {}\noptional: {}\n", {"local_scan": {}})
