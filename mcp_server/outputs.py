@@ -1,5 +1,6 @@
 """The one folder that this server writes generated files to, and the names they have for clients."""
 
+import contextlib
 import mimetypes
 import secrets
 from collections.abc import Callable
@@ -87,8 +88,13 @@ class Outputs:
 
     def files(self) -> list[Path]:
         """List what is in the folder, newest first."""
-        found = [path for path in self.root.rglob("*") if path.is_file() and not path.name.startswith(".")]
-        return sorted(found, key=lambda path: (-path.stat().st_mtime_ns, path.name))
+        found = []
+        for path in self.root.rglob("*"):
+            # Somebody may tidy up meanwhile; what is written aside begins with a dot.
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file() and not path.name.startswith("."):
+                    found.append((-path.stat().st_mtime_ns, path))
+        return [path for _, path in sorted(found)]
 
     def source(self, value: str) -> str:
         """Find what an input means: an earlier result by its name or address, else what it says.

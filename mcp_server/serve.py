@@ -62,7 +62,8 @@ async def over_http(
         auth=AuthSettings(issuer_url=url, resource_server_url=None) if token else None,  # type: ignore[arg-type]
         token_verifier=FixedToken(token) if token else None,
     )
-    config = uvicorn.Config(app, log_level="warning", access_log=False)
+    # A client's open stream must not keep a server alive that was told to end.
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)
     listening = uvicorn.Server(config)
     ready(url)
     await listening.serve(sockets=[listener])

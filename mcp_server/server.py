@@ -9,6 +9,7 @@ pass in silence, and would put its own words before our errors.
 import asyncio
 import logging
 from importlib.metadata import version
+from typing import Final
 
 import mcp.types as types
 from mcp.server import Server, ServerRequestContext
@@ -21,6 +22,9 @@ from mcp_server.resources import Resources
 from mcp_server.studio import Studio
 from mcp_server.tool import Call, Costs
 from mcp_server.toolbox import TOOLS
+
+ERROR_MOST: Final = 4000
+"""Characters of an error that a model is shown."""
 
 logger = logging.getLogger(__name__)
 
@@ -130,4 +134,6 @@ def _helped(error: ComfyformError, studio: Studio) -> ComfyformError:
 
 
 def _failure(sentence: str) -> types.CallToolResult:
-    return types.CallToolResult(content=[types.TextContent(text=sentence)], is_error=True)
+    """Make a tool error, bounded: a ComfyUI may list every file that it has."""
+    shown = sentence if len(sentence) <= ERROR_MOST else f"{sentence[:ERROR_MOST]} …"
+    return types.CallToolResult(content=[types.TextContent(text=shown)], is_error=True)

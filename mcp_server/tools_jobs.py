@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from backend.job_status import JobStatus
 
 JOBS_A_PAGE: Final = 25
+ERROR_SHOWN: Final = 300
+"""Characters of an error in a list; the job tool tells the whole."""
 
 # RunPod's words and ours, in four.
 _STATES: Final = {
@@ -96,7 +98,7 @@ async def _list(call: Call) -> Answer:
             "status": _STATES.get(entry.state, "failed"),
             "submitted_at": entry.submitted_at,
             "output_path": entry.output_path,
-            "error": entry.error,
+            "error": entry.error[:ERROR_SHOWN] if entry.error else None,
         }
         for entry in entries
     ]

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final, Self
 
-from backend.errors import ApiError, WaitTimeout
+from backend.errors import ApiError, JobCancelled, WaitTimeout
 from backend.result import GenerationResult
 
 OnProgress = Callable[[Mapping[str, Any]], object]
@@ -87,6 +87,8 @@ class Watch:
             self._news.clear()
             if not self._task.done():
                 await report(f"{self.verb}: {self.said} ({time.monotonic() - self.started:.0f} s)")
+        if self._task.cancelled():
+            raise JobCancelled(f"The wait for {self.job} was ended.", job_id=self.job)
         return self._task.result()
 
     async def stop(self) -> None:

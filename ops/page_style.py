@@ -49,7 +49,7 @@ th, td {
   text-align: left; vertical-align: top; padding: .5rem .75rem .5rem 0; border-top: 1px solid var(--line);
 }
 thead th { border-top: 0; color: var(--soft); font-size: .8125rem; font-weight: 600; white-space: nowrap; }
-tbody th { font-weight: 600; overflow-wrap: anywhere; }
+tbody th { min-width: 11rem; font-weight: 600; overflow-wrap: anywhere; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .path {
   color: var(--soft); font: .8125rem/1.4 ui-monospace, "SF Mono", Menlo, Consolas, monospace;

@@ -122,7 +122,7 @@ def _jobs(jobs: Sequence[Job]) -> Element:
 def _figure(job: Job, file: JobFile, *, embed: bool) -> Element:
     caption = element("figcaption", f"{file.name} · {size(file.size_bytes)}")
     if not embed or file.path is None:
-        gone = "" if file.path else " · no longer on this machine"
+        gone = "" if file.path else " · not on this machine"
         return element(
             "figure", element("figcaption", f"{file.path or file.name} · {size(file.size_bytes)}{gone}")
         )

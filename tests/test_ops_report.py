@@ -192,7 +192,7 @@ def test_a_file_that_is_too_large_or_gone_is_named_instead(files: dict[str, JobF
 
     captions = [text for _, text in page.all("figcaption")]
     assert page.all("video") == page.all("img") == []
-    assert captions == [f"{tmp_path / 'big.mp4'} · 12 MB", "gone.png · 10 B · no longer on this machine"]
+    assert captions == [f"{tmp_path / 'big.mp4'} · 12 MB", "gone.png · 10 B · not on this machine"]
 
 
 def test_an_empty_report_says_so() -> None:
