@@ -5,7 +5,7 @@ fetches, and a job that was cut off is picked up where the bytes are.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from backend.contract import FileRecord, ProvisionProgress, WantedFile
 from backend.errors import ComfyformError, InvalidArgument, NotFound
@@ -15,8 +15,10 @@ from ops.inventory import Inventory
 from ops.layout import check_model_path
 from ops.runpod_api import NETWORK_VOLUMES
 from ops.source_names import parse
-from ops.store import ModelStore
-from ops.stores import Transport, open_store
+
+if TYPE_CHECKING:
+    from ops.store import ModelStore
+    from ops.stores import Transport
 
 VERIFIED: Final = "verified"
 """The state of every wanted file: it is there, complete, with the right bytes."""
@@ -154,7 +156,9 @@ def _key(props: Mapping[str, Any]) -> tuple[object, ...]:
     return props["volume_id"], props.get("endpoint_id"), props.get("transport")
 
 
-def _store(props: Mapping[str, Any]) -> ModelStore:
+def _store(props: Mapping[str, Any]) -> "ModelStore":
+    from ops.stores import open_store  # its clients load only where a volume is looked at
+
     return open_store(
         session.settings(),
         session.http(),

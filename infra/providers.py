@@ -25,7 +25,6 @@ from backend.errors import NotFound
 from backend.settings import Secret
 from infra import models, process, progress, session
 from infra.process import guarded
-from infra.stack_config import NAMESPACE
 from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, REGISTRY_CREDENTIALS, TEMPLATES, Kind, Live
 from ops.runpod_specs import Spec, validate, wires
 from ops.runpod_wire import changes
@@ -44,7 +43,7 @@ class _Provider(ResourceProvider):
     def configure(self, req: ConfigureRequest) -> None:
         """Set up this process, once."""
         process.prepare()
-        if key := req.config.get(f"{NAMESPACE}:{session.KEY}") or req.config.get(session.KEY):
+        if key := req.config.get(f"{session.NAMESPACE}:{session.KEY}") or req.config.get(session.KEY):
             session.use_config(Secret(key))
 
 

@@ -9,15 +9,19 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from backend.drivers import Http
 from backend.settings import Secret, Settings
 from infra.process import wait
-from ops.runpod_api import RunPodApi
+
+if TYPE_CHECKING:
+    from backend.drivers import Http
+    from ops.runpod_api import RunPodApi
 
 T = TypeVar("T")
 
+NAMESPACE: Final = "comfyform"
+"""Of the stack's configuration."""
 KEY: Final = "runpod_api_key"
 """The key's name in the stack's configuration, and among the inputs of a provider of its own."""
 _configured_key: Secret | None = None
@@ -45,17 +49,21 @@ def settings() -> Settings:
 
 
 @cache
-def http() -> Http:
+def http() -> "Http":
     """Give the driver; its waits end at Ctrl-C."""
+    from backend.drivers import Http  # httpx costs a tenth of a second, and a run without changes needs none
+
     return Http(wait=wait)
 
 
-def api() -> RunPodApi:
+def api() -> "RunPodApi":
     """Give RunPod's control plane.
 
     Raises:
         MissingSetting: there is no key.
     """
+    from ops.runpod_api import RunPodApi
+
     found = settings()
     key = found.need("runpod_api_key", "RunPod's API wants a key")
     return RunPodApi(http(), found.runpod_rest_url, key)

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backend.errors import RegistryError
 from backend.settings import Secret
+from infra.session import NAMESPACE
 from ops.runpod_specs import FlashBoot, VolumeType
 from ops.stores import Transport
 
-NAMESPACE: Final = "comfyform"
 IMAGES: Final = ("comfyform/worker", "comfyform/ops")
 
 Names = list[Annotated[str, Field(min_length=1)]]

@@ -13,7 +13,8 @@ import yaml
 
 from backend.errors import ComfyformError, ConfigError
 from infra.pulumi_cli import PROJECT, Pulumi, Say, environment, find, run, say_on_stderr, stack_name
-from infra.stack_config import NAMESPACE, StackConfig
+from infra.session import NAMESPACE
+from infra.stack_config import StackConfig
 
 PROJECT_NAME: Final = "comfyform"
 FAILED: Final = 3

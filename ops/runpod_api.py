@@ -8,9 +8,8 @@ passing reason.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from backend.drivers import Http
 from backend.errors import ApiError, Conflict, InvalidRequest, NotFound, RateLimited, Unavailable
 from backend.flow import RETRY, Flow, Reply, Retry, Send, Sleep, ask, check, send
 from backend.settings import Secret
@@ -23,6 +22,9 @@ from ops.runpod_specs import (
     wires,
 )
 from ops.runpod_wire import changes, creation, patch, reading
+
+if TYPE_CHECKING:
+    from backend.drivers import Http
 
 S = TypeVar("S", bound=Spec)
 S_co = TypeVar("S_co", bound=Spec, covariant=True)
@@ -100,7 +102,7 @@ class RunPodApi:
 
     def __init__(
         self,
-        http: Http,
+        http: "Http",
         base_url: str,
         api_key: Secret,
         *,
