@@ -109,6 +109,8 @@ class JobPlane:
             raise Refused(401, "no token provided")
         if key != self._state.keys.api_key:
             raise Refused(401, "invalid api key")
+        if self._state.limits.api_key_rights != "all":
+            raise Refused(403, "access denied")
         endpoint_id = request.path_params["endpoint_id"]
         endpoint = self._state.resources.endpoints.get(endpoint_id)
         if endpoint is None:

@@ -63,6 +63,10 @@ class Limits:
     """Sum of `workers.max` over all endpoints."""
     rate_limit_per_minute: int = 0
     """REST requests per minute before 429; 0: exempt, and without the headers."""
+    api_key_rights: str = "all"
+    """What the API key may do: `all`, or `read` (REST reads; everything else is 403)."""
+    listing_delay_s: float = 0.0
+    """How long a new resource is missing from the lists; by its id it is there at once."""
     endpoint_timeout_default_ms: int = 300_000
     """An endpoint's `timeout` when the create leaves it out; the service was seen to take 0."""
     volume_delete_checks_use: bool = True

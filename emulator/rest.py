@@ -188,6 +188,8 @@ class Gate(BaseHTTPMiddleware):
             raise Problem(401, "missing bearer token")
         if key.strip() != self._state.keys.api_key:
             raise Problem(401, "invalid api key")
+        if self._state.limits.api_key_rights == "read" and request.method not in ("GET", "HEAD"):
+            raise Problem(403, "access denied")
 
     def _limit(self) -> dict[str, str]:
         """Count this request; give the headers, none when the caller is exempt."""

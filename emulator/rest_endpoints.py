@@ -14,7 +14,8 @@ from emulator.state import Endpoint, State
 
 def list_all(state: State, _: Call) -> Answer:
     """List them."""
-    return 200, {"endpoints": [endpoint.body for endpoint in state.resources.endpoints.values()]}
+    endpoints = state.resources.endpoints.items()
+    return 200, {"endpoints": [endpoint.body for name, endpoint in endpoints if state.is_listed(name)]}
 
 
 def create(state: State, call: Call) -> Answer:

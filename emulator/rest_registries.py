@@ -10,7 +10,8 @@ from emulator.state import State
 
 def list_all(state: State, _: Call) -> Answer:
     """List them."""
-    return 200, {"registries": list(state.resources.registries.values())}
+    registries = state.resources.registries.items()
+    return 200, {"registries": [registry for name, registry in registries if state.is_listed(name)]}
 
 
 def create(state: State, call: Call) -> Answer:

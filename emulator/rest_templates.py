@@ -37,8 +37,8 @@ def shown(template: Document) -> Document:
 
 def list_all(state: State, _: Call) -> Answer:
     """List the account's own, without those that are private to an endpoint."""
-    own = [shown(template) for template in state.resources.templates.values() if not template["boundTo"]]
-    return 200, {"templates": own}
+    own = [template for template in state.resources.templates.values() if not template["boundTo"]]
+    return 200, {"templates": [shown(template) for template in own if state.is_listed(template["id"])]}
 
 
 def create(state: State, call: Call) -> Answer:

@@ -12,7 +12,9 @@ from emulator.state import State
 
 def list_all(state: State, _: Call) -> Answer:
     """List them."""
-    return 200, {"networkVolumes": list(state.volumes.values())}
+    return 200, {
+        "networkVolumes": [volume for name, volume in state.volumes.items() if state.is_listed(name)]
+    }
 
 
 def create(state: State, call: Call) -> Answer:

@@ -113,6 +113,8 @@ class State:
         self.request_log = RequestLog(self.clock)
         self.bells = Bells()
         self.fleet = Fleet()
+        self.created_at: dict[str, float] = {}
+        """Resource id → when it was made here; what came from an earlier run is old."""
         self.volume_held_until: dict[str, float] = {}
         """Volume id → when RunPod notices that the endpoint which used it is gone."""
         self.route_globs: list[str] = []
@@ -174,7 +176,13 @@ class State:
 
     def new_id(self, length: int = 8) -> str:
         """Make an id as RunPod does: lowercase letters and digits."""
-        return "".join(random.choices(string.ascii_lowercase + string.digits, k=length))
+        name = "".join(random.choices(string.ascii_lowercase + string.digits, k=length))
+        self.created_at[name] = self.clock.now()
+        return name
+
+    def is_listed(self, resource_id: str) -> bool:
+        """Tell whether a resource is old enough to be in the lists."""
+        return self.clock.now() >= self.created_at.get(resource_id, 0.0) + self.limits.listing_delay_s
 
     def save(self) -> None:
         """Write the resources; called after every change, before the reply goes out."""
@@ -193,6 +201,7 @@ class State:
         self.faults.clear()
         self.request_log.clear()
         self.clock.skipped_s = 0.0
+        self.created_at.clear()
         self.volume_held_until.clear()
         for folder in ("volumes", "jobs", "logs", "scratch"):
             shutil.rmtree(self.root / folder, ignore_errors=True)

@@ -304,3 +304,27 @@ def test_the_rate_limit_answers_429_with_its_headers(emu: Emulator) -> None:
     assert first.headers["ratelimit"].startswith('"minute";r=1;')
     assert 0 < int(third.headers["retry-after"]) <= 60
     assert third.json()["detail"] == "rate limit exceeded for the minute window"
+
+
+def test_a_new_resource_may_be_missing_from_the_lists_for_a_while(emu: Emulator) -> None:
+    """With a listing delay the lists are stale, while the resource itself can be read."""
+    emu.set(listing_delay_s=5.0)
+    volume = make(emu, "/network-volumes", VOLUME)
+    early = ask(emu, "GET", "/network-volumes").json()
+    found = ask(emu, "GET", f"/network-volumes/{volume['id']}").json()
+    emu.advance(6)
+
+    assert (early, found) == ({"networkVolumes": []}, volume)
+    assert ask(emu, "GET", "/network-volumes").json() == {"networkVolumes": [volume]}
+
+
+def test_a_key_that_may_only_read_cannot_write(emu: Emulator) -> None:
+    """403 for what the key has no right to, in both planes."""
+    endpoint = make(emu, "/serverless", QUEUE | {"gpu": GPU})
+    emu.set(api_key_rights="read")
+    written = ask(emu, "POST", "/network-volumes", VOLUME)
+    run = emu.jobs("POST", f"/{endpoint['id']}/run", {"input": {"a": 1}})
+
+    assert ask(emu, "GET", "/network-volumes").status_code == 200
+    assert (written.status_code, written.json()["detail"]) == (403, "access denied")
+    assert (run.status_code, run.json()["detail"]) == (403, "access denied")
