@@ -27,7 +27,10 @@ def plain_file(request: Request, hub: Hub) -> Response:
 
 def _odd(request: Request, file: PlainFile) -> Response:
     size = file.content.size
-    span = None if file.ignores_range else ranges.wanted(request, size, file.etag)
+    try:
+        span = None if file.ignores_range else ranges.wanted(request, size, file.etag)
+    except ValueError:
+        return Response(status_code=416, headers={"Content-Range": f"bytes */{size}"})
     status = 200 if span is None else 206
     span = span or Span(0, size)
     headers = {"ETag": file.etag, "Content-Type": MEDIA_TYPE}

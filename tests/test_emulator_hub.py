@@ -256,6 +256,20 @@ def test_plain_files_may_be_badly_served(emu: Emulator) -> None:
     assert hashlib.sha256(ignored.content).hexdigest() == made["sha256"]
 
 
+def test_a_plain_file_may_stall(emu: Emulator) -> None:
+    """The first bytes come, and then nothing, though the connection stays."""
+    emu.control("POST", "/hub/files", {"name": "slow.bin", "size_bytes": 100_000, "stalls_at": 60_000})
+    got = b""
+    with httpx.stream("GET", f"{emu.url('hub')}/files/slow.bin", timeout=0.2) as reply:
+        pieces = reply.iter_raw()
+        while len(got) < 60_000:
+            got += next(pieces)
+        with pytest.raises(httpx.ReadTimeout):
+            next(pieces)
+
+    assert len(got) == 60_000
+
+
 def test_what_is_not_emulated_is_named(emu: Emulator) -> None:
     """An unknown route is a 501 that says which."""
     reply = httpx.post(f"{emu.url('hub')}/api/repos/create")
