@@ -67,7 +67,7 @@ def docs(_: Context) -> None:
 
 @task
 def lock(_: Context) -> None:
-    """Resolve pyproject.toml into requirements.lock, with the hash of every package."""
+    """Resolve pyproject.toml into requirements.lock, and that into the locks of the images."""
     options = "--quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-header"
     python(
         "-m", "uv", "pip", "compile", *options.split(), "pyproject.toml", "--output-file", "requirements.lock"
