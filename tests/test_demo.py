@@ -15,12 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def demo(home: Path) -> subprocess.Popen[str]:
     """Start the demo in a session of its own, with its folder at `home`."""
-    code = (
-        "import pathlib, sys; from ops.commands import run; "
-        "run('examples.demo.story', 'main', home=pathlib.Path(sys.argv[1]))"
-    )
     return subprocess.Popen(
-        [sys.executable, "-c", code, str(home)],
+        [sys.executable, "-m", "invoke", "demo", "--home", str(home)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -77,3 +73,16 @@ def test_ctrl_c_in_the_middle_leaves_no_process_and_no_lock(tmp_path):
     assert rest.rstrip().endswith("Stopped. Run the same command again to go on.")
     assert processes_of(home) == []
     assert list((home / "state").rglob("locks/**/*.json")) == []
+
+
+def test_the_demo_empties_no_folder_but_its_own(tmp_path):
+    """A folder with somebody's files is refused, with exit code 2, and untouched."""
+    (tmp_path / "thesis.txt").write_text("years of work")
+
+    with demo(tmp_path) as process:
+        assert process.stdout is not None
+        said = process.stdout.read()
+
+    assert process.returncode == 2
+    assert "is not empty and not a demo's folder" in said
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"

@@ -29,11 +29,11 @@ from ops import commands_models
 from ops.registry import load
 from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, TEMPLATES, RunPodApi
 
-ROOT = Path(__file__).resolve().parents[2]
-HOME = ROOT / ".comfyform" / "demo"
 REGISTRY = Path(__file__).with_name("models-registry.yaml")
 PROMPT = "Odin, one-eyed, ravens on his shoulders, storm light"
 SEED = 42
+MARK = ".comfyform-demo"
+"""What says that a folder is a demo's, so that it may be emptied."""
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Diary:
         self.console.print(table)
 
 
-def main(*, keep: bool = False, comfyui_url: str = "", home: Path = HOME) -> int:
+def main(home: Path, *, keep: bool = False, comfyui_url: str = "") -> int:
     """Run the demo.
 
     Args:
@@ -110,14 +110,16 @@ def main(*, keep: bool = False, comfyui_url: str = "", home: Path = HOME) -> int
 
 
 def _make_room(home: Path) -> None:
-    """Empty the demo's folder, unless an earlier demo still lives in it."""
-    note = home / "kept.pid"
+    """Empty the demo's folder, unless it is somebody else's or an earlier demo still lives in it."""
+    if home.exists() and any(home.iterdir()) and not (home / MARK).exists():
+        raise ConfigError(f"{home} is not empty and not a demo's folder.", hint="Name another with --home.")
     with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
-        pid = int(note.read_text())
+        pid = int((home / "kept.pid").read_text())
         os.kill(pid, 0)
         raise ConfigError(f"A demo that was kept is still up, as process {pid}.", hint=f"End it: kill {pid}")
     shutil.rmtree(home, ignore_errors=True)
     (home / "pictures").mkdir(parents=True)
+    (home / MARK).touch()
 
 
 def _deploy(diary: Diary, project: Project, environment: Mapping[str, str]) -> Settings:
