@@ -10,16 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.echo_endpoint import ENDPOINT as ECHO
 from tests.emulation import IMAGES, PYTHON, Emulator, alive, running_emulator, until
-
-ECHO = {
-    "name": "echo",
-    "type": "QUEUE",
-    "image": "echo",
-    "cpu": [{"id": "cpu3c", "vcpuCount": 2}],
-    "scaling": {"type": "QUEUE_DELAY", "queueDelay": 4},
-    "workers": {"max": 1},
-}
 
 
 def test_a_fault_that_no_route_can_meet_is_refused(emu: Emulator) -> None:

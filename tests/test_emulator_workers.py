@@ -1,89 +1,15 @@
-"""The worker protocol, with workers on the real `runpod` SDK: images start, work, stop, die and roll."""
+"""Workers on the real `runpod` SDK over their lives: images start, stop, die, hang and roll."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
+from tests.echo_endpoint import endpoint, first_line, log_events, run
 from tests.emulation import Emulator, alive, until
 
 pytestmark = pytest.mark.slow
-ENDPOINT = {
-    "name": "echo",
-    "type": "QUEUE",
-    "image": "echo",
-    "cpu": [{"id": "cpu3c", "vcpuCount": 2}],
-    "scaling": {"type": "QUEUE_DELAY", "queueDelay": 4},
-    "workers": {"min": 0, "max": 1, "idleTimeout": 60},
-}
-
-
-def endpoint(emu: Emulator, **changes: Any) -> str:
-    """Make an endpoint on the echo image, and give its id."""
-    reply = emu.rest("POST", "/serverless", ENDPOINT | changes)
-    assert reply.status_code == 201, reply.text
-    return str(reply.json()["id"])
-
-
-def run(emu: Emulator, endpoint_id: str, **wish: Any) -> dict[str, Any]:
-    """Run one job to its end, and give what /runsync said."""
-    reply = emu.jobs("POST", f"/{endpoint_id}/runsync?wait=60000", {"input": wish})
-    assert reply.status_code == 200, reply.text
-    return dict(reply.json())
-
-
-def log_events(emu: Emulator, path: str, **headers: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give the events of a worker's log as they come: id and data."""
-    key = {"Authorization": f"Bearer {emu.env['RUNPOD_API_KEY']}"}
-    with httpx.stream("GET", emu.url("rest") + path, headers=key | headers, timeout=20) as reply:
-        assert reply.headers["content-type"].startswith("text/event-stream")
-        number = ""
-        for line in reply.iter_lines():
-            if line.startswith("id: "):
-                number = line[4:]
-            elif line.startswith("data: "):
-                yield number, json.loads(line[6:])
-
-
-def first_line(emu: Emulator, path: str) -> str:
-    return str(next(log_events(emu, path))[1]["line"])
-
-
-def test_a_job_reaches_an_unmodified_worker_and_comes_back(emu: Emulator) -> None:
-    """A queued job starts a worker; its output, times and worker id are in the answer."""
-    endpoint_id = endpoint(emu)
-    job = run(emu, endpoint_id, a=1)
-
-    assert job["output"] == {"echo": {"a": 1}, "keys": ["id", "input"]}
-    assert (job["status"], job["workerId"]) == ("COMPLETED", emu.state()["workers"][0]["id"])
-    assert job["delayTime"] > 0 <= job["executionTime"]
-
-
-def test_a_worker_sees_its_endpoint_and_its_volume_and_nothing_of_ours(
-    emu: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The environment is the endpoint's and RunPod's; secrets are filled in; the volume is a folder."""
-    volume = emu.rest("POST", "/network-volumes", {"name": "v", "size": 10, "dataCenter": "EU-RO-1"}).json()
-    env = {"MINE": "yes", "HF_TOKEN": "{{ RUNPOD_SECRET_HF_TOKEN }}", "RUNPOD_DC_ID": "no"}
-    endpoint_id = endpoint(emu, env=env, networkVolumes=[volume["id"]])
-    names = [*env, "RUNPOD_VOLUME_ID", "RUNPOD_ENDPOINT_ID", "HF_ENDPOINT", "PYTEST_CURRENT_TEST"]
-    seen = run(emu, endpoint_id, do="env", names=names)["output"]
-    written = run(emu, endpoint_id, do="write", path="outputs/a.txt", text="hello")["output"]["path"]
-
-    assert seen == {
-        "MINE": "yes",
-        "HF_TOKEN": emu.env["HF_TOKEN"],
-        "RUNPOD_DC_ID": "EU-RO-1",
-        "RUNPOD_VOLUME_ID": volume["id"],
-        "RUNPOD_ENDPOINT_ID": endpoint_id,
-        "HF_ENDPOINT": None,
-        "PYTEST_CURRENT_TEST": None,
-    }
-    assert written == str(emu.volume_dir(volume["id"]) / "outputs/a.txt")
 
 
 def test_a_worker_that_dies_gets_one_more_try_and_then_the_job_fails(emu: Emulator) -> None:
@@ -99,16 +25,6 @@ def test_a_worker_that_dies_once_costs_one_retry(emu: Emulator, tmp_path: Any) -
     job = run(emu, endpoint(emu), do="die", unless=str(tmp_path / "died"))
 
     assert (job["status"], job["output"], job["retries"]) == ("COMPLETED", {"survived": True}, 1)
-
-
-def test_failures_of_the_handler_are_told_as_the_sdk_tells_them(emu: Emulator) -> None:
-    """A raised error comes as a JSON string with type and message, a returned one as it is."""
-    endpoint_id = endpoint(emu)
-    raised = run(emu, endpoint_id, do="raise", message="boom")
-    returned = run(emu, endpoint_id, do="error", message="no model")
-
-    assert (raised["status"], '"error_message": "boom"' in raised["error"]) == ("FAILED", True)
-    assert (returned["status"], returned["error"]) == ("FAILED", "no model")
 
 
 def test_an_empty_input_is_lost_on_the_way(emu: Emulator) -> None:
@@ -210,31 +126,6 @@ def test_a_worker_that_hangs_is_killed_when_its_job_has_timed_out(emu: Emulator)
     assert after["status"] == "COMPLETED"
 
 
-def test_a_cancelled_job_stops_in_its_worker(emu: Emulator) -> None:
-    """The SDK is told to drop a cancelled job, and takes the next one in the same process."""
-    endpoint_id = endpoint(emu)
-    job = emu.jobs("POST", f"/{endpoint_id}/run", {"input": {"do": "wait", "seconds": 60}}).json()["id"]
-    until(lambda: emu.jobs("GET", f"/{endpoint_id}/status/{job}").json()["status"] == "IN_PROGRESS")
-    pid = emu.state()["workers"][0]["pid"]
-    emu.jobs("POST", f"/{endpoint_id}/cancel/{job}")
-    after = run(emu, endpoint_id, a=1)
-
-    assert after["status"] == "COMPLETED"
-    assert emu.state()["workers"][0]["pid"] == pid
-
-
-def test_progress_reaches_the_status(emu: Emulator) -> None:
-    """progress_update shows in /status while the job runs, and never after it has ended."""
-    endpoint_id = endpoint(emu)
-    wish = {"input": {"do": "progress", "steps": 20}}
-    path = f"/{endpoint_id}/status/" + emu.jobs("POST", f"/{endpoint_id}/run", wish).json()["id"]
-    seen = until(lambda: emu.jobs("GET", path).json().get("output"))
-    done = emu.jobs("GET", path.replace("status", "status-sync") + "?wait=20000").json()
-
-    assert "step" in seen
-    assert (done["status"], done["output"]) == ("COMPLETED", {"steps": 20})
-
-
 def test_workers_follow_the_queue_as_the_scaler_says(emu: Emulator) -> None:
     """By delay one worker comes first, by request count all that are wanted; low priority wants none."""
     count = {"type": "REQUEST_COUNT", "requestCount": 1}
@@ -277,16 +168,3 @@ def test_a_log_is_followed_until_the_worker_is_gone(emu: Emulator) -> None:
     assert first["source"] == "container"
     assert len(rest) > 5
     assert emu.rest("GET", path).status_code == 404
-
-
-def test_a_log_resumes(emu: Emulator) -> None:
-    """Last-Event-ID goes on behind that event."""
-    endpoint_id = endpoint(emu)
-    worker = run(emu, endpoint_id, a=1)["workerId"]
-    path = f"/serverless/{endpoint_id}/workers/{worker}/logs?tail=5000"
-    events = log_events(emu, path)
-    (first, _), (_, second) = next(events), next(events)
-    events.close()  # type: ignore[attr-defined]  # a generator, closed so that its connection is
-    again = log_events(emu, path, **{"Last-Event-ID": first})
-
-    assert next(again)[1]["line"] == second["line"]
