@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from backend.drivers import Http
 from backend.errors import ConfigError, InvalidArgument
@@ -18,12 +18,12 @@ from ops.console import Console, Mode
 from ops.hash_cache import hash_cache
 from ops.inventory import Inventory
 from ops.model_paths import roots
-from ops.plan import Plan
 from ops.plan import compare as compare_plan
-from ops.registry import Registry, load
+from ops.registry import load
 from ops.scan import Scan, hash_all, look_inside
 from ops.scan import scan as scan_folders
 from ops.show_models import show_done, show_plan, show_scan, show_terms, show_verified
+from ops.splice import write_sections
 from ops.store import ModelStore
 from ops.stores import Transport, cache_folder, local_models, open_store
 from ops.sync import apply
@@ -38,6 +38,8 @@ def scan(
     models_dir: str = "",
     extra: str = "",
     hash: bool = False,  # noqa: A002 - the option's name
+    write: bool = False,
+    registry: str = REGISTRY,
     json: bool = False,
     settings: Settings | None = None,
 ) -> int:
@@ -47,6 +49,8 @@ def scan(
         models_dir: the models folder; by default that of the settings.
         extra: an ``extra_model_paths.yaml`` to read as well.
         hash: hash every file; hashes are remembered.
+        write: also write what was found into the registry's ``local_scan``.
+        registry: that registry.
         json: give JSON, which is also given when stdout is no terminal.
         settings: by default those of the environment.
     """
@@ -72,6 +76,8 @@ def scan(
             scanned = scanned.with_hashes(hashes.known(scanned.files))
     console.data(scanned.to_json())
     show_scan(console, scanned)
+    if write:
+        write_sections(Path(registry), {"local_scan": _section(scanned.inventory())})
     return 0
 
 
@@ -79,6 +85,7 @@ def compare(
     *,
     registry: str = REGISTRY,
     optional: bool = False,
+    write: bool = False,
     transport: str = "job",
     json: bool = False,
     settings: Settings | None = None,
@@ -88,6 +95,7 @@ def compare(
     Args:
         registry: the registry file.
         optional: also plan for optional models that are missing.
+        write: also write what the volume holds into the registry's ``runpod_status``.
         transport: ``job`` or ``s3``.
         json: give JSON.
         settings: by default those of the environment.
@@ -96,7 +104,10 @@ def compare(
     console = _console(json)
     wanted = load(Path(registry))
     with _remote(settings, transport) as remote:
-        plan = _plan(wanted, remote.store, settings, console, optional=optional, prune=False)
+        there = _inventory(remote.store, console)
+    plan = compare_plan(wanted, there, _here(settings), optional=optional)
+    if write:
+        write_sections(wanted.path, {"runpod_status": _section(there)})
     console.data(plan.to_json())
     show_plan(console, plan)
     if plan.changes:
@@ -133,7 +144,8 @@ def sync(
     console = _console(json)
     wanted = load(Path(registry))
     with _remote(settings, transport) as remote:
-        plan = _plan(wanted, remote.store, settings, console, optional=optional, prune=prune)
+        there = _inventory(remote.store, console)
+        plan = compare_plan(wanted, there, _here(settings), optional=optional, prune=prune)
         names = {name.strip() for name in only.split(",") if name.strip()}
         if names:
             plan = plan.only(names)
@@ -210,14 +222,22 @@ def _remote(settings: Settings, transport: str) -> Iterator[_Remote]:
         yield _Remote(open_store(settings, http, transport=kind), stop)
 
 
-def _plan(
-    wanted: Registry, store: ModelStore, settings: Settings, console: Console, *, optional: bool, prune: bool
-) -> Plan:
-    """Look at both sides and compare."""
-    remote = store.inventory()
-    for sentence in remote.warnings:
+def _inventory(store: ModelStore, console: Console) -> Inventory:
+    """Look at the volume, and pass on what could not be read."""
+    there = store.inventory()
+    for sentence in there.warnings:
         console.warn(sentence)
-    return compare_plan(wanted, remote, _here(settings), optional=optional, prune=prune)
+    return there
+
+
+def _section(found: Inventory) -> dict[str, Any]:
+    """Give what the registry's own sections say of a place; without times, so that no change is no diff."""
+    files = [
+        {"path": record["path"], "size_bytes": record["size_bytes"], "sha256": record["sha256"]}
+        for record in found.files.values()
+    ]
+    room = {"total_bytes": found.total_bytes, "used_bytes": found.used_bytes}
+    return {name: value for name, value in room.items() if value is not None} | {"files": files}
 
 
 def _here(settings: Settings) -> Inventory | None:

@@ -1,0 +1,199 @@
+"""Compare: one action a file with its reason, whatever is wanted, here and there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backend.contract import FileRecord
+from backend.errors import InvalidArgument
+from ops.inventory import Inventory
+from ops.plan import Plan, compare
+from ops.registry import Model, ModelFile, Registry
+
+A, B = "aa" * 32, "bb" * 32
+
+
+def file(path: str, *, size: int | None = 10, sha256: str | None = A, source: str = "hf:o/n:f") -> ModelFile:
+    return ModelFile(path=path, volume_path=f"models/{path}", source=source, size_bytes=size, sha256=sha256)
+
+
+def registry(*required: ModelFile, optional: tuple[ModelFile, ...] = ()) -> Registry:
+    return Registry(
+        path=Path("r.yaml"),
+        required=(Model(name="req", files=required),) if required else (),
+        optional=(Model(name="opt", files=optional, required=False),) if optional else (),
+    )
+
+
+def held(path: str, size: int = 10, sha256: str | None = A, how: Any = "recorded") -> FileRecord:
+    return FileRecord(path=path, size_bytes=size, sha256=sha256, how=how if sha256 else "unknown")
+
+
+CASES: dict[str, tuple[ModelFile, FileRecord | None, str, str]] = {
+    "missing": (file("vae/x"), None, "fetch", "it is not there"),
+    "only here": (file("vae/x", source="local:vae/x"), None, "upload", "it is not there"),
+    "recorded": (file("vae/x"), held("models/vae/x"), "keep", "its record is right"),
+    "hashed": (file("vae/x"), held("models/vae/x", how="hashed"), "keep", "size and sha256 are right"),
+    "too short": (file("vae/x"), held("models/vae/x", 9), "replace", "it has 9 bytes instead of 10"),
+    "other bytes": (
+        file("vae/x"),
+        held("models/vae/x", sha256=B),
+        "replace",
+        "its sha256 is bbbbbbbbbbbb… instead of aaaaaaaaaaaa…",
+    ),
+    "other bytes, only here": (
+        file("vae/x", source="local:vae/x"),
+        held("models/vae/x", sha256=B),
+        "upload",
+        "its sha256 is bbbbbbbbbbbb… instead of aaaaaaaaaaaa…",
+    ),
+    "nobody recorded it": (
+        file("vae/x"),
+        held("models/vae/x", sha256=None),
+        "unknown",
+        "its size is right and nobody has recorded its hash",
+    ),
+    "no hash is wanted": (
+        file("vae/x", sha256=None),
+        held("models/vae/x", sha256=None),
+        "keep",
+        "it is there, and no hash is asked for",
+    ),
+    "nothing is known": (
+        file("vae/x", size=None, sha256=None),
+        held("models/vae/x", sha256=None),
+        "unknown",
+        "neither its size nor its hash is known beforehand, and nobody recorded it",
+    ),
+    "under an alias": (
+        file("text_encoders/x"),
+        held("models/clip/x"),
+        "keep",
+        "its record is right, as models/clip/x",
+    ),
+}
+
+
+@pytest.mark.parametrize(("wanted", "there", "kind", "reason"), CASES.values(), ids=CASES.keys())
+def test_each_case_has_its_action_and_reason(
+    wanted: ModelFile, there: FileRecord | None, kind: str, reason: str
+):
+    """The table of what can be, and what is done about it."""
+    plan = compare(registry(wanted), Inventory.of([there] if there else []))
+
+    (action,) = plan.actions
+    assert (action.kind, action.reason) == (kind, reason)
+
+
+def test_the_summary_counts_by_what_is_wrong():
+    """Its keys are the ones that scripts read; bytes, seconds and dollars come from the sizes."""
+    wanted = registry(
+        file("vae/missing", size=4_000_000_000),
+        file("vae/short"),
+        file("vae/wrong"),
+        file("vae/unverified"),
+        optional=(file("loras/optional"),),
+    )
+    there = Inventory.of(
+        [
+            held("models/vae/short", 9),
+            held("models/vae/wrong", sha256=B),
+            held("models/vae/unverified", sha256=None),
+            held("models/loras/extra", 1_000_000_000),
+        ]
+    )
+    here = Inventory.of([held("models/vae/wrong")])
+
+    summary = compare(wanted, there, here).to_json()["summary"]
+
+    assert summary == {
+        "missing_on_remote": ["models/vae/missing"],
+        "missing_locally": ["models/vae/missing", "models/vae/short", "models/vae/unverified"],
+        "wrong_size": ["models/vae/short"],
+        "wrong_hash": ["models/vae/wrong"],
+        "unverified": ["models/vae/unverified"],
+        "extra_on_remote": ["models/loras/extra"],
+        "bytes": 4_000_000_020,
+        "seconds": 20.0,
+        "dollars_per_month": 0.35,
+    }
+
+
+def test_optional_models_are_asked_for():
+    """They are fetched only when asked for, looked after when they are there, and never extra."""
+    wanted = registry(optional=(file("loras/x"), file("loras/y")))
+    there = Inventory.of([held("models/loras/y", sha256=B)])
+
+    quiet = compare(wanted, there)
+    asked = compare(wanted, there, optional=True)
+
+    assert [(action.path, action.kind) for action in quiet.actions] == [("models/loras/y", "replace")]
+    assert [(action.path, action.kind) for action in asked.actions] == [
+        ("models/loras/x", "fetch"),
+        ("models/loras/y", "replace"),
+    ]
+
+
+def test_extra_files_stay_unless_they_are_pruned():
+    """What nothing refers to is named, and goes only when that is asked for."""
+    there = Inventory.of([held("models/loras/extra")])
+
+    (kept,) = compare(registry(), there).actions
+    (pruned,) = compare(registry(), there, prune=True).actions
+
+    assert kept.kind == "keep"
+    assert kept.reason == "nothing in the registry refers to it, and it was not asked to be removed"
+    assert (pruned.kind, pruned.reason) == ("remove", "nothing in the registry refers to it")
+
+
+def test_a_plan_can_be_narrowed():
+    """To models and to paths; a name that is neither is an error that says what there is."""
+    plan = compare(registry(file("vae/x"), file("vae/y")), Inventory())
+
+    assert [action.path for action in plan.only({"models/vae/y"}).actions] == ["models/vae/y"]
+    assert plan.only({"req"}) == plan
+    with pytest.raises(InvalidArgument, match="called nothing"):
+        plan.only({"nothing"})
+
+
+PATHS = st.sampled_from(["vae/x", "clip/x", "text_encoders/x", "unet/y", "diffusion_models/y", "sonic/z"])
+FILES = st.builds(
+    file,
+    PATHS,
+    size=st.sampled_from([None, 9, 10]),
+    sha256=st.sampled_from([None, A, B]),
+    source=st.sampled_from(["hf:o/n:f", "local:vae/x"]),
+)
+HELD = st.builds(held, PATHS.map("models/{}".format), st.sampled_from([9, 10]), st.sampled_from([None, A, B]))
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(FILES, max_size=5), st.lists(FILES, max_size=3), st.lists(HELD, max_size=6), st.booleans())
+def test_every_plan_holds_its_laws(
+    required: list[ModelFile], optional: list[ModelFile], there: list[FileRecord], prune: bool
+):
+    """One action a path, sorted, with a reason; JSON brings it back; nothing wanted is ever removed."""
+    wanted = registry(*required, optional=tuple(optional))
+    plan = compare(wanted, Inventory.of(there), Inventory.of(there), optional=True, prune=prune)
+    named = [action.path for action in plan.actions]
+
+    assert named == sorted(set(named))
+    assert all(action.reason for action in plan.actions)
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    assert {file.volume_path for file in wanted.files(required_only=False)} <= set(named)
+    assert all(not action.model for action in plan.actions if action.kind == "remove")
+
+
+@pytest.mark.parametrize(
+    "value", [{}, {"actions": [{}]}, {"actions": [{"path": "a", "kind": "b", "reason": ""}]}]
+)
+def test_other_json_is_no_plan(value: dict[str, Any]):
+    """A file that is something else is refused."""
+    with pytest.raises(InvalidArgument, match="This is not a plan"):
+        Plan.from_json(value)

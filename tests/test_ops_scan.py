@@ -1,0 +1,232 @@
+"""Scanning this machine's models: what ComfyUI would find, and nothing read twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.errors import RegistryError
+from ops.categories import canonical, category, is_model_name
+from ops.hash_cache import HashCache, hash_cache
+from ops.model_paths import roots
+from ops.safetensors import read_header
+from ops.scan import Root, ScannedFile, hash_all, look_inside, scan
+
+
+def put(path: Path, content: bytes = b"x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def paths(found: Any) -> list[str]:
+    return [file.path for file in found.files]
+
+
+def test_files_are_found_by_category(tmp_path: Path):
+    """Recursive, with aliases resolved and upper-case extensions; what is no model is only counted."""
+    for name in (
+        "checkpoints/video/svd.safetensors",
+        "checkpoints/readme.txt",
+        "clip/a.SafeTensors",
+        "unet/b.gguf.sft",
+        "t2i_adapter/c.pth",
+        "sonic/whisper-tiny/config.json",
+        "sonic/unet.pth",
+        "configs/v1.yaml",
+        "loose.ckpt.txt",
+        "vae/.hidden",
+    ):
+        put(tmp_path / name)
+
+    found = scan([Root(tmp_path)])
+
+    assert paths(found) == [
+        "models/checkpoints/video/svd.safetensors",
+        "models/configs/v1.yaml",
+        "models/controlnet/c.pth",
+        "models/diffusion_models/b.gguf.sft",
+        "models/text_encoders/a.SafeTensors",
+        "models/sonic/unet.pth",
+        "models/sonic/whisper-tiny/config.json",
+    ]
+    assert found.ignored == 3
+    assert [entry["name"] for entry in found.to_json()["categories"]["checkpoints"]] == [
+        "video/svd.safetensors"
+    ]
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path):
+    """A linked folder is scanned once, a link back to the root ends, a dead link is reported."""
+    elsewhere = tmp_path / "elsewhere"
+    put(elsewhere / "a.safetensors")
+    models = tmp_path / "models"
+    put(models / "loras" / "b.safetensors")
+    (models / "checkpoints").symlink_to(elsewhere)
+    (models / "loras" / "again").symlink_to(models)
+    (models / "vae").mkdir()
+    (models / "vae" / "dead.safetensors").symlink_to(tmp_path / "nowhere")
+
+    found = scan([Root(models)])
+
+    assert paths(found) == ["models/checkpoints/a.safetensors", "models/loras/b.safetensors"]
+    assert found.unreadable == (f"{models}/vae/dead.safetensors: No such file or directory",)
+
+
+def test_a_name_that_is_not_utf8_survives(tmp_path: Path):
+    """It is listed, goes through JSON, and can be opened again by what JSON gives."""
+    raw = os.fsencode(tmp_path) + b"/loras/caf\xe9.safetensors"
+    put(tmp_path / "loras" / "x.pt")
+    Path(os.fsdecode(raw)).write_bytes(b"abc")
+
+    found = scan([Root(tmp_path)])
+    name = json.loads(json.dumps(found.to_json()))["categories"]["loras"][0]["name"]
+
+    assert (tmp_path / "loras" / name).read_bytes() == b"abc"
+
+
+def test_extra_model_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sections with a base, defaults first, several lines, aliases, variables; custom nodes are no models."""
+    monkeypatch.setenv("NAS", str(tmp_path / "nas"))
+    put(tmp_path / "models/checkpoints/same.safetensors", b"own")
+    put(tmp_path / "nas/ckpt/same.safetensors", b"default")
+    put(tmp_path / "a/more.safetensors")
+    put(tmp_path / "b/clip_l.safetensors")
+    put(tmp_path / "nodes/x.pth")
+    extra = put(
+        tmp_path / "extra_model_paths.yaml",
+        b"""
+nas:
+  base_path: $NAS
+  is_default: true
+  checkpoints: ckpt
+others:
+  base_path: .
+  checkpoints: |
+    a
+    missing
+  clip: b
+  custom_nodes: nodes
+empty:
+""",
+    )
+
+    found = scan(roots(tmp_path / "models", extra))
+
+    assert paths(found) == [
+        "models/checkpoints/more.safetensors",
+        "models/checkpoints/same.safetensors",
+        "models/text_encoders/clip_l.safetensors",
+    ]
+    assert found.files[1].location.read_bytes() == b"default"
+
+
+@pytest.mark.parametrize("text", [b"- a", b"a: [b]\nc: {checkpoints: [x]}", b"a: {"])
+def test_broken_extra_paths_are_named(tmp_path: Path, text: bytes):
+    """A file that ComfyUI would stumble over is one error."""
+    with pytest.raises(RegistryError, match="yaml has"):
+        roots(tmp_path, put(tmp_path / "extra.yaml", text))
+
+
+def test_hashes_are_remembered(tmp_path: Path):
+    """A second run reads nothing; a file that was touched, replaced or resized is read again."""
+    same = put(tmp_path / "m/loras/a.safetensors", b"aaa")
+    changed = put(tmp_path / "m/loras/b.safetensors", b"bbb")
+    with hash_cache(tmp_path / "cache.sqlite") as hashes:
+        first = hash_all(scan([Root(tmp_path / "m")]), hashes)
+    stat = same.stat()
+    same.write_bytes(b"AAA")
+    os.utime(same, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    changed.write_bytes(b"BBBB")
+    read: list[str] = []
+
+    with hash_cache(tmp_path / "cache.sqlite") as hashes:
+        second = hash_all(
+            scan([Root(tmp_path / "m")]), hashes, on_bytes=lambda file, _: read.append(file.name)
+        )
+
+    assert second.files[0].sha256 == first.files[0].sha256
+    assert second.files[1].sha256 != first.files[1].sha256
+    assert read == ["b.safetensors"]
+
+
+def test_a_damaged_cache_is_made_anew(tmp_path: Path):
+    """The cache may be anything; then nothing is known."""
+    path = put(tmp_path / "cache.sqlite", b"not a database at all" * 100)
+    cache = HashCache(path)
+    file = ScannedFile(category="vae", name="a", path="models/vae/a", location=tmp_path / "a", size_bytes=1)
+    cache.keep(file, "ab" * 32)
+
+    assert cache.known([file]) == {tmp_path / "a": "ab" * 32}
+    cache.close()
+
+
+def test_an_unreadable_file_is_reported(tmp_path: Path):
+    """A file that vanishes between scan and hash is a sentence, not the end."""
+    put(tmp_path / "m/loras/a.safetensors")
+    put(tmp_path / "m/loras/b.safetensors")
+    found = scan([Root(tmp_path / "m")])
+    (tmp_path / "m/loras/a.safetensors").unlink()
+
+    with hash_cache(tmp_path / "c.sqlite") as hashes:
+        hashed = hash_all(found, hashes)
+
+    assert [bool(file.sha256) for file in hashed.files] == [False, True]
+    assert hashed.unreadable == (f"{tmp_path}/m/loras/a.safetensors: No such file or directory",)
+
+
+def tensors(header: dict[str, Any], data: bytes) -> bytes:
+    """Make a safetensors file."""
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+WHOLE = {"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+
+
+@pytest.mark.parametrize(
+    ("content", "architecture", "problem"),
+    [
+        (tensors(WHOLE | {"__metadata__": {"modelspec.architecture": "sdxl"}}, b"1234"), "sdxl", None),
+        (tensors(WHOLE, b"1234"), None, None),
+        (tensors(WHOLE, b"12"), None, "it has 71 bytes and its header promises 73"),
+        (b"", None, "it is too short for a safetensors file"),
+        (b"PK\x03\x04 a zip archive", None, "it is no safetensors file, or its end is missing"),
+        (struct.pack("<Q", 4) + b"{no}", None, "its header is damaged"),
+        (tensors({"w": {"data_offsets": "x"}}, b""), None, "its header is damaged"),
+    ],
+)
+def test_headers_of_safetensors(
+    tmp_path: Path, content: bytes, architecture: str | None, problem: str | None
+):
+    """A file that is cut short, or something else, is seen without loading it."""
+    path = put(tmp_path / "m/loras/a.safetensors", content)
+
+    header = read_header(path)
+    (file,) = look_inside(scan([Root(tmp_path / "m")])).files
+
+    assert (header.architecture, header.problem) == (architecture, problem)
+    assert (file.architecture, file.problem) == (architecture, problem)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "name", "model"),
+    [
+        ("clip/a.safetensors", "text_encoders", "text_encoders/a.safetensors", True),
+        ("text_encoders/a.bin", "text_encoders", "text_encoders/a.bin", True),
+        ("unet/sub/a.sft", "diffusion_models", "diffusion_models/sub/a.sft", True),
+        ("checkpoints/a.txt", "checkpoints", "checkpoints/a.txt", False),
+        ("f5/vocab.txt", "f5", "f5/vocab.txt", True),
+        ("diffusers/x/config.json", "diffusers", "diffusers/x/config.json", True),
+        ("a.safetensors", "", "a.safetensors", True),
+        ("config.json", "", "config.json", False),
+    ],
+)
+def test_categories(path: str, kind: str, name: str, model: bool):
+    """What a path is, by its name alone."""
+    assert (category(path), canonical(path), is_model_name(path)) == (kind, name, model)
