@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from backend.chain import FallbackBackend
 from backend.errors import ConfigError
 from backend.interface import BackendFlows
-from backend.settings import Settings
+from backend.settings import BACKENDS, Settings
 
 if TYPE_CHECKING:
     from backend.async_face import AsyncBackend
@@ -18,7 +18,6 @@ ENTRY_POINTS: Final = "comfyform.backends"
 
 Factory = Callable[[Settings], BackendFlows]
 
-_BUILT_IN: Final = {"local": "backend.local:LocalBackend", "runpod": "backend.runpod:RunPodBackend"}
 _registered: dict[str, Factory] = {}
 
 
@@ -36,8 +35,8 @@ def get_backend(name: str | None = None, *, settings: Settings | None = None) ->
     """Give a backend whose calls wait.
 
     Args:
-        name: "local", "runpod", one that was registered, or several with commas between, of which the
-            first healthy one does each call. By default ``COMFY_BACKEND``.
+        name: one of `backend.settings.BACKENDS`, one that was registered, or several with commas between,
+            of which the first healthy one does each call. By default ``COMFY_BACKEND``.
         settings: by default those of the environment.
 
     Raises:
@@ -66,15 +65,15 @@ def _flows(name: str | None, settings: Settings) -> BackendFlows:
     names = [part.strip() for part in (name or settings.comfy_backend).split(",") if part.strip()]
     chain = [_factory(part)(settings) for part in names]
     if not chain:
-        raise ConfigError("No backend is named.", hint="Set COMFY_BACKEND to local or runpod.")
+        raise ConfigError("No backend is named.", hint=f"Set COMFY_BACKEND to one of {', '.join(BACKENDS)}.")
     return chain[0] if len(chain) == 1 else FallbackBackend(chain)
 
 
 def _factory(name: str) -> Factory:
     if name in _registered:
         return _registered[name]
-    if name in _BUILT_IN:
-        module, _, attribute = _BUILT_IN[name].partition(":")
+    if name in BACKENDS:
+        module, _, attribute = BACKENDS[name].partition(":")
         factory: Factory = getattr(import_module(module), attribute).from_settings
         return factory
     # Looked up only now: reading the metadata of everything that is installed takes its time.
@@ -84,5 +83,5 @@ def _factory(name: str) -> Factory:
     if name in plugins:
         loaded: Factory = plugins[name].load()
         return loaded
-    known = ", ".join(sorted({*_BUILT_IN, *_registered, *plugins}))
+    known = ", ".join(sorted({*BACKENDS, *_registered, *plugins}))
     raise ConfigError(f"There is no backend {name!r}.", hint=f"Known are {known}.")

@@ -76,6 +76,11 @@ class ComfyUI:
         self._retry = retry
         self._silence_s = silence_s
 
+    @property
+    def origin(self) -> str:
+        """Its name as the holder of files."""
+        return f"local {self.url}"
+
     def system_stats(self) -> Flow[Mapping[str, Any]]:
         """Give its version and devices.
 
@@ -265,13 +270,13 @@ class ComfyUI:
             return True
         return (yield from self.history(prompt_id)) is not None
 
-    def fetch(self, output: Output, to: Path) -> Flow[Downloaded]:
-        """Write an output to disk.
+    def fetch(self, name: str, to: Path) -> Flow[Downloaded]:
+        """Write a file to disk, named as LoadImage names it.
 
         Raises:
-            NotFound: the file is gone. ComfyUI answers from its cache without looking for it.
+            NotFound: it is not there. ComfyUI answers from its cache without looking for the file.
         """
-        step = Download(url=f"{self.url}/view", query=output.query, to=to, what=output.filename)
+        step = Download(url=f"{self.url}/view", query=view_query(name), to=to, what=name)
         return (yield from download(step, retry=self._retry))
 
     def free(self) -> Flow[None]:

@@ -22,7 +22,7 @@ DEADLINE_S: Final = 900.0
 
 
 class BackendFlows(Protocol):
-    """What a backend is: one class of flows. See docs/backends.md for writing one."""
+    """What a backend is: one class of flows. See docs/add-a-backend.md for writing one."""
 
     name: str
 

@@ -16,6 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from backend.errors import ComfyformError, JobExpired, Unavailable
+from backend.job_status import ENDED, JobStatus
+from backend.result import GenerationResult
 from backend.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -86,7 +89,8 @@ class Journal:
         """Write down that a job is about to be submitted."""
         now = _now()
         entry = Entry(
-            key=f"{now[:19].replace('-', '').replace(':', '')}-{secrets.token_hex(4)}",
+            # To the microsecond: jobs of the same second are told newest first too.
+            key=f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}",
             verb=verb,
             endpoint_id=endpoint_id,
             submitted_at=now,
@@ -130,6 +134,40 @@ class Journal:
         for entry in self.entries()[keep:]:
             if entry.state not in ("SUBMITTING", "IN_QUEUE", "IN_PROGRESS"):
                 (self.folder / f"{entry.key}.json").unlink(missing_ok=True)
+
+
+class Record:
+    """A job's journal entry, kept up to date as the job goes on."""
+
+    def __init__(self, journal: Journal, entry: Entry) -> None:
+        self._journal = journal
+        self.entry = entry
+        self.last: JobStatus | None = None
+
+    def __call__(self, job: JobStatus) -> None:
+        """Note an answer; written only when the job has a new name or state."""
+        self.last = job
+        if (job.id, job.state) != (self.entry.job_id, self.entry.state):
+            self.entry = self._journal.write(self.entry, job_id=job.id, state=job.state)
+
+    def ended(self, error: BaseException) -> None:
+        """Note how it ended badly, or that nobody knows."""
+        state = self.entry.state
+        if not self.entry.job_id:
+            # Only a definite no, or a request that never left, is certainly not in the queue.
+            refused = isinstance(error, ComfyformError) and not (
+                isinstance(error, Unavailable) and error.sent
+            )
+            state = "NOT_SUBMITTED" if refused else "UNKNOWN"
+        elif isinstance(error, JobExpired) and state not in ENDED:
+            state = "EXPIRED"
+        self.entry = self._journal.write(self.entry, state=state, error=str(error) or type(error).__name__)
+
+    def done(self, result: GenerationResult) -> None:
+        """Note where the result is."""
+        self.entry = self._journal.write(
+            self.entry, state="COMPLETED", result=result.to_json(), error=result.error
+        )
 
 
 def _read(path: Path) -> Entry:

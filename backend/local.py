@@ -18,7 +18,6 @@ from backend.flow import Downloaded, Flow, Progress, work
 from backend.job_status import JobStatus
 from backend.landing import land
 from backend.local_graphs import plan
-from backend.local_inputs import origin_of
 from backend.places import places, suffix_warning
 from backend.request import Request
 from backend.result import GeneratedFile, GenerationResult, Health
@@ -168,7 +167,7 @@ class LocalBackend:
             if output.text is not None:
                 got = yield from work(partial(land, output.text.encode(), place))
             else:
-                got = yield from self.comfyui.fetch(output, place)
+                got = yield from self.comfyui.fetch(output.annotated, place)
             files.append(self._left(output, place, got))
             if warning := suffix_warning(place, output.filename):
                 warnings.append(warning)
@@ -186,7 +185,7 @@ class LocalBackend:
             size_bytes=got.size_bytes if got else None,
             sha256=got.sha256 if got else None,
             text=output.text,
-            origin=origin_of(self.comfyui),
+            origin=self.comfyui.origin,
             origin_path=output.annotated if is_file else None,
         )
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backend.comfyui import ComfyUI
 from backend.comfyui_answers import combo_options
 from backend.errors import InvalidArgument
 from backend.flow import Flow
@@ -14,7 +13,7 @@ from backend.graphs.architectures import Architecture, recognise
 from backend.graphs.picture import picture
 from backend.graphs.speech import speech
 from backend.graphs.talking_head import svd_name, talking_head
-from backend.local_inputs import audio_duration_s, bring, transcript
+from backend.local_inputs import Target, audio_duration_s, bring, transcript
 from backend.params import DEFAULT_CHECKPOINT
 from backend.request import Request
 
@@ -37,7 +36,7 @@ class Planned:
     own: bool = True
 
 
-def plan(comfyui: ComfyUI, request: Request) -> Flow[Planned]:
+def plan(comfyui: Target, request: Request) -> Flow[Planned]:
     """Bring the inputs and build the graph."""
     match request.verb:
         case "portrait" | "imagine":
@@ -62,7 +61,7 @@ def _prefix(request: Request, seed: int) -> str:
     return f"comfyform/{request.verb}_{seed}_{secrets.token_hex(4)}"
 
 
-def _picture(comfyui: ComfyUI, request: Request) -> Flow[Planned]:
+def _picture(comfyui: Target, request: Request) -> Flow[Planned]:
     checkpoint, warnings = yield from _checkpoint(comfyui, request["model"])
     metadata: Mapping[str, str] = {}
     if checkpoint.endswith(".safetensors"):
@@ -111,7 +110,7 @@ def _imagine(request: Request, architecture: Architecture) -> dict[str, Any]:
     }
 
 
-def _checkpoint(comfyui: ComfyUI, wanted: str | None) -> Flow[tuple[str, list[str]]]:
+def _checkpoint(comfyui: Target, wanted: str | None) -> Flow[tuple[str, list[str]]]:
     """Choose the checkpoint: the one asked for, else the default one, else the first that makes pictures."""
     if wanted:
         return wanted, []
@@ -128,7 +127,7 @@ def _checkpoint(comfyui: ComfyUI, wanted: str | None) -> Flow[tuple[str, list[st
     return makers[0], [f"No model was given and {DEFAULT_CHECKPOINT} is not there: {makers[0]} was used."]
 
 
-def _speech(comfyui: ComfyUI, request: Request) -> Flow[Planned]:
+def _speech(comfyui: Target, request: Request) -> Flow[Planned]:
     reference = request["voice_reference"]
     voice = yield from bring(comfyui, reference)
     voice_text: str | None = request["voice_reference_text"]
@@ -149,7 +148,7 @@ def _speech(comfyui: ComfyUI, request: Request) -> Flow[Planned]:
     return Planned(graph=graph, seed=seed)
 
 
-def _talking_head(comfyui: ComfyUI, request: Request) -> Flow[Planned]:
+def _talking_head(comfyui: Target, request: Request) -> Flow[Planned]:
     audio = yield from bring(comfyui, request["audio"])
     length_s = yield from audio_duration_s(comfyui, request["audio"], audio)
     if length_s is not None and length_s < 1.0:
@@ -178,7 +177,7 @@ _SONIC = (
 )  # fmt: skip
 
 
-def _workflow(comfyui: ComfyUI, request: Request) -> Flow[Planned]:
+def _workflow(comfyui: Target, request: Request) -> Flow[Planned]:
     names: dict[str, str] = {}
     for name, value in (request["inputs"] or {}).items():
         names[name] = yield from bring(comfyui, value)

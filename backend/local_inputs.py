@@ -4,15 +4,14 @@ import hashlib
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from backend.audio import duration_s
-from backend.comfyui import ComfyUI
-from backend.comfyui_answers import view_query
-from backend.errors import InvalidArgument, NotFound
-from backend.flow import Download, Flow, download, work
+from backend.errors import InvalidArgument, NotFound, NotSupported
+from backend.flow import Download, Downloaded, Flow, download, work
 from backend.params import InputLike
 from backend.result import GeneratedFile
 
@@ -21,13 +20,41 @@ SUBFOLDER: Final = "comfyform"
 TRANSCRIPT_BYTES: Final = 64 * 1024
 
 
-def bring(comfyui: ComfyUI, value: InputLike) -> Flow[str]:
+class Target(Protocol):
+    """What a graph is made for: a `backend.comfyui.ComfyUI`, or a server that has one behind it."""
+
+    url: str
+
+    @property
+    def origin(self) -> str:
+        """Its name as the holder of files; see ``GeneratedFile.origin``."""
+
+    def object_info(self, class_type: str = "") -> Flow[Mapping[str, Any]]:
+        """Give the definition of a node; {} where they are not shown."""
+
+    def metadata(self, folder: str, filename: str) -> Flow[Mapping[str, str]]:
+        """Give the metadata of a model file; {} where they are not shown."""
+
+    def has(self, name: str, size_bytes: int) -> Flow[bool]:
+        """Tell whether an upload is there already."""
+
+    def upload(self, source: Path | bytes, name: str, *, subfolder: str = "") -> Flow[str]:
+        """Put a file among the inputs and give the name by which graphs know it."""
+
+    def read(self, name: str) -> Flow[bytes | None]:
+        """Read a small file; None where there is no such file, or where files are not shown."""
+
+    def fetch(self, name: str, to: Path) -> Flow[Downloaded]:
+        """Write a file to disk; raises NotFound, or NotSupported where files are not shown."""
+
+
+def bring(comfyui: Target, value: InputLike) -> Flow[str]:
     """Make a file be among the inputs, and give the name by which LoadImage and LoadAudio know it.
 
     Uploads are named by their content, so that the same bytes travel once.
     """
     if isinstance(value, GeneratedFile):
-        if value.origin == origin_of(comfyui) and value.origin_path:
+        if value.origin == comfyui.origin and value.origin_path:
             return value.origin_path
         if value.local_path is not None and value.local_path.is_file():
             return (yield from _upload(comfyui, value.local_path))
@@ -47,12 +74,7 @@ def bring(comfyui: ComfyUI, value: InputLike) -> Flow[str]:
     return name
 
 
-def origin_of(comfyui: ComfyUI) -> str:
-    """Name this ComfyUI as the holder of a file."""
-    return f"local {comfyui.url}"
-
-
-def _upload(comfyui: ComfyUI, path: Path) -> Flow[str]:
+def _upload(comfyui: Target, path: Path) -> Flow[str]:
     sha256, size = yield from work(lambda: _digest(path))
     name = f"{sha256[:16]}_{clean_name(path.name)}"
     if (yield from comfyui.has(f"{SUBFOLDER}/{name}", size)):
@@ -60,7 +82,7 @@ def _upload(comfyui: ComfyUI, path: Path) -> Flow[str]:
     return (yield from comfyui.upload(path, name, subfolder=SUBFOLDER))
 
 
-def _upload_from_url(comfyui: ComfyUI, url: str, filename: str) -> Flow[str]:
+def _upload_from_url(comfyui: Target, url: str, filename: str) -> Flow[str]:
     folder = yield from work(lambda: Path(tempfile.mkdtemp(prefix="comfyform-")))
     try:
         path = folder / clean_name(filename)
@@ -80,8 +102,8 @@ def _digest(path: Path) -> tuple[str, int]:
         return hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size
 
 
-def audio_duration_s(comfyui: ComfyUI, value: InputLike, name: str) -> Flow[float | None]:
-    """Measure an audio input; None where its format is not one of those that `backend.audio` reads.
+def audio_duration_s(comfyui: Target, value: InputLike, name: str) -> Flow[float | None]:
+    """Measure an audio input; None where it is not shown, or is no format that `backend.audio` reads.
 
     Args:
         value: as the caller gave it.
@@ -97,16 +119,17 @@ def audio_duration_s(comfyui: ComfyUI, value: InputLike, name: str) -> Flow[floa
     try:
         path = folder / "audio"
         try:
-            step = Download(url=f"{comfyui.url}/view", query=view_query(name), to=path, what=name)
-            yield from download(step)
+            yield from comfyui.fetch(name, path)
         except NotFound:
             raise _not_among_inputs(comfyui, name) from None
+        except NotSupported:
+            return None
         return (yield from work(lambda: duration_s(path)))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def transcript(comfyui: ComfyUI, value: InputLike, name: str) -> Flow[str]:
+def transcript(comfyui: Target, value: InputLike, name: str) -> Flow[str]:
     """Give what a voice recording says, from the ``.txt`` file of the same stem beside it; "" without one."""
     if isinstance(value, Path):
         beside = value.with_suffix(".txt")
@@ -121,7 +144,7 @@ def transcript(comfyui: ComfyUI, value: InputLike, name: str) -> Flow[str]:
     return (content or b"")[:TRANSCRIPT_BYTES].decode("utf-8", "replace").strip()
 
 
-def _not_among_inputs(comfyui: ComfyUI, name: str) -> InvalidArgument:
+def _not_among_inputs(comfyui: Target, name: str) -> InvalidArgument:
     return InvalidArgument(
         f"{name!r} is neither a file here nor among the inputs of ComfyUI at {comfyui.url}.",
         hint="Check the path, or put the file into ComfyUI's input folder.",

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from backend.contract import CONTRACT
-from backend.errors import ComfyformError, JobError, JobExpired, MissingSetting, Unavailable
+from backend.errors import ComfyformError, JobError, MissingSetting
 from backend.flow import Flow, Send, send
 from backend.job_request import execution_policy
-from backend.job_status import ENDED, JobStatus
+from backend.job_status import JobStatus
 from backend.jobs import JobPlane
-from backend.journal import Entry, Journal
+from backend.journal import Entry, Journal, Record
 from backend.local_graphs import seed_of
 from backend.request import Request
 from backend.result import GenerationResult, Health
@@ -119,7 +119,7 @@ class RunPodBackend:
         """
         start = self._clock()
         prepared = yield from self._prepare(request)
-        record = _Record(self.journal, self._begin(request, prepared))
+        record = Record(self.journal, self._begin(request, prepared))
         left = max(0.0, deadline_s - (self._clock() - start))
         try:
             output = yield from self.plane.call(
@@ -138,7 +138,7 @@ class RunPodBackend:
             deadline_s: how long the worker may run.
         """
         prepared = yield from self._prepare(request)
-        record = _Record(self.journal, self._begin(request, prepared))
+        record = Record(self.journal, self._begin(request, prepared))
         try:
             job_id = yield from self.plane.submit(
                 self.endpoint_id, prepared.job_input, policy=execution_policy(deadline_s)
@@ -163,7 +163,7 @@ class RunPodBackend:
         entry = self.journal.find(job_id)
         if entry is None:
             entry = Entry(key=job_id, verb="", endpoint_id=self.endpoint_id, job_id=job_id)
-        record = _Record(self.journal, entry)
+        record = Record(self.journal, entry)
         try:
             output = yield from self.plane.wait(
                 entry.endpoint_id, entry.job_id or job_id, deadline_s=deadline_s, on_status=record
@@ -214,7 +214,7 @@ class RunPodBackend:
         )
 
     def _finish(
-        self, record: "_Record", output: Any, output_path: Path | None, seed: int | None, start: float
+        self, record: Record, output: Any, output_path: Path | None, seed: int | None, start: float
     ) -> Flow[GenerationResult]:
         """Put the files of an output in their places, and write down where they are."""
         answer: Mapping[str, Any] = output if isinstance(output, Mapping) else {}
@@ -245,37 +245,3 @@ class RunPodBackend:
         )
         record.done(result)
         return result
-
-
-class _Record:
-    """A job's journal entry, kept up to date as the job goes on."""
-
-    def __init__(self, journal: Journal, entry: Entry) -> None:
-        self._journal = journal
-        self.entry = entry
-        self.last: JobStatus | None = None
-
-    def __call__(self, job: JobStatus) -> None:
-        """Note an answer; written only when the job has a new name or state."""
-        self.last = job
-        if (job.id, job.state) != (self.entry.job_id, self.entry.state):
-            self.entry = self._journal.write(self.entry, job_id=job.id, state=job.state)
-
-    def ended(self, error: BaseException) -> None:
-        """Note how it ended badly, or that nobody knows."""
-        state = self.entry.state
-        if not self.entry.job_id:
-            # Only a definite no, or a request that never left, is certainly not in the queue.
-            refused = isinstance(error, ComfyformError) and not (
-                isinstance(error, Unavailable) and error.sent
-            )
-            state = "NOT_SUBMITTED" if refused else "UNKNOWN"
-        elif isinstance(error, JobExpired) and state not in ENDED:
-            state = "EXPIRED"
-        self.entry = self._journal.write(self.entry, state=state, error=str(error) or type(error).__name__)
-
-    def done(self, result: GenerationResult) -> None:
-        """Note where the result is."""
-        self.entry = self._journal.write(
-            self.entry, state="COMPLETED", result=result.to_json(), error=result.error
-        )

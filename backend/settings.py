@@ -46,7 +46,11 @@ class Secret:
         raise TypeError("A secret is not pickled.")
 
 
-BACKENDS: Final = ("local", "runpod", "cloud", "hedra")
+BACKENDS: Final[Mapping[str, str]] = {
+    "local": "backend.local:LocalBackend",
+    "runpod": "backend.runpod:RunPodBackend",
+}
+"""Backend → its module and its class, whose ``from_settings`` makes one."""
 
 
 def _variable(name: str, sentence: str, default: Any = None, *, shown: str | None = None) -> Any:
