@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import runpod
 
 
 async def handler(job: dict[str, Any]) -> Any:
-    """Do `job["input"]["do"]`: echo (default), progress, raise, error, die, sleep, wait, env, write, big.
+    """Do what `job["input"]["do"]` says; without it, echo.
 
     "sleep" holds the whole process, "wait" can be cancelled.
     """
@@ -51,10 +52,25 @@ async def handler(job: dict[str, Any]) -> Any:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(wish["text"])
             return {"path": str(path)}
+        case "refresh":
+            return {"refresh_worker": True, "pid": os.getpid()}
         case "big":
             return {"data": "x" * wish["bytes"]}
     return {"echo": wish, "keys": sorted(job)}
 
 
+async def streamer(job: dict[str, Any]) -> AsyncIterator[str]:
+    """Yield each word of `job["input"]["words"]`."""
+    for word in job["input"]["words"]:
+        yield word
+
+
 if __name__ == "__main__":
-    runpod.serverless.start({"handler": handler})
+    concurrency = int(os.environ.get("CONCURRENCY", "1"))
+    runpod.serverless.start(
+        {
+            "handler": streamer if "STREAM" in os.environ else handler,
+            "return_aggregate_stream": True,
+            "concurrency_modifier": lambda _: concurrency,
+        }
+    )

@@ -168,3 +168,36 @@ def test_a_log_is_followed_until_the_worker_is_gone(emu: Emulator) -> None:
     assert first["source"] == "container"
     assert len(rest) > 5
     assert emu.rest("GET", path).status_code == 404
+
+
+def test_a_worker_may_take_several_jobs_at_once(emu: Emulator) -> None:
+    """A concurrent worker takes a batch, and its jobs run side by side in one process."""
+    endpoint_id = endpoint(emu, env={"CONCURRENCY": "4"})
+    wish = {"input": {"do": "wait", "seconds": 20}}
+    jobs = [emu.jobs("POST", f"/{endpoint_id}/run", wish).json()["id"] for _ in range(4)]
+    until(lambda: emu.jobs("GET", f"/{endpoint_id}/health").json()["jobs"]["inProgress"] == 4)
+    workers = emu.state()["workers"]
+
+    assert [worker["jobs"] for worker in workers] == [sorted(jobs)]
+    assert emu.requests("GET", "/jobs/v2/*/job-take-batch/*")
+
+
+def test_a_generator_streams(emu: Emulator) -> None:
+    """What a handler yields is in /stream piece by piece, and whole in the job's output."""
+    endpoint_id = endpoint(emu, env={"STREAM": "1"})
+    job = run(emu, endpoint_id, words=["a", "b", "c"])
+    stream = emu.jobs("GET", f"/{endpoint_id}/stream/{job['id']}").json()
+
+    assert (job["status"], job["output"]) == ("COMPLETED", ["a", "b", "c"])
+    assert stream == {"status": "COMPLETED", "stream": [{"output": word} for word in "abc"]}
+
+
+def test_a_worker_that_asks_to_be_refreshed_is_replaced(emu: Emulator) -> None:
+    """refresh_worker ends the worker after the job; the next job has a new one."""
+    endpoint_id = endpoint(emu)
+    first = run(emu, endpoint_id, do="refresh")
+    until(lambda: not alive(first["output"]["pid"]))
+    second = run(emu, endpoint_id, a=1)
+
+    assert (first["status"], second["status"]) == ("COMPLETED", "COMPLETED")
+    assert first["workerId"] != second["workerId"]
