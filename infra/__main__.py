@@ -13,6 +13,7 @@ from pulumi.runtime.config import CONFIG
 from backend.errors import ComfyformError
 from infra import session
 from infra.environment import ComfyEnvironment
+from infra.opt_in import OptIn, built_image, verified
 from infra.preflight import preflight
 from infra.stack_config import StackConfig
 from infra.worker_env import worker_env
@@ -27,12 +28,18 @@ def main() -> None:
     stack = pulumi.get_stack()
     config = StackConfig.parse(CONFIG.get(), f"Pulumi.{stack}.yaml")
     session.use_config(config.runpod_api_key)
+    asked = OptIn.parse(CONFIG.get())
+    asked.check()
     registry = load(PROJECT / config.registry)
     cleared = preflight(session.api(), config, f"{pulumi.get_project()}-{stack}-")
     for warning in cleared.warnings:
         pulumi.log.warn(warning)
     environment = ComfyEnvironment(
-        "comfy", config, registry.files(required_only=True), worker_env=worker_env()
+        "comfy",
+        config,
+        registry.files(required_only=True),
+        worker_env=worker_env(),
+        images={name: built_image(name, repository, PROJECT) for name, repository in asked.build.items()},
     )
     pulumi.export("volume_id", environment.volume.id)
     pulumi.export("endpoint_id", environment.endpoint.id)
@@ -42,6 +49,11 @@ def main() -> None:
     pulumi.export("data_center", config.data_center)
     pulumi.export("cost", cleared.cost.summary())
     pulumi.export("backend_env", environment.backend_env)
+    if asked.verify is not None:
+        said = verified(
+            asked.verify, PROJECT, after=[environment.endpoint], environment=environment.backend_env
+        )
+        pulumi.export("verify", said)
 
 
 try:

@@ -37,6 +37,7 @@ class ComfyEnvironment(ComponentResource):
         models: Sequence[ModelFile] = (),
         *,
         worker_env: Mapping[str, str] | None = None,
+        images: Mapping[str, Output[str]] | None = None,
         opts: ResourceOptions | None = None,
     ) -> None:
         """Declare an environment.
@@ -46,11 +47,13 @@ class ComfyEnvironment(ComponentResource):
             config: sizes, places and images.
             models: files that must be verified on the volume before the endpoint goes live.
             worker_env: variables for all workers, for example the address of a mirror.
+            images: ``worker`` and ``ops`` images that are known only later, instead of the configured ones.
             opts: Pulumi's options.
         """
         super().__init__("comfyform:index:Environment", name, None, opts)
         self._name = name
         self._config = config
+        images = images or {}
         inside = ResourceOptions(parent=self)
         self.volume = NetworkVolume(
             f"{name}-volume",
@@ -64,7 +67,7 @@ class ComfyEnvironment(ComponentResource):
         credential = self._credential(inside)
         self.ops_template = Template(
             f"{name}-ops",
-            image=config.ops_image,
+            image=images.get("ops") or config.ops_image,
             disk_gb=config.ops_disk_gb,
             env=env,
             category="CPU",
@@ -73,7 +76,7 @@ class ComfyEnvironment(ComponentResource):
         )
         self.template = Template(
             f"{name}-worker",
-            image=config.worker_image,
+            image=images.get("worker") or config.worker_image,
             disk_gb=config.worker_disk_gb,
             env=env,
             registry_id=credential.id if credential else None,

@@ -1,0 +1,148 @@
+"""What runs commands of this machine within ``up``, only where the stack's configuration asks for it.
+
+``worker:build`` and ``ops:build`` name the repositories that the two images
+are built for and pushed to, before the templates, which then have the images
+by their digests; ``verify:command`` is run when the stack is up. Without these
+keys no command resource is declared, and neither the Python package nor the
+plugin of ``pulumi-command`` is needed.
+"""
+
+import hashlib
+import importlib.metadata
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pulumi import Output, Resource, ResourceOptions
+
+from backend.errors import ConfigError
+from infra.pulumi_plugins import need_plugin
+
+PLATFORM: Final = "linux/amd64"
+"""The only one that RunPod runs. Source: docs.runpod.io, serverless/workers, read 2026-08-20."""
+_DOCKERFILES: Final = {"worker": "worker/Dockerfile", "ops": "worker/Dockerfile.ops"}
+_SHIPPED: Final = ("backend", "ops", "worker", "pyproject.toml")
+"""What the images hold; a change of it builds them again."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptIn:
+    """The commands that a stack asks for.
+
+    Attributes:
+        build: image (``worker`` or ``ops``) → repository to push to, without a tag.
+        verify: a shell command to run when the stack is up, or None.
+    """
+
+    build: Mapping[str, str] = field(default_factory=dict)
+    verify: str | None = None
+
+    @classmethod
+    def parse(cls, config: Mapping[str, str]) -> "OptIn":
+        """Read the keys.
+
+        Args:
+            config: all of the stack's configuration, ``namespace:key`` → text.
+
+        Raises:
+            ConfigError: a repository has a tag or a digest.
+        """
+        build = {image: config[f"{image}:build"] for image in _DOCKERFILES if config.get(f"{image}:build")}
+        for image, repository in build.items():
+            if "@" in repository or ":" in repository.rpartition("/")[2]:
+                raise ConfigError(
+                    f"{image}:build is {repository!r}: it names a repository, without a tag or digest.",
+                    hint="For example ghcr.io/me/comfyform-worker; the digest is taken from the push.",
+                )
+        return cls(build, config.get("verify:command") or None)
+
+    def check(self) -> None:
+        """Refuse to go on without what these commands need; with no command nothing is needed.
+
+        Raises:
+            ConfigError: the Python package or the plugin is missing, with the way to get it.
+        """
+        keys = [*(f"{image}:build" for image in self.build), *(["verify:command"] if self.verify else [])]
+        if not keys:
+            return
+        try:
+            version = importlib.metadata.version("pulumi-command")
+        except importlib.metadata.PackageNotFoundError:
+            raise ConfigError(
+                f"{keys[0]} needs the Python package pulumi-command, which is not installed.",
+                hint="Install it: pip install 'comfyform[command]'",
+            ) from None
+        need_plugin("command", version, wanted_by=keys[0])
+
+
+def built_image(image: str, repository: str, project: Path) -> Output[str]:
+    """Declare that an image is built and pushed, and give its reference by digest.
+
+    Args:
+        image: ``worker`` or ``ops``.
+        repository: where to push it.
+        project: the checkout that is built.
+    """
+    tag = f"{repository}:{fingerprint(project / part for part in _SHIPPED)[:16]}"
+    build = (
+        f"docker buildx build --quiet --platform {PLATFORM} --file {_DOCKERFILES[image]} "
+        f"--tag {shlex.quote(tag)} --push . >&2 && "
+        f"docker buildx imagetools inspect {shlex.quote(tag)} --format '{{{{.Manifest.Digest}}}}'"
+    )
+    made = _command(f"{image}-image", build, project, triggers=[tag])
+    digest: Output[str] = made.stdout
+    return digest.apply(lambda said: f"{repository}@{said.strip().splitlines()[-1]}")
+
+
+def verified(
+    command: str, project: Path, *, after: Sequence[Resource], environment: Output[dict[str, str]]
+) -> Output[str]:
+    """Declare that a command is run when the stack is up, and again when it changed; give what it prints.
+
+    Args:
+        command: for a shell; it gets the runtime's variables.
+        project: where it is run.
+        after: what must be there first.
+        environment: the variables, which may be known only later.
+    """
+    opts = ResourceOptions(depends_on=list(after))
+    made = _command("verify", command, project, environment=environment, triggers=[environment], opts=opts)
+    said: Output[str] = made.stdout
+    return said
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """Hash files and folders by their relative names and bytes; what Python leaves behind does not count."""
+    whole = hashlib.sha256()
+    for path in paths:
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files:
+            if file.is_file() and "__pycache__" not in file.parts:
+                name = str(file.relative_to(path.parent))
+                whole.update(f"{len(name)}:{name}:{file.stat().st_size}:".encode())
+                whole.update(file.read_bytes())
+    return whole.hexdigest()
+
+
+def _command(
+    name: str,
+    script: str,
+    project: Path,
+    *,
+    triggers: Sequence[Any],
+    environment: Output[dict[str, str]] | None = None,
+    opts: ResourceOptions | None = None,
+) -> Any:
+    from pulumi_command import local
+
+    return local.Command(
+        name,
+        create=script,
+        update=script,
+        dir=str(project),
+        environment=environment,
+        triggers=list(triggers),
+        opts=opts,
+    )
