@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final, NoReturn, Self, TypeVar
+from urllib.request import getproxies
 
 import httpx
 
@@ -20,6 +21,7 @@ from backend import flow as flows
 from backend.errors import InvalidArgument, Unavailable
 from backend.flow import Download, Downloaded, Flow, Progress, Reply, Send, Sleep, Upload, Work, shown
 from backend.landing import Landing
+from backend.pools import Spread, read_widely
 from backend.wire import fetch, request
 
 logger = logging.getLogger(__name__)
@@ -28,34 +30,18 @@ T = TypeVar("T")
 OnProgress = Callable[[Mapping[str, Any]], object]
 
 CHUNK_BYTES: Final = 1024 * 1024
-READ_BYTES: Final = 512 * 1024
-CONNECTIONS: Final = 256
-"""Enough for a few hundred jobs that wait at once; RunPod allows 400 calls in flight an endpoint."""
-
 # What certainly happened before any byte of the request was on its way.
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _LOOPBACK: Final = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
 
-def _options() -> dict[str, Any]:
-    """Keywords of both httpx clients."""
-    return {
-        "limits": httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
-        # A proxy of the environment is never asked for this machine's own servers.
-        "mounts": dict.fromkeys(_LOOPBACK),
-        "headers": {"user-agent": "comfyform"},
-    }
-
-
-def _read_widely() -> None:
-    """Let httpcore take more from a socket at once than its 64 KiB: for model files, half the time a byte.
-
-    It has no option for it; should this name go away, only the speed is lost.
-    """
-    with contextlib.suppress(ImportError, AttributeError):
-        from httpcore._sync.http11 import HTTP11Connection
-
-        HTTP11Connection.READ_NUM_BYTES = max(READ_BYTES, HTTP11Connection.READ_NUM_BYTES)
+def _options(kind: Callable[..., Any]) -> dict[str, Any]:
+    """Keywords of both httpx clients. A proxy is never asked for this machine's own servers."""
+    tls = httpx.create_ssl_context()
+    transport = Spread(lambda: kind(verify=tls, limits=httpx.Limits()))
+    options = {"mounts": dict.fromkeys(_LOOPBACK, transport), "headers": {"user-agent": "comfyform"}}
+    # httpx heeds a proxy of the environment only where it is given no transport.
+    return options if getproxies() else {**options, "transport": transport}
 
 
 @contextlib.contextmanager
@@ -157,8 +143,8 @@ class Http:
     def _client(self) -> httpx.Client:
         with self._lock:
             if self._made is None:
-                _read_widely()
-                self._made = httpx.Client(**_options())
+                read_widely()
+                self._made = httpx.Client(**_options(httpx.HTTPTransport))
             return self._made
 
     def run(self, flow: Flow[T], *, on_progress: OnProgress | None = None) -> T:
@@ -279,7 +265,7 @@ class AsyncHttp:
     @property
     def _client(self) -> httpx.AsyncClient:
         if self._made is None:
-            self._made = httpx.AsyncClient(**_options())
+            self._made = httpx.AsyncClient(**_options(httpx.AsyncHTTPTransport))
         return self._made
 
     async def run(self, flow: Flow[T], *, on_progress: OnProgress | None = None) -> T:

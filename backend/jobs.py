@@ -160,8 +160,9 @@ class JobPlane:
         with self._counted(endpoint_id):
             while True:
                 waited = self._clock() - start
-                pause = poll_delay(waited, self._waiting[endpoint_id])
                 held = hold and self._holds and waited < HOLD_S
+                # Whoever is held back does not poll, and needs not to share.
+                pause = poll_delay(waited, 1 if held else self._waiting[endpoint_id])
                 try:
                     reply = yield from send(self._look(endpoint_id, job_id, held))
                     if held and reply.status in _NO_HOLD:
