@@ -56,7 +56,7 @@ def test(c: Context, only: str = "") -> None:  # noqa: PT028 - a task, not a tes
 
         check(c)
         pulumi_cli.find()
-    python("-m", "pytest", *only.split())
+    python("-m", "pytest", *(only.split() or ["--numprocesses", "auto"]))
 
 
 @task
@@ -80,9 +80,11 @@ COMMANDS: dict[str, dict[str, dict[str, str] | None]] = {
     "stack": {"infra.commands": None},
     "backend": {"ops.commands_generate": {"health": "health"}},
     "jobs": {"ops.commands_jobs": JOBS},
+    "mcp": {"mcp_server.commands": None},
+    "report": {"ops.commands_report": None},
 }
 """Group → commands module → task name and function, where not every public function is a task."""
-AT_THE_TOP = ("env", "doctor")
+AT_THE_TOP = ("env", "doctor", "report")
 
 namespace = Collection(demo, check, test, docs, lock)
 namespace.add_collection(Collection("generate", *verb_tasks()))
@@ -91,4 +93,5 @@ for group, modules in COMMANDS.items():
     for name in AT_THE_TOP:
         if name in made:
             namespace.add_task(made.pop(name))
-    namespace.add_collection(Collection(group, *made.values()))
+    if made:
+        namespace.add_collection(Collection(group, *made.values()))
