@@ -8,8 +8,8 @@ Source: recordings of v0.29.0 and v0.3.64; all routes here are the same in both.
 """
 
 import contextlib
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -71,7 +71,7 @@ class ComfyUI:
         silence_s: float = SILENCE_S,
     ) -> None:
         self.url = url.rstrip("/")
-        self.client_id = uuid.uuid4().hex
+        self.client_id = secrets.token_hex(16)
         self._clock = clock
         self._retry = retry
         self._silence_s = silence_s
@@ -137,6 +137,8 @@ class ComfyUI:
         Raises:
             JobFailed: ComfyUI refuses the graph or a part of it; it names nodes, inputs and allowed values.
         """
+        import uuid  # slow to load, and needed only when something runs
+
         prompt_id = str(uuid.uuid4())
         body = {"prompt": graph, "client_id": self.client_id, "prompt_id": prompt_id}
         if extra_data:

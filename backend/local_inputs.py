@@ -2,9 +2,8 @@
 
 import hashlib
 import re
-import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
@@ -83,13 +82,19 @@ def _upload(comfyui: Target, path: Path) -> Flow[str]:
 
 
 def _upload_from_url(comfyui: Target, url: str, filename: str) -> Flow[str]:
-    folder = yield from work(lambda: Path(tempfile.mkdtemp(prefix="comfyform-")))
-    try:
+    with _scratch() as folder:
         path = folder / clean_name(filename)
         yield from download(Download(url=url, to=path, what=filename))
         return (yield from _upload(comfyui, path))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for a moment."""
+    import tempfile  # slow to load, and rarely needed
+
+    with tempfile.TemporaryDirectory(prefix="comfyform-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def clean_name(name: str) -> str:
@@ -115,8 +120,7 @@ def audio_duration_s(comfyui: Target, value: InputLike, name: str) -> Flow[float
     local = value.local_path if isinstance(value, GeneratedFile) else value
     if isinstance(local, Path) and local.is_file():
         return (yield from work(lambda: duration_s(local)))
-    folder = yield from work(lambda: Path(tempfile.mkdtemp(prefix="comfyform-")))
-    try:
+    with _scratch() as folder:
         path = folder / "audio"
         try:
             yield from comfyui.fetch(name, path)
@@ -125,8 +129,6 @@ def audio_duration_s(comfyui: Target, value: InputLike, name: str) -> Flow[float
         except NotSupported:
             return None
         return (yield from work(lambda: duration_s(path)))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def transcript(comfyui: Target, value: InputLike, name: str) -> Flow[str]:

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +67,8 @@ def read(verb: Verb, given: Mapping[str, Any]) -> Request:
 
 
 def _did_you_mean(name: str, table: Mapping[str, Param]) -> str:
+    from difflib import get_close_matches  # only mistakes pay for it
+
     close = get_close_matches(name, table, n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
