@@ -133,7 +133,8 @@ class Protocol:
         if body is None:
             # The result is lost: the worker is done with the job and has no way to say more.
             self._release(worker, job.id)
-            self._state.jobs.lose(job)
+            if job.worker_id == worker.id:
+                self._state.jobs.lose(job)
             return JSONResponse({"status": 400, "title": "Bad Request", "detail": "payload too large"}, 400)
         self._state.jobs.report(job, worker.id, body)
         if job.status in FINAL and body.get("status") != "IN_PROGRESS":

@@ -33,7 +33,6 @@ class Supervisor:
         self._state = state
         self._loop: asyncio.Task[None] | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._reaper: asyncio.subprocess.Process | None = None
         state.on_reset.append(self.kill_all)
         state.on_close.append(self.close)
@@ -204,7 +203,6 @@ class Supervisor:
                 worker.crashes += 1
                 return
         worker.pid, worker.started_at = process.pid, self._state.clock.now()
-        self._processes[worker.id] = process
         self._tell_reaper(process.pid)
         worker.events.append("start container")
         if worker.stopping:
@@ -215,16 +213,16 @@ class Supervisor:
             # What it started and left behind ends with it, as in a container.
             self.signal(worker, signal.SIGKILL)
             self._tell_reaper(-process.pid)
-            del self._processes[worker.id]
             worker.pid, worker.ready = None, False
             self._state.bells.ring(("stop", worker.id))
         worker.events.append(f"container exited with {code}")
         for job_id in list(worker.jobs):
             worker.jobs.discard(job_id)
             job = self._state.jobs.get(worker.endpoint_id, job_id)
-            if job is not None:
+            if job is not None and job.worker_id == worker.id:
                 self._state.jobs.lose(job)
         if code == 0:
+            # It ended on its own will, as after refresh_worker: another one takes its place.
             worker.stopping = True
         worker.crashes += 1
 
