@@ -15,6 +15,7 @@ from backend.flow import Reply, Send, check
 from backend.jobs import JobPlane
 from backend.settings import VARIABLES, Settings
 from ops.registry import load
+from ops.runpod_api import NETWORK_VOLUMES, RunPodApi
 from ops.stores import open_bucket
 
 State = Literal["ok", "warning", "problem", "not set"]
@@ -51,7 +52,7 @@ def examine(settings: Settings, http: Http, registry: Path) -> Iterator[Finding]
     """
     yield from _control_plane(settings, http)
     yield from _job_plane(settings, http)
-    yield from _s3(settings)
+    yield from _s3(settings, http)
     yield from _hugging_face(settings, http)
     yield _registry(registry)
     yield from leftovers(settings)
@@ -118,22 +119,24 @@ def _job_plane(settings: Settings, http: Http) -> Iterator[Finding]:
                 yield Finding(variable, "ok", f"{sum(map(int, workers.values()))} workers")
 
 
-def _s3(settings: Settings) -> Iterator[Finding]:
+def _s3(settings: Settings, http: Http) -> Iterator[Finding]:
     names = ("runpod_s3_access_key_id", "runpod_s3_secret_access_key")
     missing = [VARIABLES[name] for name in names if not getattr(settings, name)]
     if missing:
         hint = "Only transport s3 and local files need it; RunPod's console makes the keys."
         yield Finding("S3", "not set", " and ".join(missing), hint)
-    elif settings.runpod_volume_id is None or settings.runpod_s3_url is None:
-        yield Finding("S3", "not set", "RUNPOD_VOLUME_ID or RUNPOD_S3_URL", "Without them it is not tried.")
+    elif settings.runpod_volume_id is None or settings.runpod_api_key is None:
+        yield Finding("S3", "not set", "RUNPOD_VOLUME_ID or RUNPOD_API_KEY", "Without them it is not tried.")
     else:
         try:
-            bucket = open_bucket(settings, settings.runpod_volume_id, None)
+            api = RunPodApi(http, settings.runpod_rest_url, settings.runpod_api_key)
+            volume = api.get(NETWORK_VOLUMES, settings.runpod_volume_id)
+            bucket = open_bucket(settings, volume.id, str(volume.values["data_center"]))
             bucket.head(".comfyform/doctor")  # there is none; the answer tells whether we may ask
         except ComfyformError as error:
             yield Finding("S3", "problem", str(error))
         else:
-            yield Finding("S3", "ok", f"may read volume {settings.runpod_volume_id}")
+            yield Finding("S3", "ok", f"may read volume {volume.id}")
 
 
 def _hugging_face(settings: Settings, http: Http) -> Iterator[Finding]:
