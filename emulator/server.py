@@ -86,6 +86,9 @@ class Front:
         if fault.cut == "before":
             cut()
         elif fault.status is not None:
+            # An answer before the end of the request would leave the connection in the middle of it.
+            while (await receive()).get("more_body"):
+                pass
             await forced(fault)(scope, receive, send)
         else:
             await self._inner(scope, receive, Damaged(fault, send, cut).send)

@@ -8,7 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+_FAREWELL_S: Final = 5.0
+"""How long a failure waits for the other threads to notice; Ctrl-C does not wait."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -102,3 +105,5 @@ class Crew(Generic[T, R]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        if error is None or isinstance(error, Exception):
+            self.join(_FAREWELL_S)
