@@ -130,7 +130,7 @@ def _resumable(flows: "BackendFlows") -> "ResumableFlows":
 
 async def _submit(studio: Studio, flows: "ResumableFlows", request: "Request") -> Found:
     """Submit a job, and see to it that the journal knows it."""
-    from backend.runpod_inputs import for_journal
+    from backend.journal import for_journal
 
     deadline_s = studio.settings.comfyform_timeout_s
     if hasattr(flows, "journal"):

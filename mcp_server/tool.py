@@ -22,7 +22,7 @@ class Costs(Enum):
 
     NOTHING = "nothing"
     CPU = "a fraction of a cent, for a CPU worker that reads the volume"
-    GPU = "money, for the seconds that a GPU worker runs"
+    GPU = "money, for the seconds that a GPU works on it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,16 +31,15 @@ class Watch:
     Attributes:
         job: its handle.
         verb, backend: what runs, where.
-        said: the last that it said of itself.
     """
 
     def __init__(self, job: str, verb: str, backend: str) -> None:
         self.job = job
         self.verb = verb
         self.backend = backend
-        self.said = "submitted"
-        self.started = time.monotonic()
-        self._news = asyncio.Event()
+        self._started = time.monotonic()
+        self._told = ["submitted"]
+        self._changed = asyncio.Event()
         self._task: asyncio.Task[GenerationResult] | None = None
 
     def begin(self, wait: Callable[[OnProgress], Coroutine[Any, Any, GenerationResult]]) -> Self:
@@ -49,6 +48,11 @@ class Watch:
         # Whoever asks gets the exception; nobody asking is no reason for a complaint at the end.
         self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self
+
+    @property
+    def said(self) -> str:
+        """The last that it said of itself."""
+        return self._told[-1]
 
     @property
     def ended(self) -> bool:
@@ -66,27 +70,25 @@ class Watch:
     async def result(
         self, patience_s: float, report: Callable[[str], Awaitable[None]]
     ) -> GenerationResult | None:
-        """Wait for the result, reporting progress; None when the time is up.
+        """Wait for the result, reporting what the job says meanwhile; None when the time is up.
 
         Raises:
             ComfyformError: the job's own end, where that is an error.
         """
         assert self._task is not None  # noqa: S101  # begun by whoever made the watch
         end = time.monotonic() + patience_s
-        while not self._task.done():
+        heard = len(self._told)
+        while True:
+            # Without news the last is said again, as a sign of life.
+            for sentence in self._told[heard:] or self._told[-1:]:
+                await report(f"{self.verb}: {sentence} ({time.monotonic() - self._started:.0f} s)")
+            heard = len(self._told)
             left = end - time.monotonic()
-            if left <= 0:
-                return None
-            news = asyncio.create_task(self._news.wait())
-            try:
-                await asyncio.wait(
-                    {self._task, news}, timeout=min(left, HEARTBEAT_S), return_when=asyncio.FIRST_COMPLETED
-                )
-            finally:
-                news.cancel()
-            self._news.clear()
-            if not self._task.done():
-                await report(f"{self.verb}: {self.said} ({time.monotonic() - self.started:.0f} s)")
+            if self._task.done() or left <= 0:
+                break
+            await self._something(min(left, HEARTBEAT_S))
+        if not self._task.done():
+            return None
         if self._task.cancelled():
             raise JobCancelled(f"The wait for {self.job} was ended.", job_id=self.job)
         return self._task.result()
@@ -98,13 +100,24 @@ class Watch:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await self._task
 
+    async def _something(self, patience_s: float) -> None:
+        """Wait until the job says something or ends, or the time is up."""
+        assert self._task is not None  # noqa: S101  # as in `result`
+        news = asyncio.create_task(self._changed.wait())
+        try:
+            await asyncio.wait({self._task, news}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            news.cancel()
+
     def _hear(self, event: Mapping[str, Any]) -> None:
         from ops.watch import sentence_of
 
         said = sentence_of(event)
         if said and said != self.said:
-            self.said = said
-            self._news.set()
+            self._told.append(said)
+            # Whoever waits holds the old event; the next news are another.
+            changed, self._changed = self._changed, asyncio.Event()
+            changed.set()
 
 
 class Watches:

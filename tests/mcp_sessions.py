@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -59,8 +60,10 @@ async def over_http(
 
 
 @contextlib.contextmanager
-def running_server(env: Mapping[str, str], *arguments: str) -> Iterator[str]:
-    """Run a server over HTTP on a free port; gives its URL."""
+def running_server(
+    env: Mapping[str, str], *arguments: str, end: signal.Signals = signal.SIGTERM
+) -> Iterator[str]:
+    """Run a server over HTTP on a free port, and end it with a signal; gives its URL."""
     command = [sys.executable, "-m", "mcp_server", "--http", "--port", "0", *arguments]
     process = subprocess.Popen(
         command, env={"PATH": "/usr/bin:/bin", **env}, stdout=subprocess.PIPE, text=True
@@ -71,7 +74,7 @@ def running_server(env: Mapping[str, str], *arguments: str) -> Iterator[str]:
         assert url, f"the server ended with {process.wait()}"
         yield url
     finally:
-        process.terminate()
+        process.send_signal(end)
         process.wait(20)
         process.stdout.close()
 

@@ -112,7 +112,7 @@ async def test_wrong_calls_are_sentences(env: dict[str, str], tmp_path: Path) ->
     assert "no argument 'colour'" in words[0]
     assert "outside the output folder" in words[1]
     assert "there is no such file here" in words[2]
-    assert words[3].startswith("There is no backend 'moon'. Known are local, ")
+    assert words[3].startswith("There is no backend 'moon'. Known are ")
     assert words[4].startswith("There is no job 'nothing' in this machine's journal.")
     assert words[5].startswith('job: the action "cancel" needs a job.')
     assert words[6].startswith("'x' is not a cursor.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ async def test_a_refusal_costs_nothing(env: dict[str, str], emu: Emulator, era: 
         result = await client.call_tool("portrait", PORTRAIT)
 
     assert user.questions == [
-        "Run portrait on runpod? It costs money, for the seconds that a GPU worker runs."
+        "Run portrait on runpod? It costs money, for the seconds that a GPU works on it."
     ]
     assert result.is_error
     assert text_of(result) == "The user did not agree, so nothing was sent and nothing was spent."
@@ -110,7 +111,8 @@ async def test_over_http_with_a_token_a_user_agrees(env: dict[str, str], tmp_pat
 
     assert len(user.questions) == 1
     assert done["files"][0]["path"] == str(tmp_path / "outputs" / "odin.png")
-    assert [message for message in heard if message and "waits for a worker" in message]
+    assert heard
+    assert [message for message in heard if not str(message).startswith("portrait: ")] == []
 
 
 async def test_never_asking_is_a_setting(env: dict[str, str]) -> None:
@@ -139,6 +141,22 @@ async def test_a_job_survives_a_restart_of_the_server(
     ]
     assert (done["status"], done["files"][0]["path"]) == ("done", str(tmp_path / "outputs" / "odin.png"))
     assert status["status"] == "done"
+    assert (tmp_path / "outputs" / "odin.png").is_file()
+    assert submitted(emu) == 1
+
+
+async def test_a_job_survives_a_killed_server(env: dict[str, str], emu: Emulator, tmp_path: Path) -> None:
+    """The same when the server is killed while it waits, and the next one is another client's, over HTTP."""
+    emu.set(cold_start_s=1.0)
+    free = {**env, "COMFYFORM_MCP_CONFIRM": "never"}
+    with running_server(free, end=signal.SIGKILL) as url:
+        async with over_http(url) as client:
+            first = data_of(await client.call_tool("portrait", {**PORTRAIT, "timeout_s": 0.2}))
+    with running_server(env) as url:
+        async with over_http(url) as client:
+            done = data_of(await client.call_tool("job", {"action": "wait", "job": first["job"]}))
+
+    assert (first["status"], done["status"]) == ("running", "done")
     assert (tmp_path / "outputs" / "odin.png").is_file()
     assert submitted(emu) == 1
 
