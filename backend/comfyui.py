@@ -1,27 +1,20 @@
-"""The conversation with one ComfyUI as flows: upload, queue, wait, fetch, interrupt.
+"""What can be asked of one ComfyUI, as flows: upload, queue, look, fetch, interrupt.
 
-Polling is the authority. A run has ended when its history entry is there, and
-how it ended says ``status_str``; the queue tells a run that waits from one
-that a restarted ComfyUI has forgotten.
+How a run is waited for is in `backend.comfyui_run`.
 
 Source: recordings of v0.29.0 and v0.3.64; all routes here are the same in both.
 """
 
 import contextlib
 import secrets
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from backend.comfyui_answers import Output, failure, refusal, view_query
+from backend.comfyui_answers import Output, refusal, view_query
 from backend.errors import (
-    ComfyformError,
     InvalidRequest,
-    JobError,
-    JobFailed,
     Unavailable,
-    WaitTimeout,
 )
 from backend.flow import (
     RETRY,
@@ -30,7 +23,6 @@ from backend.flow import (
     Flow,
     Form,
     FormFile,
-    Progress,
     Reply,
     Retry,
     Send,
@@ -41,40 +33,18 @@ from backend.flow import (
     send,
 )
 
-LOOK_EVERY_S: Final = 2.0
-"""How often the queue is looked at while a run has not ended."""
-SILENCE_S: Final = 20.0
-"""How long a ComfyUI may refuse connections in the middle of a run: a supervised one comes back sooner."""
-
-
-def poll_delay(waited_s: float) -> float:
-    """Seconds until the next look: soon at first, then a share of the time waited, at most one second."""
-    return min(0.01 + 0.04 * waited_s, 1.0)
-
 
 class ComfyUI:
     """One ComfyUI. Holds no connection; safe to share.
 
     Args:
         url: for example ``http://localhost:8188``.
-        clock: monotonic seconds.
         retry: for calls that may be repeated.
-        silence_s: how long it may be unreachable during a run before the run counts as lost.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        retry: Retry = RETRY,
-        silence_s: float = SILENCE_S,
-    ) -> None:
+    def __init__(self, url: str, *, retry: Retry = RETRY) -> None:
         self.url = url.rstrip("/")
-        self.client_id = secrets.token_hex(16)
-        self._clock = clock
         self._retry = retry
-        self._silence_s = silence_s
 
     @property
     def origin(self) -> str:
@@ -129,10 +99,14 @@ class ComfyUI:
         stored, where = str(body.get("name") or name), str(body.get("subfolder") or "")
         return f"{where}/{stored}" if where else stored
 
-    def queue(self, graph: Mapping[str, Any], *, extra_data: Mapping[str, Any] | None = None) -> Flow[str]:
+    def queue(self, graph: Mapping[str, Any], *, client_id: str | None = None) -> Flow[str]:
         """Queue a graph and give its prompt id.
 
         The id is chosen here, so that a lost answer can be told from a lost request.
+
+        Args:
+            graph: in API format.
+            client_id: whose websocket hears of it. Without one ComfyUI tells everybody some of it.
 
         Raises:
             JobFailed: ComfyUI refuses the graph or a part of it; it names nodes, inputs and allowed values.
@@ -140,9 +114,7 @@ class ComfyUI:
         import uuid  # slow to load, and needed only when something runs
 
         prompt_id = str(uuid.uuid4())
-        body = {"prompt": graph, "client_id": self.client_id, "prompt_id": prompt_id}
-        if extra_data:
-            body["extra_data"] = extra_data
+        body = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id or secrets.token_hex(16)}
         step = Send("POST", f"{self.url}/prompt", json=body, timeout_s=60.0)
         try:
             reply = yield from send(step)
@@ -169,77 +141,6 @@ class ComfyUI:
             yield from self.interrupt(queued)
             raise refusal(answer, graph)
         return queued
-
-    def wait(self, prompt_id: str, *, deadline_s: float) -> Flow[Mapping[str, Any]]:
-        """Wait for a run to end and give its history entry. The run goes on whatever happens here.
-
-        Yields ``{"progress": "run", "state": "queued" | "running", "position", "prompt_id"}`` on changes.
-
-        Args:
-            prompt_id: which.
-            deadline_s: seconds from now.
-
-        Raises:
-            JobFailed, JobCancelled: it ended badly, or ComfyUI forgot it.
-            WaitTimeout: the deadline passed.
-        """
-        start = self._clock()
-        looked, told, answered, missed = start, None, start, 0
-        while True:
-            now = self._clock()
-            try:
-                entry = yield from self.history(prompt_id)
-                if entry is not None:
-                    return finished(entry, prompt_id)
-                if now - looked >= LOOK_EVERY_S or told is None:
-                    looked = now
-                    position = yield from self.position(prompt_id)
-                    # Between queue and history a run is in neither for a moment, hence twice.
-                    missed = missed + 1 if position is None else 0
-                    if missed > 2:
-                        raise JobFailed(
-                            f"ComfyUI at {self.url} no longer knows the run {prompt_id}.",
-                            job_id=prompt_id,
-                            hint="It was restarted in the middle, or its queue was cleared. Run it again.",
-                        )
-                    news = ("queued", position) if position else ("running", 0)
-                    if position is not None and news != told:
-                        told = news
-                        yield Progress(
-                            {"progress": "run", "state": news[0], "position": news[1], "prompt_id": prompt_id}
-                        )
-                answered = self._clock()
-            except Unavailable as error:
-                if self._clock() - answered > self._silence_s:
-                    raise JobFailed(
-                        f"ComfyUI at {self.url} stopped answering in the middle: {error.message}",
-                        job_id=prompt_id,
-                        hint="It died or hangs; its own log says why.",
-                    ) from error
-            left = deadline_s - (self._clock() - start)
-            if left <= 0:
-                said = f"The run {prompt_id} did not end within {deadline_s:.4g} s."
-                raise WaitTimeout(said, job_id=prompt_id)
-            yield Sleep(min(poll_delay(self._clock() - start), left))
-
-    def run(self, graph: Mapping[str, Any], *, deadline_s: float) -> Flow[tuple[str, Mapping[str, Any]]]:
-        """Queue a graph, wait for its end, and give its id and history entry.
-
-        When the wait ends early for any reason, the run is taken out of the queue or interrupted:
-        this run only, never whatever else this ComfyUI is doing.
-        """
-        prompt_id = yield from self.queue(graph)
-        try:
-            return prompt_id, (yield from self.wait(prompt_id, deadline_s=deadline_s))
-        except (GeneratorExit, JobFailed):
-            raise
-        except BaseException as error:
-            if not isinstance(error, JobError) or isinstance(error, WaitTimeout):
-                with contextlib.suppress(ComfyformError):
-                    yield from self.interrupt(prompt_id)
-                    if isinstance(error, WaitTimeout):
-                        error.hint = "It was interrupted. COMFYFORM_TIMEOUT_S gives runs more time."
-            raise
 
     def interrupt(self, prompt_id: str) -> Flow[None]:
         """Take one run out of the queue, or stop it at its next step.
@@ -324,17 +225,6 @@ class ComfyUI:
             method=error.method,
             url=error.url,
         )
-
-
-def finished(entry: Mapping[str, Any], prompt_id: str) -> Mapping[str, Any]:
-    """Give a history entry back when the run ended well.
-
-    Raises:
-        JobFailed, JobCancelled: it did not.
-    """
-    if (entry.get("status") or {}).get("status_str") == "error":
-        raise failure(entry, prompt_id)
-    return entry
 
 
 def _parsed(reply: Reply) -> Any:

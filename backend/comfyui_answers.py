@@ -217,14 +217,18 @@ def _execution_error(data: Mapping[str, Any], prompt_id: str) -> JobFailed:
     first = message.partition("\n")[0]
     kind = str(data.get("exception_type") or "")
     node = f"node {data.get('node_id')} ({data.get('node_type')})"
-    hint = next((hint for pattern, hint in _REMEDIES if re.search(pattern, f"{kind}: {message}")), None)
     return JobFailed(
         f"{node} failed: {kind.rpartition('.')[2]}: {first.rstrip('.')}.",
         job_id=prompt_id,
-        hint=hint,
+        hint=remedy(f"{kind}: {message}"),
         worker_error="\n".join([f"{kind}: {message}", *map(str, data.get("traceback") or ())]),
         output={"node_id": data.get("node_id"), "node_type": data.get("node_type"), "exception_type": kind},
     )
+
+
+def remedy(said: str) -> str | None:
+    """What helps against an error of a node, by its words; None where nothing is known."""
+    return next((hint for pattern, hint in _REMEDIES if re.search(pattern, said)), None)
 
 
 _REMEDIES: Final[tuple[tuple[str, str], ...]] = (

@@ -11,10 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from backend.comfyui import ComfyUI, finished
+from backend.comfyui import ComfyUI
 from backend.comfyui_answers import Output, outputs
+from backend.comfyui_run import SILENCE_S, finished, run, wait
 from backend.errors import ComfyformError, JobCancelled, JobError, JobFailed, NotFound
 from backend.flow import Downloaded, Flow, Progress, work
+from backend.graphs import Graph
 from backend.job_status import JobStatus
 from backend.landing import land
 from backend.local_graphs import plan
@@ -30,13 +32,21 @@ class LocalBackend:
     Args:
         comfyui: the ComfyUI.
         clock: monotonic seconds.
+        silence_s: how long it may be unreachable during a run before the run counts as lost.
     """
 
     name = "local"
 
-    def __init__(self, comfyui: ComfyUI, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        comfyui: ComfyUI,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        silence_s: float = SILENCE_S,
+    ) -> None:
         self.comfyui = comfyui
         self._clock = clock
+        self._silence_s = silence_s
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -68,7 +78,7 @@ class LocalBackend:
         planned = yield from plan(self.comfyui, request)
         for attempt in (1, 2):
             left = deadline_s - (self._clock() - start)
-            prompt_id, entry = yield from self.comfyui.run(planned.graph, deadline_s=left)
+            prompt_id, entry = yield from self._run(planned.graph, left)
             ran = self._clock()
             try:
                 files, warnings = yield from self._collect(request.output_path, entry)
@@ -92,6 +102,9 @@ class LocalBackend:
             timings={name: round(value, 3) for name, value in timings.items()},
         )
 
+    def _run(self, graph: Graph, deadline_s: float) -> Flow[tuple[str, Mapping[str, Any]]]:
+        return run(self.comfyui, graph, deadline_s=deadline_s, clock=self._clock, silence_s=self._silence_s)
+
     def submit(self, request: Request, *, deadline_s: float) -> Flow[str]:  # noqa: ARG002  # ComfyUI has no limit
         """Queue a verb and give its prompt id."""
         planned = yield from plan(self.comfyui, request)
@@ -108,7 +121,7 @@ class LocalBackend:
             output_path: where the result goes; None leaves it with ComfyUI.
         """
         start = self._clock()
-        entry = yield from self.comfyui.wait(job_id, deadline_s=deadline_s)
+        entry = yield from wait(self.comfyui, job_id, deadline_s=deadline_s, clock=self._clock)
         files, warnings = yield from self._collect(output_path, entry)
         return GenerationResult(
             success=True,

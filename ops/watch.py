@@ -37,6 +37,8 @@ def sentence_of(event: Mapping[str, Any]) -> str:
         case "run":
             if event.get("state") == "queued":
                 return f"waits in ComfyUI's queue, place {event.get('position')}"
+            if event.get("max"):
+                return f"node {event.get('node')}: step {event.get('value')} of {event.get('max')}"
             return "ComfyUI works on it"
         case "start":
             return f"ComfyUI is {event.get('state')}"

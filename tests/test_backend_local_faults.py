@@ -290,7 +290,7 @@ def test_a_comfyui_that_dies_in_the_middle_is_noticed(tmp_path):
     """The run is lost, and said so as soon as it has been silent for a while."""
     fill_models(tmp_path / "models")
     with running_comfyui(tmp_path, "--emulate", "die_in=KSampler") as program:
-        flows = LocalBackend(Conversation(program.url, silence_s=0.3))
+        flows = LocalBackend(Conversation(program.url), silence_s=0.3)
         with Backend(flows, deadline_s=20.0) as backend:
             result = backend.portrait(prompt="x")
 

@@ -1,0 +1,157 @@
+"""Waiting for a run of ComfyUI, by polling: the websocket only adds how far it is.
+
+A run has ended when its history entry is there, and how it ended says
+``status_str``. The queue tells a run that waits from one that a restarted
+ComfyUI has forgotten.
+"""
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from backend.comfyui import ComfyUI
+from backend.comfyui_answers import failure
+from backend.comfyui_hint import Hint
+from backend.errors import ComfyformError, JobError, JobFailed, Unavailable, WaitTimeout
+from backend.flow import Flow, Progress, Sleep
+
+LOOK_EVERY_S: Final = 2.0
+"""How often the queue is looked at while a run has not ended."""
+GONE_S: Final = 5.0
+"""How long a run may be neither in the queue nor in the history: between them it is in none for a moment."""
+SILENCE_S: Final = 20.0
+"""How long a ComfyUI may refuse connections in the middle of a run: a supervised one is back sooner."""
+
+Clock = Callable[[], float]
+
+
+def poll_delay(waited_s: float) -> float:
+    """Seconds until the next look: soon at first, then a share of the time waited, at most one second."""
+    return min(0.01 + 0.04 * waited_s, 1.0)
+
+
+def run(
+    comfyui: ComfyUI,
+    graph: Mapping[str, Any],
+    *,
+    deadline_s: float,
+    clock: Clock = time.monotonic,
+    silence_s: float = SILENCE_S,
+) -> Flow[tuple[str, Mapping[str, Any]]]:
+    """Queue a graph, wait for its end, and give its prompt id and history entry.
+
+    When the wait ends early for any reason, the run is taken out of the queue or interrupted: this run
+    only, never whatever else this ComfyUI is doing.
+    """
+    client_id = secrets.token_hex(16)
+    with Hint(comfyui.url, client_id) as hint:
+        prompt_id = yield from comfyui.queue(graph, client_id=client_id)
+        try:
+            waiting = wait(
+                comfyui,
+                prompt_id,
+                deadline_s=deadline_s,
+                clock=clock,
+                silence_s=silence_s,
+                hint=hint.latest,
+            )
+            return prompt_id, (yield from waiting)
+        except (GeneratorExit, JobFailed):
+            raise
+        except BaseException as error:
+            if not isinstance(error, JobError) or isinstance(error, WaitTimeout):
+                with contextlib.suppress(ComfyformError):
+                    yield from comfyui.interrupt(prompt_id)
+                    if isinstance(error, WaitTimeout):
+                        error.hint = "It was interrupted. COMFYFORM_TIMEOUT_S gives runs more time."
+            raise
+
+
+def wait(
+    comfyui: ComfyUI,
+    prompt_id: str,
+    *,
+    deadline_s: float,
+    clock: Clock = time.monotonic,
+    silence_s: float = SILENCE_S,
+    hint: Callable[[str], Mapping[str, Any]] = lambda _: {},
+) -> Flow[Mapping[str, Any]]:
+    """Wait for a run to end and give its history entry. The run goes on whatever happens here.
+
+    Yields ``{"progress": "run", "prompt_id", "state": "queued", "position"}`` or ``{…, "state": "running",
+    "node", "value", "max"}`` as far as it is known, whenever something changes.
+
+    Args:
+        deadline_s: seconds from now.
+        silence_s: how long it may be unreachable before the run counts as lost.
+        hint: the latest that was heard about a run.
+
+    Raises:
+        JobFailed, JobCancelled: it ended badly, or ComfyUI forgot it.
+        WaitTimeout: the deadline passed.
+    """
+    start = answered = seen = clock()
+    looked: float | None = None
+    told: Mapping[str, Any] = {}
+    place: int | None = None
+    while True:
+        try:
+            entry = yield from comfyui.history(prompt_id)
+            if entry is not None:
+                return finished(entry, prompt_id)
+            now = clock()
+            if looked is None or place is None or now - looked >= LOOK_EVERY_S:
+                looked = now
+                place = yield from comfyui.position(prompt_id)
+                if place is not None:
+                    seen = now
+                elif now - seen > GONE_S:
+                    raise _forgotten(comfyui, prompt_id)
+            answered = clock()
+        except Unavailable as error:
+            if clock() - answered > silence_s:
+                raise _silent(comfyui, prompt_id, error) from error
+        news = _news(place, hint(prompt_id))
+        if news and news != told:
+            told = news
+            yield Progress({"progress": "run", "prompt_id": prompt_id, **news})
+        left = deadline_s - (clock() - start)
+        if left <= 0:
+            said = f"The run {prompt_id} did not end within {deadline_s:.4g} s."
+            raise WaitTimeout(said, job_id=prompt_id)
+        yield Sleep(min(poll_delay(clock() - start), left))
+
+
+def finished(entry: Mapping[str, Any], prompt_id: str) -> Mapping[str, Any]:
+    """Give a history entry back when the run ended well.
+
+    Raises:
+        JobFailed, JobCancelled: it did not.
+    """
+    if (entry.get("status") or {}).get("status_str") == "error":
+        raise failure(entry, prompt_id)
+    return entry
+
+
+def _news(place: int | None, heard: Mapping[str, Any]) -> dict[str, Any]:
+    if heard or place == 0:
+        return {"state": "running", **heard}
+    return {"state": "queued", "position": place} if place else {}
+
+
+def _forgotten(comfyui: ComfyUI, prompt_id: str) -> JobFailed:
+    return JobFailed(
+        f"ComfyUI at {comfyui.url} no longer knows the run {prompt_id}.",
+        job_id=prompt_id,
+        hint="It was restarted in the middle, or its queue was cleared. Run it again.",
+    )
+
+
+def _silent(comfyui: ComfyUI, prompt_id: str, error: Unavailable) -> JobFailed:
+    return JobFailed(
+        f"ComfyUI at {comfyui.url} stopped answering in the middle: {error.message}",
+        job_id=prompt_id,
+        hint="It died or hangs; its own log says why.",
+    )
