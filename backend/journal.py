@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from backend.errors import ComfyformError, JobExpired, Unavailable
 from backend.job_status import ENDED, JobStatus
-from backend.result import GenerationResult
+from backend.request import Request
+from backend.result import GeneratedFile, GenerationResult
 from backend.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -168,6 +169,15 @@ class Record:
         self.entry = self._journal.write(
             self.entry, state="COMPLETED", result=result.to_json(), error=result.error
         )
+
+
+def for_journal(request: Request) -> dict[str, Any]:
+    """The arguments as the journal keeps them: files by name, no graph."""
+    return {
+        name: repr(value) if isinstance(value, Path | GeneratedFile | dict) else value
+        for name, value in request.given.items()
+        if name != "graph"
+    }
 
 
 def _read(path: Path) -> Entry:

@@ -16,12 +16,12 @@ from backend.flow import Flow, Send, send
 from backend.job_request import execution_policy
 from backend.job_status import JobStatus
 from backend.jobs import JobPlane
-from backend.journal import Entry, Journal, Record
+from backend.journal import Entry, Journal, Record, for_journal
 from backend.local_graphs import seed_of
 from backend.request import Request
 from backend.result import GenerationResult, Health
 from backend.runpod_health import judge
-from backend.runpod_inputs import for_journal, pack
+from backend.runpod_inputs import pack
 from backend.runpod_outputs import collect
 from backend.s3 import VolumeS3
 from backend.settings import Secret, Settings

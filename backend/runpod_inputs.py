@@ -160,12 +160,3 @@ def _transcript(voice: InputLike) -> str:
     if beside is None or not beside.is_file():
         return ""
     return beside.read_bytes()[:TRANSCRIPT_BYTES].decode("utf-8", "replace").strip()
-
-
-def for_journal(request: Request) -> dict[str, Any]:
-    """The arguments as the journal keeps them: files by name, no graph."""
-    return {
-        name: repr(value) if isinstance(value, Path | GeneratedFile | dict) else value
-        for name, value in request.given.items()
-        if name != "graph"
-    }

@@ -49,6 +49,7 @@ class Secret:
 BACKENDS: Final[Mapping[str, str]] = {
     "local": "backend.local:LocalBackend",
     "runpod": "backend.runpod:RunPodBackend",
+    "cloud": "backend.cloud:CloudBackend",
 }
 """Backend → its module and its class, whose ``from_settings`` makes one."""
 
@@ -68,6 +69,15 @@ class Settings:
         "COMFYUI_MODELS_DIR",
         "Folder of models that `models.scan` reads.",
         shown="asked of ComfyUI, else ~/Documents/ComfyUI/models",
+    )
+    comfy_api_url: str = _variable(
+        "COMFY_API_URL",
+        "Server of the Comfy API v2 for the `cloud` backend: `https://cloud.comfy.org`, a deployment's "
+        "`https://….run.comfy.app`, or comfy-api-proxy before a ComfyUI of your own.",
+        "http://127.0.0.1:8189",
+    )
+    comfy_api_key: Secret | None = _variable(
+        "COMFY_API_KEY", "Its API key. A proxy of your own may need none."
     )
     runpod_api_key: Secret | None = _variable(
         "RUNPOD_API_KEY", "RunPod key for the control plane and for jobs."

@@ -251,7 +251,8 @@ class State:
             "HEDRA_API_URL": f"{self.url}/hedra/v3",
             "HEDRA_API_KEY": self.keys.hedra_api_key,
             "COMFYUI_URL": f"{self.url}/comfyui",
-            "COMFY_BASE_URL": f"{self.url}/comfy-api",
+            "COMFY_API_URL": f"{self.url}/comfy-api",
+            "COMFY_BASE_URL": f"{self.url}/comfy-api",  # what comfy-sdk reads
             "COMFY_API_KEY": self.keys.comfy_api_key,
             "COMFYFORM_ALLOW_HOSTS": "127.0.0.1",
             "EMULATOR_CONTROL_URL": f"{self.url}/_emulator",

@@ -1,0 +1,237 @@
+"""The cloud backend: the same graphs on whatever speaks the Comfy API v2.
+
+That is Comfy Cloud, a Comfy API deployment, or comfy-api-proxy before a ComfyUI
+of one's own. Every job is in the journal from before it is submitted until its
+result is here.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import urljoin
+
+from backend.comfy_api import ASSET, ComfyApi
+from backend.comfy_api_answers import status_of
+from backend.errors import ComfyformError, JobFailed, NotSupported, WaitTimeout
+from backend.flow import Downloaded, Flow, Progress
+from backend.graphs import Graph
+from backend.job_status import JobStatus
+from backend.journal import Entry, Journal, Record, for_journal
+from backend.local_graphs import Planned, plan
+from backend.places import places, suffix_warning
+from backend.request import Request
+from backend.result import GeneratedFile, GenerationResult, Health, Kind
+from backend.settings import Settings
+
+_KINDS: Final[Mapping[str, Kind]] = {"image": "image", "video": "video", "audio": "audio", "text": "text"}
+
+
+class CloudBackend:
+    """Flows over one server.
+
+    Args:
+        api: the server.
+        journal: where jobs are written down.
+        clock: monotonic seconds.
+    """
+
+    name = "cloud"
+
+    def __init__(
+        self, api: ComfyApi, *, journal: Journal, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.api = api
+        self.journal = journal
+        self._clock = clock
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Make it for ``COMFY_API_URL`` and, where the server asks for one, ``COMFY_API_KEY``."""
+        api = ComfyApi(settings.comfy_api_url, settings.comfy_api_key)
+        return cls(api, journal=Journal.from_settings(settings))
+
+    def health_check(self) -> Flow[Health]:
+        """Ask whether the server runs and takes the key. Costs nothing."""
+        try:
+            said = yield from self.api.health()
+        except ComfyformError as error:
+            return Health(backend=self.name, healthy=False, error=str(error))
+        status = str(said.get("status") or "healthy")
+        wrong = None if status == "healthy" else f"{self.api.url} says that it is {status}."
+        return Health(backend=self.name, healthy=wrong is None, error=wrong, details=said)
+
+    def generate(self, request: Request, *, deadline_s: float) -> Flow[GenerationResult]:
+        """Run a verb to its end; a failure is raised. When the wait ends early, the job is cancelled.
+
+        Args:
+            request: the verb and its arguments.
+            deadline_s: for all of it, from now.
+        """
+        start = self._clock()
+        planned = yield from self._plan(request)
+        record = self._begin(request, planned)
+        job = yield from self._submit(record, planned, deadline_s - (self._clock() - start))
+        try:
+            done = yield from self.api.wait(
+                job, deadline_s=deadline_s - (self._clock() - start), on_status=record
+            )
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            if isinstance(error, WaitTimeout) or not isinstance(error, ComfyformError):
+                with contextlib.suppress(ComfyformError):
+                    yield from self.api.cancel(str(job["id"]))
+                    if isinstance(error, WaitTimeout):
+                        error.hint = "It was cancelled. COMFYFORM_TIMEOUT_S gives jobs more time."
+            record.ended(error)
+            raise
+        return (yield from self._finish(record, done, planned, request.output_path, start))
+
+    def submit(self, request: Request, *, deadline_s: float) -> Flow[str]:
+        """Submit a job that lives on without us, and give its id.
+
+        Args:
+            request: the verb and its arguments.
+            deadline_s: how long a full queue, or a deployment that still starts, is waited for.
+        """
+        planned = yield from self._plan(request)
+        job = yield from self._submit(self._begin(request, planned), planned, deadline_s)
+        return str(job["id"])
+
+    def resume(
+        self, job_id: str, *, deadline_s: float, output_path: Path | None = None
+    ) -> Flow[GenerationResult]:
+        """Wait for a job that was submitted before, by whatever process, and fetch its result.
+
+        Args:
+            job_id: of the job.
+            deadline_s: from now; the job lives on when it passes.
+            output_path: where the result goes; by default where the journal says it was to go.
+        """
+        start = self._clock()
+        entry = self.journal.find(job_id)
+        if entry is None:
+            entry = Entry(key=job_id, verb="", endpoint_id=self.api.url, job_id=job_id, backend=self.name)
+        record = Record(self.journal, entry)
+        try:
+            job = yield from self.api.job(entry.job_id or job_id)
+            job = yield from self.api.wait(job, deadline_s=deadline_s, on_status=record)
+        except ComfyformError as error:
+            record.ended(error)
+            raise
+        place = output_path or (Path(entry.output_path) if entry.output_path else None)
+        planned = Planned(graph={}, seed=entry.seed)
+        return (yield from self._finish(record, job, planned, place, start))
+
+    def status(self, job_id: str) -> Flow[JobStatus]:
+        """Ask how a job is, in RunPod's words."""
+        return status_of((yield from self.api.job(job_id)))
+
+    def cancel(self, job_id: str) -> Flow[bool]:
+        """Cancel a job; False where the server does not know it (any more)."""
+        done = yield from self.api.cancel(job_id)
+        if done and (entry := self.journal.find(job_id)):
+            self.journal.write(entry, state=(yield from self.status(job_id)).state)
+        return done
+
+    def _plan(self, request: Request) -> Flow[Planned]:
+        if request.verb == "portrait" and request["save_to_avatars"]:
+            raise NotSupported(
+                "The cloud backend cannot keep a portrait among ComfyUI's inputs.",
+                hint="The local and runpod backends can; here the result itself is taken as an input.",
+            )
+        return (yield from plan(self.api, request))
+
+    def _begin(self, request: Request, planned: Planned) -> Record:
+        entry = self.journal.begin(
+            request.verb,
+            self.api.url,
+            seed=planned.seed,
+            output_path=request.output_path,
+            params=for_journal(request),
+            backend=self.name,
+        )
+        return Record(self.journal, entry)
+
+    def _submit(self, record: Record, planned: Planned, deadline_s: float) -> Flow[Mapping[str, Any]]:
+        graph = self.api.with_references(planned.graph)
+        try:
+            job = yield from self.api.submit(graph, deadline_s=deadline_s)
+        except BaseException as error:
+            record.ended(error)
+            raise
+        record(status_of(job))
+        yield Progress({"progress": "job", "state": "SUBMITTED", "job_id": str(job["id"])})
+        return job
+
+    def _finish(
+        self,
+        record: Record,
+        job: Mapping[str, Any],
+        planned: Planned,
+        output_path: Path | None,
+        start: float,
+    ) -> Flow[GenerationResult]:
+        """Fetch what a job gave, where it is wanted here, and write down where it is."""
+        made = saved(job.get("outputs") or [], planned.graph)
+        if not made:
+            raise JobFailed(
+                "The job ended well and gave no file.",
+                job_id=str(job["id"]),
+                hint="The workflow should end in a node that saves, like SaveImage.",
+            )
+        names = [Path(str(output["name"])).name for output in made]
+        targets = [None] * len(made) if output_path is None else places(output_path, names)
+        files, warnings = [], list(planned.warnings)
+        for output, name, place in zip(made, names, targets, strict=True):
+            files.append((yield from self._file(output, name, place)))
+            if place and (warning := suffix_warning(place, name)):
+                warnings.append(warning)
+        metrics = job.get("metrics") or {}
+        spent = {"queue": metrics.get("queue_ms"), "run": metrics.get("execution_ms")}
+        result = GenerationResult(
+            success=True,
+            backend=self.name,
+            files=tuple(files),
+            seed=planned.seed,
+            job_id=str(job["id"]),
+            warnings=tuple(warnings),
+            timings={
+                **{name: ms / 1000 for name, ms in spent.items() if ms is not None},
+                "total": round(self._clock() - start, 3),
+            },
+        )
+        record.done(result)
+        return result
+
+    def _file(self, output: Mapping[str, Any], name: str, place: Path | None) -> Flow[GeneratedFile]:
+        got: Downloaded | None = None
+        if place is not None:
+            yield Progress({"progress": "fetch", "filename": name})
+            got = yield from self.api.save(output, place)
+        text = (yield from self.api.text(output)) if output.get("type") == "text" else None
+        return GeneratedFile(
+            type=_KINDS.get(str(output.get("type")), "file"),
+            filename=name,
+            local_path=place,
+            remote_url=urljoin(self.api.url, output["url"]),
+            size_bytes=got.size_bytes if got else output.get("size_bytes") or None,
+            sha256=got.sha256 if got else None,
+            text=text,
+            origin=self.api.origin,
+            origin_path=f"{ASSET}{output['id']}",
+        )
+
+
+def saved(outputs: Sequence[Mapping[str, Any]], graph: Graph) -> list[Mapping[str, Any]]:
+    """Leave out what nodes only preview, unless nothing was saved.
+
+    The API does not say which is which, but the graph does where it is known.
+    """
+
+    def previews(output: Mapping[str, Any]) -> bool:
+        return str((graph.get(str(output.get("node_id"))) or {}).get("class_type", "")).startswith("Preview")
+
+    return [output for output in outputs if not previews(output)] or list(outputs)

@@ -1,0 +1,305 @@
+"""The conversation with a server that speaks the Comfy API v2, as flows: assets, submit, wait, fetch.
+
+Polling is the authority. A job is submitted under one idempotency key however
+often that takes, and links are followed with the key only to the server itself.
+
+Source: Comfy API v2, openapi-v2.yaml of 2026-08-21; recordings of comfy-api-proxy 0.1.6.
+"""
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
+
+from backend.comfy_api_answers import checked, ended_well, error_of, progress_of, refused, status_of
+from backend.errors import (
+    Conflict,
+    Forbidden,
+    JobExpired,
+    NotFound,
+    NotSupported,
+    RateLimited,
+    Unavailable,
+    WaitTimeout,
+)
+from backend.flow import (
+    RETRY,
+    Download,
+    Downloaded,
+    Flow,
+    Form,
+    FormFile,
+    Progress,
+    Reply,
+    Send,
+    Sleep,
+    ask,
+    download,
+    persist,
+    send,
+)
+from backend.graphs import Graph
+from backend.job_status import JobStatus
+from backend.settings import Secret
+
+ASSET: Final = "asset:"
+"""Begins the name of an asset where a graph or a `GeneratedFile` names a file."""
+MOST_POLL_S: Final = 2.0
+
+
+class ComfyApi:
+    """One server that speaks the Comfy API v2, and what graphs are made for.
+
+    Args:
+        url: without ``/api/v2``.
+        key: its API key; a proxy of one's own may need none.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, url: str, key: Secret | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.url = url.rstrip("/").removesuffix("/api/v2")
+        self._key = key
+        self._clock = clock
+        self._uploads: dict[str, str] = {}  # name in a graph → asset id; one dict operation each: thread-safe
+
+    @property
+    def origin(self) -> str:
+        """Its name as the holder of files."""
+        return f"cloud {self.url}"
+
+    # --- what a graph is made for: see `backend.local_inputs.Target` ---
+
+    def object_info(self, class_type: str = "") -> Flow[Mapping[str, Any]]:  # noqa: ARG002
+        """Give {}: definitions of nodes are not shown."""
+        yield from ()
+        return {}
+
+    def metadata(self, folder: str, filename: str) -> Flow[Mapping[str, str]]:  # noqa: ARG002
+        """Give {}: models are not shown."""
+        yield from ()
+        return {}
+
+    def read(self, name: str) -> Flow[bytes | None]:  # noqa: ARG002
+        """Give None: what lies beside an input is not shown."""
+        yield from ()
+        return None
+
+    def has(self, name: str, size_bytes: int) -> Flow[bool]:  # noqa: ARG002  # the name tells the content
+        """Tell whether this process sent a file up, and it is still there."""
+        asset_id = self._uploads.get(name)
+        if asset_id is None:
+            return False
+        reply = yield from self._send(self._get(f"/assets/{asset_id}"))
+        return reply.ok
+
+    def upload(self, source: Path | bytes, name: str, *, subfolder: str = "") -> Flow[str]:
+        """Send a file up as an asset, and give the name that stands for it in a graph."""
+        form = Form(
+            fields={"content_type": "application/octet-stream", "file_path": name},
+            file=FormFile(name="file", filename=name, source=source),
+        )
+        step = Send("POST", f"{self.url}/api/v2/assets", form=form, key=self._key, timeout_s=300.0)
+        # Without an idempotency key: the same bytes sent twice are the same blob.
+        asset = yield from persist(lambda: self._answer(step, f"Upload {name}"))
+        stands_for = f"{subfolder}/{name}" if subfolder else name
+        self._uploads[stands_for] = str(asset["id"])
+        return stands_for
+
+    def fetch(self, name: str, to: Path) -> Flow[Downloaded]:
+        """Write an asset to disk. Other files of that ComfyUI are not shown."""
+        asset_id = self._asset_id(name)
+        if asset_id is None:
+            raise NotSupported(f"The Comfy API does not show {name}.")
+        return (yield from self.save({"id": asset_id, "name": name}, to))
+
+    def _asset_id(self, name: str) -> str | None:
+        return name.removeprefix(ASSET) if name.startswith(ASSET) else self._uploads.get(name)
+
+    def with_references(self, graph: Graph) -> Graph:
+        """Give a graph with references in place of the names of assets."""
+
+        def value_of(value: Any) -> Any:
+            if not isinstance(value, str):
+                return value
+            asset_id = self._asset_id(value)
+            return {"__type": "core/ASSET", "info": {"id": asset_id}} if asset_id else value
+
+        return {
+            node_id: {**node, "inputs": {name: value_of(value) for name, value in node["inputs"].items()}}
+            for node_id, node in graph.items()
+        }
+
+    # --- jobs ---
+
+    def health(self) -> Flow[Mapping[str, Any]]:
+        """Ask a proxy how it is; elsewhere, where nobody answers that, ask for a job that is not there.
+
+        Raises:
+            ApiError: it does not run, or does not take the key.
+        """
+        reply = yield from self._send(self._get("/health", timeout_s=10.0))
+        if reply.status != 404:
+            return checked(reply, "Ask the Comfy API how it is").object()
+        reply = yield from self._send(self._get(f"/jobs/{uuid.uuid4()}", timeout_s=10.0))
+        if reply.status not in (404, 429):
+            checked(reply, "Ask the Comfy API for a job")
+        return {}
+
+    def submit(self, graph: Graph, *, deadline_s: float) -> Flow[Mapping[str, Any]]:
+        """Queue a graph and give its job.
+
+        A full queue and a deployment that still starts are waited for. All attempts have one
+        idempotency key, so that however many arrive, one makes a job.
+
+        Raises:
+            JobFailed: the graph is refused; it names nodes, inputs and allowed values.
+            Unavailable: with ``sent`` where nobody knows whether there is a job now.
+        """
+        start, key, attempt, lost = self._clock(), str(uuid.uuid4()), 0, False
+        step = Send(
+            "POST",
+            f"{self.url}/api/v2/jobs",
+            json={"workflow": graph},
+            headers={"Idempotency-Key": key},
+            key=self._key,
+            timeout_s=60.0,
+        )
+        while True:
+            attempt += 1
+            try:
+                reply = yield from self._send(step)
+                if reply.status == 422 and error_of(reply).get("code") == "invalid_workflow":
+                    raise refused(error_of(reply), graph)
+                return checked(reply, "Submit the job").object()
+            except Conflict as error:
+                if not lost:
+                    raise
+                raise Unavailable(
+                    f"Whether {self.url} took the job is not known: its answer was lost.",
+                    hint="Nothing was sent twice. Look at its list of jobs before you run it again.",
+                ) from error
+            except RateLimited as error:
+                delay = error.retry_after_s or RETRY.backoff(attempt)
+                if self._clock() - start + delay > deadline_s:
+                    raise
+            except Unavailable as error:
+                lost = lost or error.sent
+                again = RETRY.next_delay(attempt)
+                if again is None:
+                    raise Unavailable(error.message, sent=lost, hint=error.hint) from error
+                delay = again
+            yield Sleep(delay)
+
+    def job(self, job_id: str, link: str = "") -> Flow[Mapping[str, Any]]:
+        """Give a job as it is now.
+
+        Args:
+            job_id: its id.
+            link: where the server said that it is; followed only to that server itself.
+
+        Raises:
+            JobExpired: it is not known (any more).
+        """
+        url = urljoin(self.url, link) if link else ""
+        if not self._own(url):
+            url = f"{self.url}/api/v2/jobs/{job_id}"
+        try:
+            return (yield from self._answer(Send("GET", url, key=self._key), "Ask for the job"))
+        except NotFound:
+            raise JobExpired(
+                f"{self.url} does not know job {job_id} (any more).",
+                job_id=job_id,
+                hint="Jobs and their results are kept for a time that the server sets.",
+            ) from None
+
+    def wait(
+        self, job: Mapping[str, Any], *, deadline_s: float, on_status: Callable[[JobStatus], None]
+    ) -> Flow[Mapping[str, Any]]:
+        """Wait for a job to end well. It goes on whatever happens here.
+
+        Yields what `backend.comfy_api_answers.progress_of` gives, on changes.
+
+        Raises:
+            JobFailed, JobCancelled, JobExpired: it ended badly.
+            WaitTimeout: the deadline passed.
+        """
+        start, job_id, expired = self._clock(), str(job["id"]), 0
+        told: Mapping[str, Any] = {}
+        link = str((job.get("urls") or {}).get("self") or "")
+        while True:
+            status = status_of(job)
+            # A proxy calls a job expired also for the moment in which ComfyUI moves it from its queue
+            # to its history, hence thrice.
+            expired = expired + 1 if status.state == "TIMED_OUT" else 0
+            if status.ended and expired not in (1, 2):
+                on_status(status)
+                return ended_well(job)
+            if not expired:
+                on_status(status)
+            news = progress_of(job)
+            if news != told and not expired:
+                told = news
+                yield Progress(news)
+            waited = self._clock() - start
+            if waited >= deadline_s:
+                said = f"Job {job_id} did not end within {deadline_s:.4g} s."
+                raise WaitTimeout(said, job_id=job_id, hint=f"It lives on: backend.resume({job_id!r}).")
+            yield Sleep(min(0.05 + 0.1 * waited, MOST_POLL_S, deadline_s - waited))
+            try:
+                job = yield from self.job(job_id, link)
+            except (RateLimited, Unavailable) as error:
+                # A look that fails changes nothing about the job.
+                yield Sleep(min(getattr(error, "retry_after_s", None) or 0.0, max(0.0, deadline_s - waited)))
+
+    def cancel(self, job_id: str) -> Flow[bool]:
+        """Ask for a job's end; False where it is not known (any more)."""
+        step = Send("POST", f"{self.url}/api/v2/jobs/{job_id}/cancel", key=self._key, timeout_s=10.0)
+        try:
+            yield from persist(lambda: self._answer(step, "Cancel the job"))
+        except NotFound:
+            return False
+        return True
+
+    def save(self, asset: Mapping[str, Any], to: Path) -> Flow[Downloaded]:
+        """Write an output or asset to disk; its link is asked for anew where it is missing or has died."""
+        name = str(asset.get("name"))
+        if url := asset.get("url"):
+            with contextlib.suppress(Forbidden, NotFound):
+                return (yield from self._download(url, to, name))
+        fresh = yield from persist(lambda: self._answer(self._get(f"/assets/{asset['id']}"), f"Fetch {name}"))
+        return (yield from self._download(fresh["url"], to, name))
+
+    def text(self, output: Mapping[str, Any]) -> Flow[str]:
+        """Read an output that is a text."""
+        url = urljoin(self.url, output["url"])
+        key = self._key if self._own(url) else None
+        step = Send("GET", url, key=key, follow_redirects=True)
+        return (yield from ask(step, f"Fetch {output['name']}")).text
+
+    def _download(self, link: str, to: Path, what: str) -> Flow[Downloaded]:
+        url = urljoin(self.url, link)
+        # A signed link is on another host, whose business the key is not.
+        key = self._key if self._own(url) else None
+        return (yield from download(Download(url=url, key=key, to=to, what=what)))
+
+    def _own(self, url: str) -> bool:
+        return urlsplit(url)[:2] == urlsplit(self.url)[:2]
+
+    def _get(self, path: str, timeout_s: float = 30.0) -> Send:
+        return Send("GET", f"{self.url}/api/v2{path}", key=self._key, timeout_s=timeout_s)
+
+    def _answer(self, step: Send, what: str) -> Flow[Mapping[str, Any]]:
+        return checked((yield from self._send(step)), what).object()
+
+    def _send(self, step: Send) -> Flow[Reply]:
+        try:
+            return (yield from send(step))
+        except Unavailable as error:
+            if not error.sent:
+                error.hint = "Start the server, or set COMFY_API_URL to the address of one that runs."
+            raise
