@@ -51,6 +51,8 @@ class _RestProvider(_Provider):
     """A resource of REST v2, by its table of fields."""
 
     kind: ClassVar[Kind[Spec]]
+    # A replacement that is created first would find the old one by its name, and adopt it.
+    delete_first: ClassVar[bool] = True
 
     @guarded
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
@@ -78,8 +80,7 @@ class _RestProvider(_Provider):
         for name, reason in reasons.items():
             what = f"{self.kind.noun} {olds.get('name', _id)}"
             progress.log(f"{what}: {reason} ({name}), so it is replaced", ephemeral=False)
-        # The name is ours alone: a replacement created first would find the old one and adopt it.
-        return DiffResult(bool(changed), list(reasons), delete_before_replace=True)
+        return DiffResult(bool(changed), list(reasons), delete_before_replace=self.delete_first)
 
     @guarded
     def create(self, props: dict[str, Any]) -> CreateResult:
@@ -130,6 +131,8 @@ class NetworkVolumeProvider(_RestProvider):
     """Network volumes."""
 
     kind = NETWORK_VOLUMES
+    # Endpoints hold the old volume until they can be given the new one, and RunPod keeps what is held.
+    delete_first = False
 
     def transition(self, olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[tuple[str, str]]:
         """Refuse to shrink: RunPod only grows a volume. A volume that is replaced may be any size."""

@@ -49,11 +49,13 @@ class Kind(Generic[S_co]):
     Attributes:
         path: of the collection.
         listed: the key of the list in the collection's answer.
+        identity: the fields by which an earlier create is found again.
     """
 
     spec: type[S_co]
     path: str
     listed: str
+    identity: tuple[str, ...] = ("name",)
 
     @property
     def noun(self) -> str:
@@ -61,7 +63,10 @@ class Kind(Generic[S_co]):
         return self.spec.noun
 
 
-NETWORK_VOLUMES: Final = Kind(NetworkVolumeSpec, "network-volumes", "networkVolumes")
+# A volume that moves is made in its new place before the old one goes, so both have the name for a while.
+NETWORK_VOLUMES: Final = Kind(
+    NetworkVolumeSpec, "network-volumes", "networkVolumes", ("name", "data_center", "type")
+)
 TEMPLATES: Final = Kind(TemplateSpec, "templates", "templates")
 ENDPOINTS: Final = Kind(EndpointSpec, "serverless", "endpoints")
 REGISTRY_CREDENTIALS: Final = Kind(RegistryCredentialSpec, "registries", "registries")
@@ -122,10 +127,6 @@ class RunPodApi:
     def list_all(self, kind: Kind[S]) -> tuple[Live[S], ...]:
         """List the account's resources of a kind. A failed listing raises; it never looks empty."""
         return self._http.run(self._list(kind))
-
-    def named(self, kind: Kind[S], name: str) -> tuple[Live[S], ...]:
-        """List those of a kind that have a name."""
-        return tuple(live for live in self.list_all(kind) if live.name == name)
 
     def get(self, kind: Kind[S], id_: str) -> Live[S]:
         """Read one resource.
@@ -188,18 +189,24 @@ class RunPodApi:
             raise Unavailable(f"RunPod's list of {kind.noun}s has no {kind.listed!r}.", status=reply.status)
         return tuple(_live(kind, entry) for entry in entries)
 
-    def _one_named(self, kind: Kind[S], name: str) -> Flow[Live[S] | None]:
-        found = [live for live in (yield from self._list(kind)) if live.name == name]
+    def _earlier(self, kind: Kind[S], values: Mapping[str, Any]) -> Flow[Live[S] | None]:
+        """Find what an earlier create of the same declaration made."""
+        found = [
+            live
+            for live in (yield from self._list(kind))
+            if all(values.get(name) in (None, live.values.get(name)) for name in kind.identity)
+        ]
         if len(found) > 1:
             raise Conflict(
-                f"{len(found)} {kind.noun}s are called {name!r}: {', '.join(live.id for live in found)}.",
+                f"{len(found)} {kind.noun}s are called {values['name']!r}: "
+                f"{', '.join(live.id for live in found)}.",
                 hint="Delete the superfluous ones in RunPod's console, or name the right one with adopt.",
             )
         return found[0] if found else None
 
     def _create(self, kind: Kind[S], values: Mapping[str, Any]) -> Flow[Live[S]]:
         name = str(values["name"])
-        if (found := (yield from self._one_named(kind, name))) is not None:
+        if (found := (yield from self._earlier(kind, values))) is not None:
             if not _unchangeable(kind):
                 return (yield from self._bring(found, values))
             # Nobody can say whether its hidden fields are the wanted ones, so it makes room.
@@ -227,7 +234,7 @@ class RunPodApi:
         """Look for a resource whose create was sent and not answered."""
         waited, attempt = 0.0, 0
         while True:
-            if (found := (yield from self._one_named(kind, str(values["name"])))) is not None:
+            if (found := (yield from self._earlier(kind, values))) is not None:
                 return (yield from self._bring(found, values))
             if waited >= self._settle_s:
                 error.hint = (

@@ -183,9 +183,13 @@ def test_a_change_in_the_program(
     assert (REPLACE if diff.replaces else UPDATE) == case.kind
 
     if case.kind == REPLACE:
-        assert diff.delete_before_replace is True
-        provider.delete(made.id, outs)
+        old = made
+        if diff.delete_before_replace:
+            provider.delete(old.id, outs)
         made = provider.create(news)
+        if not diff.delete_before_replace:
+            provider.delete(old.id, outs)
+        assert made.id != old.id
         after = as_engine(made.outs)
     else:
         after = as_engine(provider.update(made.id, outs, news).outs)

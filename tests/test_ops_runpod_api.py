@@ -127,13 +127,24 @@ def test_an_earlier_create_is_adopted_and_brought_up_to_date(api: RunPodApi) -> 
 
 
 def test_what_cannot_be_changed_is_not_adopted(api: RunPodApi) -> None:
-    """A resource of the same name somewhere else is a clear conflict, and stays as it is."""
-    left = api.create(NETWORK_VOLUMES, VOLUME)
+    """An endpoint of the same name and another type is a clear conflict, and stays as it is."""
+    left = api.create(ENDPOINTS, ENDPOINT)
+    other = {**ENDPOINT, "type": "LOAD_BALANCER", "queue_delay_s": None, "request_count": 4}
 
-    with pytest.raises(Conflict, match="data_center is 'EU-RO-1', not 'US-KS-2'"):
-        api.create(NETWORK_VOLUMES, {**VOLUME, "data_center": "US-KS-2"})
+    with pytest.raises(Conflict, match="type is 'QUEUE', not 'LOAD_BALANCER'"):
+        api.create(ENDPOINTS, other)
 
-    assert api.get(NETWORK_VOLUMES, left.id).values["data_center"] == "EU-RO-1"
+    assert [live.id for live in api.list_all(ENDPOINTS)] == [left.id]
+
+
+def test_a_volume_that_moves_is_another_volume(api: RunPodApi) -> None:
+    """The same name in another data center is no earlier create of this one."""
+    here = api.create(NETWORK_VOLUMES, VOLUME)
+
+    there = api.create(NETWORK_VOLUMES, {**VOLUME, "data_center": "US-KS-2"})
+
+    assert here.id != there.id
+    assert api.create(NETWORK_VOLUMES, VOLUME).id == here.id
 
 
 def test_two_of_a_name_are_named_and_none_is_chosen(api: RunPodApi, emu: Emulator) -> None:
