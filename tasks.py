@@ -76,7 +76,7 @@ def lock(_: Context) -> None:
 
 JOBS = {"list": "list_jobs", "show": "show_job", "wait": "wait_job", "cancel": "cancel_job"}
 COMMANDS: dict[str, dict[str, dict[str, str] | None]] = {
-    "models": {"ops.commands_models": None, "ops.commands_registry": None},
+    "models": {"ops.commands_models": None, "ops.commands_registry": None, "ops.commands_upkeep": None},
     "stack": {"infra.commands": None},
     "backend": {"ops.commands_generate": {"health": "health"}},
     "jobs": {"ops.commands_jobs": JOBS},

@@ -3,32 +3,23 @@
 They take plain values and give an exit code; errors go up to whoever runs them.
 """
 
-import contextlib
 import sys
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from backend.drivers import Http
-from backend.errors import ConfigError, InvalidArgument
 from backend.settings import Settings
-from ops.console import Console, Mode
+from ops.compare_page import compare_page
+from ops.disk import write_whole
 from ops.hash_cache import hash_cache
 from ops.inventory import Inventory
-from ops.model_paths import roots
 from ops.plan import compare as compare_plan
 from ops.registry import load
-from ops.scan import Scan, hash_all, look_inside
-from ops.scan import scan as scan_folders
+from ops.scan import hash_all, look_inside
+from ops.session import REGISTRY, console_of, hashes_of, look_here, look_there, open_remote, scan_here
 from ops.show_models import show_done, show_plan, show_scan, show_terms, show_verified
 from ops.splice import write_sections
-from ops.store import ModelStore
-from ops.stores import Transport, cache_folder, local_models, open_store
 from ops.sync import apply
 
-REGISTRY: Final = "models-registry.yaml"
 WRONG: Final = 5
 """Exit code when files are not right, the same as of a failed transfer."""
 
@@ -55,9 +46,9 @@ def scan(
         settings: by default those of the environment.
     """
     settings = settings or Settings.from_env()
-    console = _console(json or not sys.stdout.isatty())
-    scanned = look_inside(_scan(settings, models_dir, extra))
-    with hash_cache(_hashes(settings)) as hashes:
+    console = console_of(json or not sys.stdout.isatty())
+    scanned = look_inside(scan_here(settings, models_dir, extra))
+    with hash_cache(hashes_of(settings)) as hashes:
         if hash:
             with console.progress() as tell:
                 scanned = hash_all(
@@ -86,6 +77,7 @@ def compare(
     registry: str = REGISTRY,
     optional: bool = False,
     write: bool = False,
+    html: str = "",
     transport: str = "job",
     json: bool = False,
     settings: Settings | None = None,
@@ -96,18 +88,22 @@ def compare(
         registry: the registry file.
         optional: also plan for optional models that are missing.
         write: also write what the volume holds into the registry's ``runpod_status``.
+        html: also write a page to look at into this file.
         transport: ``job`` or ``s3``.
         json: give JSON.
         settings: by default those of the environment.
     """
     settings = settings or Settings.from_env()
-    console = _console(json)
+    console = console_of(json)
     wanted = load(Path(registry))
-    with _remote(settings, transport) as remote:
-        there = _inventory(remote.store, console)
-    plan = compare_plan(wanted, there, _here(settings), optional=optional)
+    with open_remote(settings, transport) as remote:
+        there = look_there(remote.store, console)
+    plan = compare_plan(wanted, there, look_here(settings), optional=optional)
     if write:
         write_sections(wanted.path, {"runpod_status": _section(there)})
+    if html:
+        write_whole(Path(html), compare_page(plan, there).encode())
+        console.say(f"Wrote {html}.")
     console.data(plan.to_json())
     show_plan(console, plan)
     if plan.changes:
@@ -141,11 +137,11 @@ def sync(
         settings: by default those of the environment.
     """
     settings = settings or Settings.from_env()
-    console = _console(json)
+    console = console_of(json)
     wanted = load(Path(registry))
-    with _remote(settings, transport) as remote:
-        there = _inventory(remote.store, console)
-        plan = compare_plan(wanted, there, _here(settings), optional=optional, prune=prune)
+    with open_remote(settings, transport) as remote:
+        there = look_there(remote.store, console)
+        plan = compare_plan(wanted, there, look_here(settings), optional=optional, prune=prune)
         names = {name.strip() for name in only.split(",") if name.strip()}
         if names:
             plan = plan.only(names)
@@ -188,46 +184,14 @@ def verify(
         0 when every file is right, else `WRONG`.
     """
     settings = settings or Settings.from_env()
-    console = _console(json)
+    console = console_of(json)
     wanted = load(Path(registry)).files(required_only=not optional)
-    with _remote(settings, transport) as remote, console.progress() as tell:
+    with open_remote(settings, transport) as remote, console.progress() as tell:
         files = remote.store.verify([file.wanted() for file in wanted], deep=deep, on_progress=tell)
     right = all(file["ok"] for file in files)
     console.data({"ok": right, "deep": deep, "files": files})
     show_verified(console, files)
     return 0 if right else WRONG
-
-
-@dataclass(frozen=True, slots=True)
-class _Remote:
-    """An open store, and the sign that makes its waits end."""
-
-    store: ModelStore
-    stop: threading.Event
-
-
-@contextlib.contextmanager
-def _remote(settings: Settings, transport: str) -> Iterator[_Remote]:
-    """Open the volume's models within a ``with``. After ``stop`` is set, no wait goes on."""
-    if transport not in ("job", "s3"):
-        raise InvalidArgument(f"{transport!r} is not a transport: job and s3 are.")
-    kind: Transport = "job" if transport == "job" else "s3"
-    stop = threading.Event()
-
-    def wait(seconds: float) -> None:
-        if stop.wait(seconds):
-            raise KeyboardInterrupt
-
-    with Http(wait=wait) as http:
-        yield _Remote(open_store(settings, http, transport=kind), stop)
-
-
-def _inventory(store: ModelStore, console: Console) -> Inventory:
-    """Look at the volume, and pass on what could not be read."""
-    there = store.inventory()
-    for sentence in there.warnings:
-        console.warn(sentence)
-    return there
 
 
 def _section(found: Inventory) -> dict[str, Any]:
@@ -238,31 +202,3 @@ def _section(found: Inventory) -> dict[str, Any]:
     ]
     room = {"total_bytes": found.total_bytes, "used_bytes": found.used_bytes}
     return {name: value for name, value in room.items() if value is not None} | {"files": files}
-
-
-def _here(settings: Settings) -> Inventory | None:
-    """Look at this machine's models, with the hashes that are remembered; None when it has none."""
-    if not local_models(settings).is_dir():
-        return None
-    scanned = _scan(settings, "", "")
-    with hash_cache(_hashes(settings)) as hashes:
-        return scanned.with_hashes(hashes.known(scanned.files)).inventory()
-
-
-def _scan(settings: Settings, models_dir: str, extra: str) -> Scan:
-    folder = Path(models_dir).expanduser() if models_dir else local_models(settings)
-    if not folder.is_dir():
-        raise ConfigError(
-            f"There is no models folder at {folder}.",
-            hint="Set COMFYUI_MODELS_DIR to your ComfyUI's models folder.",
-        )
-    return scan_folders(roots(folder, Path(extra).expanduser() if extra else None))
-
-
-def _hashes(settings: Settings) -> Path:
-    return cache_folder(settings) / "hashes.sqlite"
-
-
-def _console(json: bool) -> Console:
-    mode: Mode = "json" if json else "human"
-    return Console(mode)

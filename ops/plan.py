@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, get_args
 from backend.contract import FileRecord, WantedFile
 from backend.errors import InvalidArgument
 from ops.categories import canonical
+from ops.cost import VOLUME_USD_PER_GB_MONTH
 from ops.inventory import Inventory
 from ops.layout import MODELS
 from ops.records import Standing, judge
@@ -23,8 +24,6 @@ CHANGES: Final[frozenset[Kind]] = frozenset({"fetch", "upload", "replace", "remo
 
 BYTES_PER_S: Final = 200_000_000
 """What a volume takes, cautiously. Source: docs.runpod.io, network volumes, 200 to 400 MB/s, 2026-08-20."""
-DOLLARS_PER_GB_MONTH: Final = 0.07
-"""Of the first TB. Source: docs.runpod.io, pricing of network volumes, read 2026-08-20."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +65,7 @@ class Summary:
     Attributes:
         bytes: to be moved; files of unknown size are not in it.
         seconds: that may take, at `BYTES_PER_S`.
-        dollars_per_month: for storing all wanted files, at `DOLLARS_PER_GB_MONTH`.
+        dollars_per_month: for storing all wanted files, at `VOLUME_USD_PER_GB_MONTH`.
     """
 
     missing_on_remote: tuple[str, ...] = ()
@@ -235,7 +234,7 @@ def _plan(actions: tuple[Action, ...]) -> Plan:
             extra_on_remote=paths("extra"),
             bytes=moved,
             seconds=round(moved / BYTES_PER_S, 1),
-            dollars_per_month=round(stored / 1e9 * DOLLARS_PER_GB_MONTH, 2),
+            dollars_per_month=round(stored / 1e9 * VOLUME_USD_PER_GB_MONTH, 2),
         ),
     )
 

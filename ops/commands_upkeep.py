@@ -1,0 +1,213 @@
+"""What ``inv models.check-workflow``, ``remove``, ``prune`` and ``cost`` do."""
+
+from pathlib import Path
+
+from backend.errors import ConfigError, SourceMissing
+from backend.settings import Settings
+from ops.console import Cell, Console, amount
+from ops.cost import VOLUME_USD_PER_GB_MONTH
+from ops.inventory import Inventory
+from ops.layout import check_model_path
+from ops.plan import Plan, compare
+from ops.registry import Registry, load
+from ops.session import REGISTRY, console_of, look_there, open_remote
+from ops.show_models import show_done, show_plan
+from ops.sync import Done, apply
+from ops.workflows import Needs, needs
+
+
+def check_workflow(
+    workflow: str,
+    *,
+    registry: str = REGISTRY,
+    remote: bool = False,
+    transport: str = "job",
+    json: bool = False,
+    settings: Settings | None = None,
+) -> int:
+    """Say which models and nodes a ComfyUI workflow needs, and which registry entry provides each.
+
+    Args:
+        workflow: its file, as ComfyUI exports it, in either form.
+        registry: the registry file.
+        remote: also look whether the volume has them.
+        transport: ``job`` or ``s3``.
+        json: give JSON.
+        settings: by default those of the environment.
+
+    Raises:
+        SourceMissing: a model is neither in the registry nor on the volume.
+    """
+    settings = settings or Settings.from_env()
+    console = console_of(json)
+    there: Inventory | None = None
+    if remote:
+        with open_remote(settings, transport) as opened:
+            there = look_there(opened.store, console)
+    found = needs(_read(workflow), load(Path(registry)), there)
+    console.data(
+        {
+            "models": [
+                {
+                    "name": model.name,
+                    "category": model.category,
+                    "node": model.node,
+                    "provided_by": model.provided_by,
+                    "on_remote": model.there,
+                }
+                for model in found.models
+            ],
+            "nodes": [{"name": node.name, "count": node.count, "pack": node.pack} for node in found.nodes],
+        }
+    )
+    _show_needs(console, found, there is not None)
+    lacking = [model.name for model in found.unprovided if model.there is None]
+    if lacking:
+        raise SourceMissing(
+            f"Nothing provides {', '.join(lacking)}.",
+            hint="Add them to the registry: inv models.add SOURCE --path CATEGORY/NAME",
+        )
+    return 0
+
+
+def remove(
+    paths: str,
+    *,
+    yes: bool = False,
+    transport: str = "job",
+    json: bool = False,
+    settings: Settings | None = None,
+) -> int:
+    """Delete files from the volume, with their records.
+
+    Args:
+        paths: from the volume root, with commas between, for example ``models/loras/x.safetensors``.
+        yes: do not ask.
+        transport: ``job`` or ``s3``.
+        json: give JSON.
+        settings: by default those of the environment.
+    """
+    settings = settings or Settings.from_env()
+    console = console_of(json)
+    named = [check_model_path(path.strip()) for path in paths.split(",") if path.strip()]
+    if not yes and not console.ask(f"Delete {', '.join(named)} from the volume?"):
+        return 0
+    with open_remote(settings, transport) as opened:
+        removal = opened.store.remove(named)
+    console.data({"removed": list(removal.removed), "missing": list(removal.missing)})
+    for path in removal.removed:
+        console.say(f"Deleted {path}.")
+    for path in removal.missing:
+        console.say(f"{path} was not there.")
+    return 0
+
+
+def prune(
+    *,
+    registry: str = REGISTRY,
+    workflows: str = "",
+    dry_run: bool = False,
+    yes: bool = False,
+    transport: str = "job",
+    json: bool = False,
+    settings: Settings | None = None,
+) -> int:
+    """Delete from the volume what neither the registry nor some workflows refer to.
+
+    Args:
+        registry: the registry file.
+        workflows: files of workflows whose models stay, with commas between.
+        dry_run: show the plan and stop.
+        yes: do not ask.
+        transport: ``job`` or ``s3``.
+        json: give JSON.
+        settings: by default those of the environment.
+    """
+    settings = settings or Settings.from_env()
+    console = console_of(json)
+    wanted = load(Path(registry))
+    files = [_read(name.strip()) for name in workflows.split(",") if name.strip()]
+    with open_remote(settings, transport) as opened:
+        there = look_there(opened.store, console)
+        plan = _prune_plan(wanted, there, files)
+        show_plan(console, plan)
+        done: tuple[Done, ...] = ()
+        if plan.changes and not dry_run and (yes or console.ask("Delete these files?")):
+            done = apply(plan, opened.store, stop=opened.stop)
+    console.data({"plan": plan.to_json(), "done": [entry.to_json() for entry in done]})
+    show_done(console, done)
+    return 0
+
+
+def cost(
+    *,
+    registry: str = REGISTRY,
+    optional: bool = False,
+    json: bool = False,
+    settings: Settings | None = None,
+) -> int:
+    """Say what it costs to store each model, by the month.
+
+    Args:
+        registry: the registry file.
+        optional: also the optional models.
+        json: give JSON.
+        settings: not needed; every command takes it.
+    """
+    del settings
+    console = console_of(json)
+    wanted = load(Path(registry))
+    models = wanted.models if optional else wanted.required
+    rows: list[list[Cell]] = []
+    total = 0
+    values: list[dict[str, object]] = []
+    for model in models:
+        known = sum(file.size_bytes or 0 for file in model.files)
+        unsized = sum(file.size_bytes is None for file in model.files)
+        dollars = known / 1e9 * VOLUME_USD_PER_GB_MONTH
+        note = f"and {unsized} of unknown size" if unsized else ""
+        total += known
+        rows.append([model.name, amount(known or None), f"${dollars:.2f}", note])
+        values.append({"name": model.name, "size_bytes": known, "dollars_per_month": round(dollars, 4)})
+    dollars = total / 1e9 * VOLUME_USD_PER_GB_MONTH
+    console.data({"models": values, "size_bytes": total, "dollars_per_month": round(dollars, 4)})
+    console.table(["model", "size>", "a month>", ""], rows)
+    console.say(f"{amount(total)}: ${dollars:.2f} a month, whether a worker runs or not.")
+    return 0
+
+
+def _prune_plan(wanted: Registry, there: Inventory, workflows: list[str]) -> Plan:
+    """Plan the removals only, without what the workflows name."""
+    kept = {
+        model.there
+        for content in workflows
+        for model in needs(content, wanted, there).models
+        if model.there is not None
+    }
+    plan = compare(wanted, there, prune=True)
+    going = {action.path for action in plan.changes if action.kind == "remove"} - kept
+    return plan.only(going)
+
+
+def _read(name: str) -> str:
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The workflow {name} cannot be read: {error}.") from error
+
+
+def _show_needs(console: Console, found: Needs, looked: bool) -> None:
+    """Show what a workflow needs."""
+    rows: list[list[Cell]] = [
+        [
+            model.category or "",
+            model.name,
+            model.node,
+            model.provided_by or "nothing in the registry",
+            (model.there or "missing") if looked and model.category else "",
+        ]
+        for model in found.models
+    ]
+    console.table(["category", "model", "needed by", "provided by", "on the volume" if looked else ""], rows)
+    nodes: list[list[Cell]] = [[node.name, str(node.count), node.pack or ""] for node in found.nodes]
+    console.table(["node", "times>", "pack"], nodes)

@@ -1,0 +1,112 @@
+"""What a workflow needs: its models in both forms, its nodes, and who provides each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.contract import FileRecord
+from backend.errors import InvalidArgument
+from backend.graphs.talking_head import talking_head
+from ops.inventory import Inventory
+from ops.registry import Registry, load
+from ops.workflows import NeededModel, NeededNode, needs
+
+ROOT = Path(__file__).parents[1]
+API: dict[str, Any] = {
+    "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sd_xl_base_1.0.safetensors"}},
+    "2": {"class_type": "LoraLoader", "inputs": {"lora_name": "mine\\x.safetensors", "model": ["1", 0]}},
+    "3": {"class_type": "CLIPLoader", "inputs": {"clip_name": "qwen_3_4b.safetensors"}},
+    "4": {"class_type": "CLIPVisionLoader", "inputs": {"clip_name": "vit.safetensors"}},
+    "5": {"class_type": "Unheard", "inputs": {"weights": "RealESRGAN_x4plus.pth", "text": "a.b", "n": 1}},
+    "6": {"class_type": "F5TTSAudioInputs", "inputs": {"model": "F5v1"}},
+    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "a portrait"}},
+    "8": {"class_type": "CLIPTextEncode", "inputs": {"text": "blurry"}},
+}
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return load(ROOT / "models-registry.yaml")
+
+
+def test_the_api_form(registry: Registry):
+    """Inputs name files; where an input is unknown, the name is looked up in every category."""
+    there = Inventory.of(
+        [FileRecord(path="models/loras/mine/x.safetensors", size_bytes=1, sha256=None, how="unknown")]
+    )
+
+    found = needs(json.dumps(API), registry, there)
+
+    assert found.models == (
+        NeededModel("RealESRGAN_x4plus.pth", None, "Unheard", "real-esrgan-x4plus"),
+        NeededModel("f5-tts", None, "F5TTSAudioInputs", "f5-tts"),
+        NeededModel("vocos-mel-24khz", None, "F5TTSAudioInputs", "vocos-mel-24khz"),
+        NeededModel("sd_xl_base_1.0.safetensors", "checkpoints", "CheckpointLoaderSimple", "sdxl-base"),
+        NeededModel("vit.safetensors", "clip_vision", "CLIPVisionLoader"),
+        NeededModel("mine/x.safetensors", "loras", "LoraLoader", None, "models/loras/mine/x.safetensors"),
+        NeededModel("qwen_3_4b.safetensors", "text_encoders", "CLIPLoader", "z-image-turbo"),
+    )
+    assert NeededNode("CLIPTextEncode", 2) in found.nodes
+    assert NeededNode("F5TTSAudioInputs", 1, "niknah/ComfyUI-F5-TTS") in found.nodes
+
+
+def test_the_editors_form(registry: Registry):
+    """Widgets name files; properties name folders and packs; a subgraph counts by its nodes."""
+    workflow = {
+        "nodes": [
+            {"type": "sub-1", "widgets_values": []},
+            {
+                "type": "VAELoader",
+                "widgets_values": ["sdxl_vae.safetensors"],
+                "properties": {
+                    "cnr_id": "comfy-core",
+                    "models": [{"name": "sdxl_vae.safetensors", "directory": "vae"}],
+                },
+            },
+        ],
+        "definitions": {"subgraphs": [{"id": "sub-1", "nodes": [{"type": "Inner", "widgets_values": {}}]}]},
+    }
+
+    found = needs(json.dumps(workflow), registry)
+
+    assert [(model.name, model.category, model.provided_by) for model in found.models] == [
+        ("sdxl_vae.safetensors", "vae", "sdxl-vae-fp16-fix")
+    ]
+    assert found.nodes == (NeededNode("Inner", 1), NeededNode("VAELoader", 1, "comfy-core"))
+
+
+def test_a_talking_head_is_provided(registry: Registry):
+    """The graph that the runtime client sends for lip sync needs nothing that the registry does not have."""
+    graph = talking_head(
+        portrait="odin.png",
+        audio="speech.wav",
+        duration_s=1.0,
+        inference_steps=25,
+        fps=25.0,
+        svd_checkpoint="svd_xt_1_1.safetensors",
+        sonic_unet="unet.pth",
+        dtype="fp16",
+        min_resolution=512,
+        expand_ratio=0.5,
+        dynamic_scale=1.0,
+        ip_audio_scale=1.0,
+        use_interframe=True,
+        seed=1,
+        filename_prefix="x",
+    )
+
+    found = needs(json.dumps(graph), registry)
+
+    assert found.unprovided == ()
+    assert {model.provided_by for model in found.models} == {"sonic", "whisper-tiny", "svd-xt-1-1"}
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"a": 1}', '{"nodes": 1}', "not json"])
+def test_something_else_is_refused(registry: Registry, content: str):
+    """It says what to export."""
+    with pytest.raises(InvalidArgument, match="This is no"):
+        needs(content, registry)
