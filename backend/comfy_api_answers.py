@@ -11,7 +11,6 @@ from backend.comfyui_answers import refusal, remedy
 from backend.errors import (
     ApiError,
     Conflict,
-    Forbidden,
     JobCancelled,
     JobExpired,
     JobFailed,
@@ -35,7 +34,7 @@ _STATES: Final[Mapping[str, State]] = {
 
 # Codes whose status alone does not say who must act, and what helps.
 _CODES: Final[Mapping[str, tuple[type[ApiError] | None, str]]] = {
-    "insufficient_credits": (Forbidden, "Buy credits, or use another backend."),
+    "insufficient_credits": (None, "Buy credits, or use another backend."),
     "workflow_format_ui": (None, "Export it in API format: Workflow > Export (API)."),
     "missing_asset": (NotFound, "An uploaded file is no longer kept there. Run it again: it is sent again."),
     "idempotency_key_reuse": (Conflict, "The job may be there already: look before you run it again."),

@@ -9,7 +9,7 @@
     │  └─ RegistryError               a registry file: all its problems at once
     ├─ ApiError                       a server answered no                     3
     │  ├─ AuthError                   401: the key is missing or wrong
-    │  ├─ Forbidden                   403: the key may not do this
+    │  ├─ Forbidden                   402, 403: not paid for, or the key may not do this
     │  ├─ NotFound                    404
     │  ├─ Conflict                    409
     │  ├─ InvalidRequest              400, 405, 413, 422
@@ -148,7 +148,7 @@ class AuthError(ApiError):
 
 
 class Forbidden(ApiError):
-    """403: the key is known and may not do this."""
+    """402 or 403: the key is known and may not do this, or the account cannot pay for it."""
 
 
 class NotFound(ApiError):
@@ -312,6 +312,7 @@ class NotSupported(ComfyformError):
 STATUS_ERRORS: Mapping[int, type[ApiError]] = {
     400: InvalidRequest,
     401: AuthError,
+    402: Forbidden,
     403: Forbidden,
     404: NotFound,
     405: InvalidRequest,

@@ -309,11 +309,14 @@ def persist(make: Callable[[], Flow[T]], *, retry: Retry = RETRY) -> Flow[T]:
         make: gives a fresh flow for each attempt.
         retry: how often.
     """
-    attempt = 1
+    attempt, taken = 1, False
     while True:
         try:
             return (yield from make())
         except ApiError as error:
+            if isinstance(error, Unavailable):
+                # One attempt that may have arrived is enough for the whole not to be "never sent".
+                error.sent = taken = taken or error.sent
             wait = getattr(error, "retry_after_s", None)
             delay = retry.next_delay(attempt, wait) if error.retryable else None
             if delay is None:

@@ -129,6 +129,18 @@ def test_ask_tries_again_while_it_may_help():
         play(ask(step, "Try it", retry=retry), [reply(400, {})])
 
 
+def test_one_attempt_that_may_have_arrived_is_remembered():
+    """A lost answer, then a refused connection: it is not "never sent", so nobody sends it elsewhere."""
+    step, retry = Send("POST", "http://api.example/x"), Retry(attempts=2, first_s=0.0)
+
+    with pytest.raises(Unavailable) as lost:
+        play(ask(step, "Pay", retry=retry), [Unavailable("cut", sent=True), Unavailable("gone", sent=False)])
+    with pytest.raises(Unavailable) as unsent:
+        play(ask(step, "Pay", retry=retry), [Unavailable("gone", sent=False)] * 2)
+
+    assert (lost.value.sent, unsent.value.sent) == (True, False)
+
+
 def test_urls_are_shown_without_what_may_be_secret():
     """Neither a query, which may hold a token, nor credentials appear in a message."""
     assert shown("https://me:pw@host:1/a/b?token=1#x") == "https://host:1/a/b"
