@@ -10,7 +10,7 @@ import pytest
 
 from backend.contract import FileRecord
 from backend.errors import InvalidArgument
-from backend.graphs.talking_head import talking_head
+from backend.graphs.talking_head import svd_name, talking_head
 from ops.inventory import Inventory
 from ops.registry import Registry, load
 from ops.workflows import NeededModel, NeededNode, needs
@@ -87,7 +87,7 @@ def test_a_talking_head_is_provided(registry: Registry):
         duration_s=1.0,
         inference_steps=25,
         fps=25.0,
-        svd_checkpoint="svd_xt_1_1.safetensors",
+        svd_checkpoint=svd_name("svd_xt_1_1.safetensors"),
         sonic_unet="unet.pth",
         dtype="fp16",
         min_resolution=512,
