@@ -19,26 +19,30 @@ SUBFOLDER: Final = "comfyform"
 TRANSCRIPT_BYTES: Final = 64 * 1024
 
 
-class Target(Protocol):
-    """What a graph is made for: a `backend.comfyui.ComfyUI`, or a server that has one behind it."""
-
-    url: str
+class Holder(Protocol):
+    """What holds the files that a job works on."""
 
     @property
     def origin(self) -> str:
         """Its name as the holder of files; see ``GeneratedFile.origin``."""
+
+    def has(self, name: str, size_bytes: int) -> Flow[bool]:
+        """Tell whether an upload is there already."""
+
+    def upload(self, source: Path, name: str, *, subfolder: str = "") -> Flow[str]:
+        """Put a file among the inputs and give the name by which jobs know it."""
+
+
+class Target(Holder, Protocol):
+    """What a graph is made for: a `backend.comfyui.ComfyUI`, or a server that has one behind it."""
+
+    url: str
 
     def object_info(self, class_type: str = "") -> Flow[Mapping[str, Any]]:
         """Give the definition of a node; {} where they are not shown."""
 
     def metadata(self, folder: str, filename: str) -> Flow[Mapping[str, str]]:
         """Give the metadata of a model file; {} where they are not shown."""
-
-    def has(self, name: str, size_bytes: int) -> Flow[bool]:
-        """Tell whether an upload is there already."""
-
-    def upload(self, source: Path | bytes, name: str, *, subfolder: str = "") -> Flow[str]:
-        """Put a file among the inputs and give the name by which graphs know it."""
 
     def read(self, name: str) -> Flow[bytes | None]:
         """Read a small file; None where there is no such file, or where files are not shown."""
@@ -47,45 +51,45 @@ class Target(Protocol):
         """Write a file to disk; raises NotFound, or NotSupported where files are not shown."""
 
 
-def bring(comfyui: Target, value: InputLike) -> Flow[str]:
+def bring(holder: Holder, value: InputLike) -> Flow[str]:
     """Make a file be among the inputs, and give the name by which LoadImage and LoadAudio know it.
 
     Uploads are named by their content, so that the same bytes travel once.
     """
     if isinstance(value, GeneratedFile):
-        if value.origin == comfyui.origin and value.origin_path:
+        if value.origin == holder.origin and value.origin_path:
             return value.origin_path
         if value.local_path is not None and value.local_path.is_file():
-            return (yield from _upload(comfyui, value.local_path))
+            return (yield from _upload(holder, value.local_path))
         address = value.signed_url or value.remote_url
         if not address:
             raise InvalidArgument(
                 f"{value.filename} is held by {value.origin or 'nobody'} and is not on this machine.",
                 hint="Give the call that makes it an output_path.",
             )
-        return (yield from _upload_from_url(comfyui, address, value.filename))
+        return (yield from _upload_from_url(holder, address, value.filename))
     if isinstance(value, Path):
-        return (yield from _upload(comfyui, value))
+        return (yield from _upload(holder, value))
     name = str(value)
     if re.match(r"https?://", name):
         filename = unquote(urlsplit(name).path.rpartition("/")[2]) or "input"
-        return (yield from _upload_from_url(comfyui, name, filename))
+        return (yield from _upload_from_url(holder, name, filename))
     return name
 
 
-def _upload(comfyui: Target, path: Path) -> Flow[str]:
+def _upload(holder: Holder, path: Path) -> Flow[str]:
     sha256, size = yield from work(lambda: _digest(path))
     name = f"{sha256[:16]}_{clean_name(path.name)}"
-    if (yield from comfyui.has(f"{SUBFOLDER}/{name}", size)):
+    if (yield from holder.has(f"{SUBFOLDER}/{name}", size)):
         return f"{SUBFOLDER}/{name}"
-    return (yield from comfyui.upload(path, name, subfolder=SUBFOLDER))
+    return (yield from holder.upload(path, name, subfolder=SUBFOLDER))
 
 
-def _upload_from_url(comfyui: Target, url: str, filename: str) -> Flow[str]:
+def _upload_from_url(holder: Holder, url: str, filename: str) -> Flow[str]:
     with _scratch() as folder:
         path = folder / clean_name(filename)
         yield from download(Download(url=url, to=path, what=filename))
-        return (yield from _upload(comfyui, path))
+        return (yield from _upload(holder, path))
 
 
 @contextmanager
