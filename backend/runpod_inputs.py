@@ -144,7 +144,7 @@ def _sent(file: _File, room: int, volume: VolumeS3 | None) -> Flow[InputFile]:
         raise InvalidArgument(
             f"{file.path} is {file.inline_bytes / 1e6:.1f} MB as base64, and {max(room, 0) / 1e6:.1f} MB "
             f"are left in a RunPod job (of {RUN_LIMIT_BYTES / 1e6:.0f} MB).",
-            hint="Set RUNPOD_VOLUME_ID, RUNPOD_S3_URL and the RUNPOD_S3_… keys to send it over the volume, "
+            hint="Set RUNPOD_VOLUME_ID and the RUNPOD_S3_… keys to send it over the volume, "
             "give an https:// address instead, or make it smaller.",
         )
     path = f"{INPUTS_FOLDER}/{file.name.rpartition('/')[2]}"

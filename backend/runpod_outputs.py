@@ -135,7 +135,7 @@ def _fetch(file: Arrived, place: Path, volume: VolumeS3 | None) -> Flow[Download
             f"{file.filename} ({size}) was too large for the job's answer; it lies on the volume "
             f"as {file.volume_path}.",
             path=file.volume_path,
-            hint="Set RUNPOD_VOLUME_ID, RUNPOD_S3_URL and the RUNPOD_S3_… keys, and fetch it with "
+            hint="Set RUNPOD_VOLUME_ID and the RUNPOD_S3_… keys, and fetch it with "
             "`inv jobs.wait`; or configure a bucket on the endpoint.",
         )
     raise TransferError(f"{file.filename}: the worker sent neither {size} nor a place to fetch them.")

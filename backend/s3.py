@@ -17,7 +17,20 @@ from typing import Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 from backend.errors import InvalidArgument, InvalidRequest
-from backend.flow import RETRY, Download, Downloaded, Flow, Reply, Retry, Send, Upload, check, persist, send
+from backend.flow import (
+    RETRY,
+    Download,
+    Downloaded,
+    Flow,
+    Reply,
+    Retry,
+    Send,
+    Upload,
+    ask,
+    check,
+    persist,
+    send,
+)
 from backend.settings import Secret, Settings
 
 T = TypeVar("T")
@@ -30,24 +43,28 @@ class VolumeS3:
     """The files of one network volume.
 
     Args:
-        url: of the S3 API, for example ``https://s3api-eu-ro-1.runpod.io``.
+        url: of the S3 API, for example ``https://s3api-eu-ro-1.runpod.io``; None to find it on first use.
         volume_id: the bucket.
         access_key_id, secret_access_key: made in RunPod's console; not the API key.
+        find: gives the URL where there is none.
         now: the time, for signatures.
     """
 
     def __init__(
         self,
-        url: str,
+        url: str | None,
         volume_id: str,
         access_key_id: str,
         secret_access_key: Secret,
         *,
+        find: Callable[[], Flow[str]] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         retry: Retry = RETRY,
     ) -> None:
-        self._url = f"{url.rstrip('/')}/{volume_id}"
-        self._region = region_of(url)
+        self._url = (url or "").rstrip("/")
+        self._region = region_of(self._url)
+        self._volume_id = volume_id
+        self._find = find
         self._access_key_id = access_key_id
         self._secret = secret_access_key
         self._now = now
@@ -55,12 +72,22 @@ class VolumeS3:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "VolumeS3 | None":
-        """Make it where the settings name all it needs; else None."""
+        """Make it where the settings name all it needs; else None.
+
+        Where RUNPOD_S3_URL is not set, RunPod's control plane says in which data center the volume is.
+        """
         url, volume_id = settings.runpod_s3_url, settings.runpod_volume_id
         key, secret = settings.runpod_s3_access_key_id, settings.runpod_s3_secret_access_key
-        if url and volume_id and key and secret:
-            return cls(url, volume_id, key, secret)
-        return None
+        api_key, rest_url = settings.runpod_api_key, settings.runpod_rest_url
+        if not (volume_id and key and secret and (url or api_key)):
+            return None
+
+        def find() -> Flow[str]:
+            step = Send("GET", f"{rest_url}/network-volumes/{volume_id}", key=api_key)
+            volume = (yield from ask(step, f"Look for volume {volume_id}")).object()
+            return f"https://s3api-{str(volume['dataCenter']).lower()}.runpod.io"
+
+        return cls(url, volume_id, key, secret, find=find)
 
     def has(self, path: str, size_bytes: int) -> Flow[bool]:
         """Tell whether a file of that size is there."""
@@ -110,6 +137,9 @@ class VolumeS3:
 
     def _in_region(self, once: Callable[[], Flow[T]]) -> Flow[T]:
         """Do it; where the address does not tell the data center, learn it from the first refusal."""
+        if not self._url and self._find is not None:
+            self._url = yield from self._find()
+            self._region = region_of(self._url)
         try:
             return (yield from persist(once, retry=self._retry))
         except InvalidRequest as error:
@@ -131,7 +161,7 @@ class VolumeS3:
         return news
 
     def _signed(self, method: str, path: str, content_sha256: str) -> tuple[str, dict[str, str]]:
-        url = f"{self._url}/{quote(path, safe='/')}"
+        url = f"{self._url}/{self._volume_id}/{quote(path, safe='/')}"
         credentials = (self._access_key_id, self._secret.reveal(), self._region)
         return url, sign(method, url, content_sha256, credentials, self._now())
 
