@@ -91,12 +91,19 @@ _COLUMNS: Final = ("Model", "Here", "On the volume", "Action", "Size", "Why")
 def _row(action: Action, largest: int) -> tuple[Child, ...]:
     return (
         element("div", action.model or "–", path_text(action.path)),
-        _standing(action.here) if action.here is not None else "–",
+        _here(action.here),
         _standing(action.there),
         chip(action.kind, _ACTIONS[action.kind]),
         bar((action.size_bytes or 0) / largest, size(action.size_bytes)),
         action.reason,
     )
+
+
+def _here(standing: str | None) -> Child:
+    """Show how the file on this machine stands; that it has none is no trouble."""
+    if standing is None:
+        return "–"
+    return chip("not here", "plain") if standing == "absent" else _standing(standing)
 
 
 def _standing(standing: str) -> Element:
