@@ -48,7 +48,8 @@ def fill_hub(hub: Path) -> None:
 
 def write_wav(path: Path, seconds: float = 2.0, rate: int = 16_000) -> Path:
     """Write a tone, with what it says beside it."""
-    frames = b"".join(struct.pack("<h", (number * 50 % 4000) - 2000) for number in range(int(seconds * rate)))
+    wave_form = struct.pack("<80h", *(number * 50 - 2000 for number in range(80)))
+    frames = (wave_form * (int(seconds * rate) // 80 + 1))[: 2 * int(seconds * rate)]
     with wave.open(str(path), "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from backend import (
     get_async_backend,
     get_backend,
 )
+from backend.drivers import Http
+from backend.request import read
+from backend.runpod import RunPodBackend
 from tests.comfyui_program import running_comfyui
 from tests.emulation import running_emulator
 from tests.studio_models import fill_hub, fill_models, write_wav
@@ -243,3 +247,34 @@ def test_a_job_can_be_left_and_resumed(where, tmp_path):
     check_file(result, "image", tmp_path / "later.png")
     assert (result.seed, state) == (9, "COMPLETED")
     assert cancelled in (True, False)
+
+
+def test_a_result_comes_back_over_the_volume(runpod_settings, tmp_path):
+    """What is left on the volume, as anything too large for an answer is, is fetched over S3 and checked."""
+    request = read("portrait", {"prompt": "x", "seed": 2, "output_path": tmp_path / "x.png"})
+    flows = RunPodBackend.from_settings(runpod_settings)
+
+    with Http() as http:
+        result = http.run(flows.generate(replace(request, keep_there=True), deadline_s=60.0))
+
+    check_file(result, "image", tmp_path / "x.png")
+    assert str(result.files[0].origin_path).startswith("outputs/")
+
+
+def test_a_large_input_reaches_the_worker_over_the_volume(runpod_settings, tmp_path):
+    """A recording that no job can carry is put on the volume and used from there."""
+    voice = write_wav(tmp_path / "long.wav", 300.0)
+    graph = {
+        "1": {"class_type": "LoadAudio", "inputs": {"audio": "voice"}},
+        "2": {
+            "class_type": "TrimAudioDuration",
+            "inputs": {"audio": ["1", 0], "start_index": 0, "duration": 1},
+        },
+        "3": {"class_type": "SaveAudio", "inputs": {"audio": ["2", 0], "filename_prefix": "v"}},
+    }
+
+    with get_backend("runpod", settings=runpod_settings) as backend:
+        result = backend.workflow(graph, inputs={"voice": voice}, output_path=tmp_path / "v.flac")
+
+    assert voice.stat().st_size > 9_000_000
+    check_file(result, "audio", tmp_path / "v.flac")
