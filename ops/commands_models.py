@@ -15,7 +15,7 @@ from ops.inventory import Inventory
 from ops.plan import compare as compare_plan
 from ops.registry import load
 from ops.scan import hash_all, look_inside
-from ops.session import REGISTRY, console_of, hashes_of, look_here, look_there, open_remote, scan_here
+from ops.session import console_of, hashes_of, look_here, look_there, open_remote, scan_here
 from ops.show_models import show_done, show_plan, show_scan, show_terms, show_verified
 from ops.splice import write_sections
 from ops.sync import apply
@@ -30,7 +30,7 @@ def scan(
     extra: str = "",
     hash: bool = False,  # noqa: A002 - the option's name
     write: bool = False,
-    registry: str = REGISTRY,
+    registry: str = "models-registry.yaml",
     json: bool = False,
     settings: Settings | None = None,
 ) -> int:
@@ -74,7 +74,7 @@ def scan(
 
 def compare(
     *,
-    registry: str = REGISTRY,
+    registry: str = "models-registry.yaml",
     optional: bool = False,
     write: bool = False,
     html: str = "",
@@ -113,7 +113,7 @@ def compare(
 
 def sync(
     *,
-    registry: str = REGISTRY,
+    registry: str = "models-registry.yaml",
     only: str = "",
     optional: bool = False,
     prune: bool = False,
@@ -163,7 +163,7 @@ def sync(
 
 def verify(
     *,
-    registry: str = REGISTRY,
+    registry: str = "models-registry.yaml",
     optional: bool = False,
     deep: bool = False,
     transport: str = "job",

@@ -1,7 +1,6 @@
 """What ``inv models.lock`` and ``inv models.add`` do: commands that look after the registry file itself."""
 
 from pathlib import Path, PurePosixPath
-from typing import Final
 
 from backend.contract import VERBS
 from backend.drivers import Http
@@ -21,10 +20,10 @@ from ops.sources import Sources
 from ops.stores import local_models
 from ops.terms import Terms, read_terms
 
-REGISTRY: Final = "models-registry.yaml"
 
-
-def lock(*, registry: str = REGISTRY, json: bool = False, settings: Settings | None = None) -> int:
+def lock(
+    *, registry: str = "models-registry.yaml", json: bool = False, settings: Settings | None = None
+) -> int:
     """Resolve every source and write the lock beside the registry.
 
     What could be resolved is written also when something else could not.
@@ -61,7 +60,7 @@ def add(
     name: str = "",
     used_by: str = "",
     required: bool = False,
-    registry: str = REGISTRY,
+    registry: str = "models-registry.yaml",
     json: bool = False,
     settings: Settings | None = None,
 ) -> int:

@@ -10,7 +10,7 @@ from ops.inventory import Inventory
 from ops.layout import check_model_path
 from ops.plan import Plan, compare
 from ops.registry import Registry, load
-from ops.session import REGISTRY, console_of, look_there, open_remote
+from ops.session import console_of, look_there, open_remote
 from ops.show_models import show_done, show_plan
 from ops.sync import Done, apply
 from ops.workflows import Needs, needs
@@ -19,7 +19,7 @@ from ops.workflows import Needs, needs
 def check_workflow(
     workflow: str,
     *,
-    registry: str = REGISTRY,
+    registry: str = "models-registry.yaml",
     remote: bool = False,
     transport: str = "job",
     json: bool = False,
@@ -104,7 +104,7 @@ def remove(
 
 def prune(
     *,
-    registry: str = REGISTRY,
+    registry: str = "models-registry.yaml",
     workflows: str = "",
     dry_run: bool = False,
     yes: bool = False,
@@ -141,7 +141,7 @@ def prune(
 
 def cost(
     *,
-    registry: str = REGISTRY,
+    registry: str = "models-registry.yaml",
     optional: bool = False,
     json: bool = False,
     settings: Settings | None = None,

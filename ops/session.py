@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from backend.drivers import Http
 from backend.errors import ConfigError, InvalidArgument
@@ -17,8 +16,6 @@ from ops.model_paths import roots
 from ops.scan import Scan, scan
 from ops.store import ModelStore
 from ops.stores import Transport, cache_folder, local_models, open_store
-
-REGISTRY: Final = "models-registry.yaml"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,242 @@
+"""Commands beside the daily four: add, lock, check-workflow, remove, prune, cost, the page, and Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from backend.errors import InvalidArgument, SourceMissing
+from backend.settings import Settings
+from ops import commands_models, commands_registry, commands_upkeep
+from ops.registry import load
+from tests.emulation import Emulator
+from tests.ops_places import settings_of
+
+ROOT = Path(__file__).parents[1]
+DEMO = str(ROOT / "examples" / "demo" / "models-registry.yaml")
+SVD = "hf:stabilityai/stable-video-diffusion-img2vid-xt-1-1:svd_xt_1_1.safetensors"
+HEAD = """\
+# Ours.
+required:
+  sonic: # the pack
+    files:
+      - {path: sonic/unet.pth, source: 'hf:LeonJoe13/Sonic:Sonic/unet.pth'}
+
+# Things that are nice to have.
+optional: {}
+"""
+
+
+class Desk:
+    """Somebody with a volume, a registry of their own, and commands."""
+
+    def __init__(self, emu: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        volume = {"name": "models", "size": 10, "dataCenter": "EU-RO-1"}
+        self.volume_id = str(emu.rest("POST", "/network-volumes", volume).json()["id"])
+        self.volume = emu.volume_dir(self.volume_id)
+        self.registry = tmp_path / "models-registry.yaml"
+        self.registry.write_text(HEAD)
+        self.models = tmp_path / "models"
+        self.models.mkdir()
+        self.env = {
+            "RUNPOD_VOLUME_ID": self.volume_id,
+            "COMFYFORM_STATE_DIR": str(tmp_path / "state"),
+            "COMFYUI_MODELS_DIR": str(self.models),
+        }
+        self.settings: Settings = settings_of(emu, **self.env)
+        self._capsys = capsys
+
+    def run(self, command: Any, *arguments: str, **options: Any) -> Any:
+        """Run a command with --json and give what it printed."""
+        self._capsys.readouterr()
+        assert command(*arguments, json=True, settings=self.settings, **options) == 0
+        return json.loads(self._capsys.readouterr().out)
+
+
+@pytest.fixture
+def desk(emu: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
+    return Desk(emu, tmp_path, capsys)
+
+
+def test_add_writes_what_the_source_says(desk: Desk):
+    """Size, hash, licence and gate come from the source; the rest of the file stays as it was."""
+    added = desk.run(
+        commands_registry.add,
+        SVD,
+        path="checkpoints/video/svd_xt_1_1.safetensors",
+        used_by="lipsync",
+        registry=str(desk.registry),
+    )
+    desk.run(
+        commands_registry.add,
+        "hf:Comfy-Org/z_image_turbo:split_files/vae/ae.safetensors",
+        required=True,
+        registry=str(desk.registry),
+    )
+    registry = load(desk.registry)
+    (svd,) = registry.optional
+
+    assert (svd.name, svd.gated, svd.license, svd.used_by) == ("svd_xt_1_1", True, "other", ("lipsync",))
+    assert svd.files[0].sha256 == added["sha256"]
+    assert [file.path for file in registry.files()] == ["sonic/unet.pth", "vae/ae.safetensors"]
+    assert desk.registry.read_text().startswith(HEAD[: HEAD.index("\n\n# Things")])
+    assert "# Things that are nice to have." in desk.registry.read_text()
+
+
+def test_add_refuses_what_it_cannot_place(desk: Desk):
+    """A file whose folder does not follow, a name that is taken, a source that is not there."""
+    before = desk.registry.read_bytes()
+
+    with pytest.raises(InvalidArgument, match="Say it with --path"):
+        desk.run(commands_registry.add, SVD, registry=str(desk.registry))
+    with pytest.raises(InvalidArgument, match="has a model 'sonic' already"):
+        desk.run(commands_registry.add, SVD, path="vae/x.pt", name="sonic", registry=str(desk.registry))
+    with pytest.raises(SourceMissing):
+        desk.run(commands_registry.add, "hf:openai/whisper-tiny:no.bin", registry=str(desk.registry))
+
+    assert desk.registry.read_bytes() == before
+
+
+def test_lock_says_what_moved(emu: Emulator, desk: Desk):
+    """The first time nothing moved; after a change at the source, that is said, with both hashes."""
+    first = desk.run(commands_registry.lock, registry=str(desk.registry))
+    before = load(desk.registry).files()[0]
+    body = {"repo": "LeonJoe13/Sonic", "path": "Sonic/unet.pth", "size_bytes": 5000, "seed": "other"}
+    made = emu.control("POST", "/hub/files", body)
+    second = desk.run(commands_registry.lock, registry=str(desk.registry))
+    after = load(desk.registry).files()[0]
+
+    assert first["moved"] == first["failed"] == []
+    assert len(second["moved"]) == 1
+    assert f"size {before.size_bytes} → 5000" in second["moved"][0]
+    assert (after.sha256, after.size_bytes) == (made["sha256"], 5000)
+    assert made["commit"] in after.source
+
+
+def test_lock_keeps_what_it_could_resolve(desk: Desk, capsys: pytest.CaptureFixture[str]):
+    """One source that is gone is an error that names it; the others are locked all the same."""
+    text = desk.registry.read_text().replace(
+        "optional: {}", "optional: {gone: {files: [{path: vae/x.pt, source: 'hf:openai/whisper-tiny:x.pt'}]}}"
+    )
+    desk.registry.write_text(text)
+
+    with pytest.raises(SourceMissing, match="has no file 'x"):
+        desk.run(commands_registry.lock, registry=str(desk.registry))
+
+    assert load(desk.registry).files()[0].sha256
+
+
+def test_a_workflow_is_checked(desk: Desk, tmp_path: Path):
+    """What the registry provides is named; what nobody provides is an error."""
+    graph = tmp_path / "graph.json"
+    graph.write_text(json.dumps({"1": {"class_type": "SONICTLoader", "inputs": {"sonic_unet": "unet.pth"}}}))
+    found = desk.run(commands_upkeep.check_workflow, str(graph), registry=DEMO)
+    graph.write_text(json.dumps({"1": {"class_type": "VAELoader", "inputs": {"vae_name": "no.pt"}}}))
+
+    assert [model["provided_by"] for model in found["models"] if model["category"]] == ["sonic"]
+    assert found["nodes"] == [{"name": "SONICTLoader", "count": 1, "pack": "smthemex/ComfyUI_Sonic"}]
+    with pytest.raises(SourceMissing, match="Nothing provides no"):
+        desk.run(commands_upkeep.check_workflow, str(graph), registry=DEMO)
+
+
+def test_prune_keeps_what_is_referred_to(desk: Desk, tmp_path: Path):
+    """Registry and workflows keep their files; everything else goes, after the plan was shown."""
+    for name in ("loras/used.safetensors", "loras/unused.safetensors", "sonic/unet.pth"):
+        path = desk.volume / "models" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    graph = tmp_path / "graph.json"
+    graph.write_text(
+        json.dumps({"1": {"class_type": "LoraLoader", "inputs": {"lora_name": "used.safetensors"}}})
+    )
+    options = {"registry": str(desk.registry), "workflows": str(graph), "transport": "s3"}
+
+    rehearsed = desk.run(commands_upkeep.prune, dry_run=True, **options)
+    pruned = desk.run(commands_upkeep.prune, yes=True, **options)
+
+    assert rehearsed["done"] == []
+    assert [done["path"] for done in pruned["done"]] == ["models/loras/unused.safetensors"]
+    left = sorted(path.name for path in desk.volume.rglob("*") if path.is_file())
+    assert left == ["unet.pth", "used.safetensors"]
+
+
+def test_remove_takes_paths(desk: Desk):
+    """What was there is gone, what was not is said, and nothing but models can be named."""
+    path = desk.volume / "models/loras/x.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
+
+    removed = desk.run(
+        commands_upkeep.remove, "models/loras/x.safetensors,models/loras/y.pt", yes=True, transport="s3"
+    )
+
+    assert removed == {"removed": ["models/loras/x.safetensors"], "missing": ["models/loras/y.pt"]}
+    assert not path.exists()
+    with pytest.raises(InvalidArgument):
+        desk.run(commands_upkeep.remove, "outputs/x.png", yes=True, transport="s3")
+
+
+def test_cost_is_told_by_model(desk: Desk):
+    """Bytes and dollars a month, each and in all."""
+    told = desk.run(commands_upkeep.cost, registry=str(ROOT / "models-registry.yaml"))
+    sdxl = next(model for model in told["models"] if model["name"] == "sdxl-base")
+
+    assert sdxl == {"name": "sdxl-base", "size_bytes": 6938078334, "dollars_per_month": 0.4857}
+    assert told["size_bytes"] == sum(model["size_bytes"] for model in told["models"])
+
+
+def test_the_page_and_the_sections(desk: Desk, tmp_path: Path):
+    """--html writes a page without markup from names; --write writes what the tool owns and nothing else."""
+    odd = desk.volume / "models" / "loras" / "a&b.safetensors"
+    odd.parent.mkdir(parents=True)
+    odd.write_bytes(b"x")
+    page = tmp_path / "page.html"
+    (desk.models / "vae").mkdir()
+    (desk.models / "vae" / "mine.pt").write_bytes(b"abc")
+
+    desk.run(commands_models.compare, registry=str(desk.registry), transport="s3", html=str(page), write=True)
+    desk.run(commands_models.scan, registry=str(desk.registry), write=True, hash=True)
+    value = yaml.safe_load(desk.registry.read_text())
+
+    assert "a&amp;b.safetensors" in page.read_text()
+    assert "http" not in page.read_text().replace("http-equiv", "")
+    assert desk.registry.read_text().startswith(HEAD)
+    assert [file["path"] for file in value["runpod_status"]["files"]] == ["models/loras/a&b.safetensors"]
+    assert value["local_scan"]["files"][0]["path"] == "models/vae/mine.pt"
+    assert len(value["local_scan"]["files"][0]["sha256"]) == 64
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_at_once_and_goes_on_later(emu: Emulator, desk: Desk):
+    """One Ctrl-C ends a sync in the middle of a file with one line; the next run fetches only the rest."""
+    body = {"repo": "LeonJoe13/Sonic", "path": "Sonic/unet.pth", "size_bytes": 40 << 20}
+    emu.control("POST", "/hub/files", body)
+    emu.fault("/s3/*", method="PUT", delay_s=60, times=0)
+    command = [sys.executable, "-m", "invoke", "models.sync", "--yes", "--transport", "s3"]
+    command += ["--registry", str(desk.registry)]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={"PATH": "", **emu.env, **desk.env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not emu.requests("PUT", "/s3/*"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    emu.control("DELETE", "/faults")
+
+    assert process.returncode == 130
+    assert err.splitlines()[-1].startswith(("Interrupted.", "Stopped."))
+    assert "Traceback" not in out + err
+    synced = desk.run(commands_models.sync, registry=str(desk.registry), transport="s3", yes=True)
+    assert [(done["status"], done["fetched_bytes"]) for done in synced["done"]] == [("fetched", 0)]
