@@ -14,7 +14,7 @@ from mcp.server import ServerRequestContext
 from mcp.types.version import is_version_at_least
 
 from backend.errors import ComfyformError
-from mcp_server.tool import Costs, Schema
+from mcp_server.tool import Schema
 
 ARGUMENT: Final = "confirm"
 SCHEMA: Final[Schema] = {
@@ -26,13 +26,6 @@ SCHEMA: Final[Schema] = {
 _FIRST_WITH_QUESTIONS_AS_ANSWERS: Final = "2026-07-28"
 _KEY: Final = "confirm"
 _NO_FIELDS: Final[Schema] = {"type": "object", "properties": {}}
-
-ASKED: Final[dict[str, frozenset[Costs]]] = {
-    "never": frozenset(),
-    "gpu": frozenset({Costs.GPU}),
-    "all": frozenset({Costs.GPU, Costs.CPU}),
-}
-"""Value of ``COMFYFORM_MCP_CONFIRM`` → what is asked about."""
 
 
 class NotConfirmed(ComfyformError):

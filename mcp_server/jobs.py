@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from backend.errors import ComfyformError, NotFound, NotSupported
 from backend.result import GenerationResult
 from mcp_server import results
+from mcp_server.costs import Costs
 from mcp_server.studio import Studio
 from mcp_server.talks import Talk, Talks
-from mcp_server.tool import Answer, Call, Costs
+from mcp_server.tool import Answer, Call
 from mcp_server.watch import PASSING, OnProgress, Watch
 
 if TYPE_CHECKING:

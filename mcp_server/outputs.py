@@ -1,7 +1,6 @@
 """The one folder that this server writes generated files to, and the names they have for clients."""
 
 import contextlib
-import mimetypes
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 from backend.errors import InvalidArgument, SourceMissing
+from ops.media import mime_type
 
 URI: Final = "comfyform://outputs/"
 SUFFIXES: Final = {"portrait": ".png", "imagine": ".png", "tts": ".flac", "lipsync": ".mp4", "talk": ".mp4"}
@@ -115,8 +115,3 @@ class Outputs:
         if path.is_file() and not mime_type(path).startswith(MEDIA):
             raise InvalidArgument(f"{value!r} is neither a picture nor sound nor film, so it is not sent.")
         return value
-
-
-def mime_type(path: Path) -> str:
-    """Tell what kind of file a name means."""
-    return mimetypes.guess_type(path.name)[0] or "application/octet-stream"

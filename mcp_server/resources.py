@@ -8,8 +8,9 @@ from typing import Final
 import mcp.types as types
 
 from backend.errors import InvalidArgument, NotSupported, SourceMissing
-from mcp_server.outputs import URI, mime_type
+from mcp_server.outputs import URI
 from mcp_server.studio import Studio
+from ops.media import mime_type
 
 REGISTRY: Final = "comfyform://registry"
 COMPARISON: Final = "comfyform://comparison"

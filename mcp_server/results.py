@@ -7,8 +7,9 @@ from typing import Any, Final
 import mcp.types as types
 
 from backend.result import GeneratedFile, GenerationResult
-from mcp_server.outputs import Outputs, mime_type
+from mcp_server.outputs import Outputs
 from mcp_server.tool import Answer, Schema, an_object
+from ops.media import mime_type
 
 INLINE_LIMIT_BYTES: Final = 512 * 1024
 """A larger picture is not put into the answer: its base64 would crowd out the conversation, and clients

@@ -17,10 +17,11 @@ from mcp.shared.exceptions import MCPError
 
 from backend.errors import ComfyformError, JobFailed
 from mcp_server import arguments, confirm
+from mcp_server.costs import ASKED, Costs
 from mcp_server.paging import page
 from mcp_server.resources import Resources
 from mcp_server.studio import Studio
-from mcp_server.tool import Call, Costs
+from mcp_server.tool import Call
 from mcp_server.toolbox import TOOLS
 
 ERROR_MOST: Final = 4000
@@ -95,7 +96,7 @@ async def _call(
         raise MCPError(
             types.INVALID_PARAMS, f"There is no tool {params.name!r}. There are {', '.join(TOOLS)}."
         )
-    asked = confirm.ASKED[studio.settings.comfyform_mcp_confirm]
+    asked = ASKED[studio.settings.comfyform_mcp_confirm]
     steps = 0
 
     async def report(message: str) -> None:

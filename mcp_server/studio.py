@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from backend.errors import ConfigError
 from backend.settings import Settings
+from mcp_server.costs import ASKED
 from mcp_server.look import Look
 from mcp_server.outputs import Outputs
 from mcp_server.watch import Watches
@@ -18,8 +19,6 @@ if TYPE_CHECKING:  # httpx takes longer to load than all of this server
     from backend.journal import Journal
 
 T = TypeVar("T")
-
-CONFIRM = ("never", "gpu", "all")
 
 
 class Studio:
@@ -34,10 +33,10 @@ class Studio:
     """
 
     def __init__(self, settings: Settings, *, registry: Path) -> None:
-        if settings.comfyform_mcp_confirm not in CONFIRM:
+        if settings.comfyform_mcp_confirm not in ASKED:
             raise ConfigError(
                 f"COMFYFORM_MCP_CONFIRM is {settings.comfyform_mcp_confirm!r}.",
-                hint=f"It may be {', '.join(CONFIRM)}.",
+                hint=f"It may be {', '.join(ASKED)}.",
             )
         self.settings = settings
         self.registry = registry

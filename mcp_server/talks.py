@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backend.errors import JobCancelled
 from backend.result import GenerationResult
 from mcp_server.watch import OnProgress
 
@@ -32,6 +33,7 @@ class Talk:
         params: the arguments, paths as text.
         begun_at: UTC, as the journal writes it.
         speech_job, film_job: the two jobs' ids; empty while they are not submitted.
+        cancelled: somebody wants no film of it.
     """
 
     job: str
@@ -40,6 +42,7 @@ class Talk:
     begun_at: str
     speech_job: str = ""
     film_job: str = ""
+    cancelled: bool = False
 
 
 class Talks:
@@ -73,10 +76,12 @@ class Talks:
         """
         from backend.talk import split
 
+        if talk.cancelled:
+            raise JobCancelled(f"The talk {talk.job} was cancelled.", job_id=talk.job)
         run = self._studio.run
         spoken: GenerationResult | None = None
         _, film_request = split(talk.params)
-        talk = replace(talk, film_job=talk.film_job or self._submitted(talk, film_request.output_path))
+        talk = replace(talk, film_job=talk.film_job or self._submitted(talk))
         if not talk.film_job:
             on_progress({"progress": "talk", "part": "tts"})
             spoken = await run(flows.resume(talk.speech_job, deadline_s=self._deadline_s), on_progress)
@@ -99,14 +104,18 @@ class Talks:
 
     def current(self, talk: Talk) -> str:
         """Give the id of the job that is running now."""
-        return talk.film_job or talk.speech_job
+        return talk.film_job or self._submitted(talk) or talk.speech_job
 
-    def _submitted(self, talk: Talk, place: Path | None) -> str:
+    def cancel(self, talk: Talk) -> None:
+        """See to it that no server goes on with it."""
+        self._write(replace(talk, cancelled=True))
+
+    def _submitted(self, talk: Talk) -> str:
         """Find the film's job where a server ended between submitting it and writing that down here."""
         for entry in self._studio.journal.entries():
             if entry.submitted_at < talk.begun_at:
                 break
-            if entry.verb == "lipsync" and place is not None and entry.output_path == str(place.absolute()):
+            if entry.verb == "lipsync" and entry.output_path == talk.params["output_path"]:
                 return entry.job_id
         return ""
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, Final, TypeAlias
 
 import mcp.types as types
 
+from mcp_server.costs import Costs
 from mcp_server.studio import Studio
 
 Schema: TypeAlias = dict[str, Any]
@@ -15,14 +15,6 @@ Schema: TypeAlias = dict[str, Any]
 
 PATIENCE_S: Final = 45.0
 """How long a call waits by default. Most clients give up on a call after 60 seconds."""
-
-
-class Costs(Enum):
-    """What a call may spend; the settings say which of these are asked about first."""
-
-    NOTHING = "nothing"
-    CPU = "a fraction of a cent, for a CPU worker that reads the volume"
-    GPU = "money, for the seconds that a GPU works on it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

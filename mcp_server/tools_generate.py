@@ -4,8 +4,9 @@ from typing import Any, Final
 
 from backend.params import PARAMS, TALK
 from mcp_server import results, schemas
+from mcp_server.costs import Costs
 from mcp_server.jobs import start
-from mcp_server.tool import Answer, Call, Costs, Tool
+from mcp_server.tool import Answer, Call, Tool
 
 _TITLES: Final = {
     "portrait": "Make a portrait",

@@ -3,12 +3,12 @@
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from backend.errors import InvalidArgument, MissingSetting
+from backend.errors import InvalidArgument, JobError, MissingSetting
 from mcp_server import results
-from mcp_server.jobs import answer, find, watch_of
+from mcp_server.jobs import Found, answer, find, watch_of
 from mcp_server.paging import page
 from mcp_server.schemas import BACKEND, WAITING
-from mcp_server.talks import Talks
+from mcp_server.talks import Talk, Talks
 from mcp_server.tool import Answer, Call, Schema, Tool, an_object
 
 if TYPE_CHECKING:
@@ -47,14 +47,17 @@ async def _status(call: Call, job: str) -> Answer:
     if watch is not None and not watch.ended:
         return _said(job, watch.verb, watch.backend, "running", watch.said)
     if watch is not None and not watch.gave_up:
-        return await answer(call, watch)
-    talk = Talks(studio).find(job)
-    known = Talks(studio).current(talk) if talk else job
-    found = find(studio, known, talk.backend if talk else call.arguments.get("backend"))
+        try:
+            return await answer(call, watch)
+        except JobError as error:
+            return _said(job, watch.verb, watch.backend, "failed", str(error))
+    talks = Talks(studio)
+    talk = talks.find(job)
+    found = _found(call, talks.current(talk) if talk else job, talk)
     status: JobStatus = await studio.run(found.flows.status(found.job))
     state = _STATES.get(status.state, "failed")
-    if talk is not None and not talk.film_job and state == "done":
-        state = "running"
+    if talk is not None and state == "done" and found.job == talk.speech_job:
+        state = "cancelled" if talk.cancelled else "running"
     text = {"done": 'done; "wait" fetches the result', "running": status.state.lower().replace("_", " ")}
     said = text.get(state, str(status.error or status.state.lower()))
     return _said(job, "talk" if talk else found.verb, found.flows.name, state, said)
@@ -63,22 +66,30 @@ async def _status(call: Call, job: str) -> Answer:
 async def _cancel(call: Call, job: str) -> Answer:
     studio = call.studio
     watch = studio.watches.get(job)
-    talk = Talks(studio).find(job)
-    if watch is not None and talk is None and studio.journal.find(job) is None:
-        # Its backend knows it only as the call that goes on here; ending that ends it.
-        ended = watch.ended
+    talks = Talks(studio)
+    talk = talks.find(job)
+    ended = watch is not None and watch.ended
+    if watch is not None:
+        # First, so that a talk does not begin its film meanwhile.
         await watch.stop()
+    if watch is not None and talk is None and studio.journal.find(job) is None:
+        # Its backend knew it only as the call that went on here.
         return _said(job, watch.verb, watch.backend, "done" if ended else "cancelled", "")
-    known = Talks(studio).current(talk) if talk else job
-    found = find(studio, known, talk.backend if talk else call.arguments.get("backend"))
+    talk = talks.find(job)
+    if talk is not None and not ended:
+        talks.cancel(talk)
+    found = _found(call, talks.current(talk) if talk else job, talk)
     cancelled = await studio.run(found.flows.cancel(found.job))
     if cancelled and found.entry is not None:
         studio.journal.write(found.entry, state="CANCELLED")
-    if watch is not None:
-        await watch.stop()
-    said = "cancelled" if cancelled else "it had ended before, or is not known (any more)"
-    state = "cancelled" if cancelled else "unknown"
+    done = cancelled or (talk is not None and not ended)
+    said = "cancelled" if done else "it had ended before, or is not known (any more)"
+    state = "cancelled" if done else "unknown"
     return _said(job, "talk" if talk else found.verb, found.flows.name, state, said)
+
+
+def _found(call: Call, job: str, talk: Talk | None) -> Found:
+    return find(call.studio, job, talk.backend if talk else call.arguments.get("backend"))
 
 
 def _said(job: str, verb: str, backend: str, status: str, said: str) -> Answer:

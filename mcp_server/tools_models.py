@@ -4,12 +4,16 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backend.contract import FileRecord
+from mcp_server.costs import Costs
 from mcp_server.paging import page
 from mcp_server.schemas import SPENDING, WAITING
-from mcp_server.tool import Answer, Call, Costs, Schema, Tool, an_object
+from mcp_server.tool import Answer, Call, Schema, Tool, an_object
+
+if TYPE_CHECKING:  # ops brings boto3 and yaml along
+    from ops.inventory import Inventory
 
 FILES_A_PAGE: Final = 200
 ACTIONS_A_PAGE: Final = 50
@@ -125,7 +129,7 @@ async def _compare(call: Call) -> Answer:
     return Answer(structured, "\n".join(lines))
 
 
-async def _inventory(call: Call) -> Any:
+async def _inventory(call: Call) -> "Inventory | None":
     """Look at the volume, after asking where that costs something."""
     from ops.survey import cheapest_transport
 

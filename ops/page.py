@@ -5,12 +5,12 @@ every request by policy: pictures and films travel inside the page.
 """
 
 import base64
-import mimetypes
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
+from ops.media import mime_type
 from ops.page_style import STYLE
 
 Child = Element | str | None
@@ -146,8 +146,7 @@ def path_text(path: str) -> Element:
 
 def data_url(path: Path) -> str:
     """Give a file as a URL that holds it."""
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return f"data:{mime_type(path)};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def size(count: int | None) -> str:

@@ -58,10 +58,9 @@ def test_a_web_page_cannot_reach_a_loopback_server(tmp_path: Path) -> None:
     assert rebound.status_code == 421
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1"])
-def test_off_loopback_a_token_is_required(tmp_path: Path, host: str) -> None:
+def test_off_loopback_a_token_is_required(tmp_path: Path) -> None:
     """The server does not start where others could spend its owner's money."""
-    command = [sys.executable, "-m", "mcp_server", "--http", "--host", host, "--port", "0"]
+    command = [sys.executable, "-m", "mcp_server", "--http", "--host", "0.0.0.0", "--port", "0"]
     done = subprocess.run(command, env=settings(tmp_path), capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 2
@@ -91,11 +90,10 @@ def test_a_wrong_setting_is_a_sentence(tmp_path: Path) -> None:
     assert done.stderr == "comfyform: COMFYFORM_MCP_CONFIRM is 'maybe'. It may be never, gpu, all.\n"
 
 
-@pytest.mark.parametrize("era", ERAS)
-async def test_many_clients_share_a_server(tmp_path: Path, era: str) -> None:
-    """Two clients at once over HTTP, each with its own answers."""
+async def test_many_clients_share_a_server(tmp_path: Path) -> None:
+    """Two clients at once over HTTP, of both eras of the protocol, each with its own answers."""
     with running_server(settings(tmp_path)) as url:
-        async with over_http(url, era=era) as first, over_http(url, era=era) as second:
+        async with over_http(url, era=ERAS[0]) as first, over_http(url, era=ERAS[1]) as second:
             one = data_of(await first.call_tool("job", {"action": "list"}))
             two = data_of(await second.call_tool("backend_status", {"backend": "runpod"}))
 
@@ -103,21 +101,27 @@ async def test_many_clients_share_a_server(tmp_path: Path, era: str) -> None:
     assert [backend["backend"] for backend in two["backends"]] == ["runpod"]
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-async def test_every_snippet_starts_the_server(client: str, tmp_path: Path) -> None:
+def server_of(client: str, env_file: Path) -> tuple[str, tuple[str, ...]]:
+    """Read the command line out of a client's snippet."""
+    text = snippet(client, env_file=env_file, registry=None, url=None)
+    parsed: dict[str, Any] = json.loads(text) if text.startswith("{") else tomllib.loads(text)
+    [servers] = parsed.values()
+    return servers["comfyform"]["command"], tuple(servers["comfyform"]["args"])
+
+
+async def test_every_snippet_starts_the_server(tmp_path: Path) -> None:
     """From another folder and with nothing but what a client passes on, the settings are the file's."""
     env_file = tmp_path / "env"
     outputs = tmp_path / "where results go"
     env_file.write_text(f"COMFYFORM_OUTPUT_DIR='{outputs}'\nCOMFYFORM_STATE_DIR={tmp_path / 'state'}\n")
-    text = snippet(client, env_file=env_file, registry=None, url=None)
-    parsed: dict[str, Any] = json.loads(text) if text.startswith("{") else tomllib.loads(text)
-    [(_, servers)] = parsed.items()
-    server = servers["comfyform"]
-    parameters = StdioServerParameters(command=server["command"], args=server["args"], cwd=tmp_path)
-    async with Client(stdio_client(parameters)) as session:
-        data = data_of(await session.call_tool("backend_status", {"backend": "runpod"}))
+    told = []
+    # Clients differ in the form of their files; one start for each command line that comes out of them.
+    for command, arguments in {server_of(client, env_file) for client in CLIENTS}:
+        parameters = StdioServerParameters(command=command, args=list(arguments), cwd=tmp_path)
+        async with Client(stdio_client(parameters)) as session:
+            told.append(data_of(await session.call_tool("backend_status", {"backend": "runpod"})))
 
-    assert data["output_dir"] == str(outputs)
+    assert [data["output_dir"] for data in told] == [str(outputs)]
 
 
 @pytest.mark.parametrize(

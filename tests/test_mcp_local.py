@@ -36,10 +36,9 @@ def env(comfyui: ComfyUI, tmp_path: Path) -> dict[str, str]:
     return settings(tmp_path, COMFYUI_URL=comfyui.url, COMFYUI_MODELS_DIR=models)
 
 
-@pytest.mark.parametrize("era", ERAS)
-async def test_clients_are_shown_every_tool(env: dict[str, str], era: str) -> None:
+async def test_clients_are_shown_every_tool(env: dict[str, str]) -> None:
     """Names, titles, both schemas, and hints that say what is read, what may end something, what costs."""
-    async with over_stdio(env, era=era) as client:
+    async with over_stdio(env) as client:
         tools = (await client.list_tools()).tools
 
     assert [tool.name for tool in tools] == TOOLS
