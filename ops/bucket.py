@@ -15,18 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from backend.errors import (
-    AuthError,
-    ComfyformError,
-    Forbidden,
-    InvalidRequest,
-    NotFound,
-    TransferError,
-    Unavailable,
-    VolumeFull,
-)
+from backend.errors import Forbidden, NotFound, TransferError, Unavailable
 from backend.flow import Retry
 from backend.settings import Secret
+from ops.bucket_errors import translated
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -38,9 +30,6 @@ _READ_BYTES: Final = 1024 * 1024
 _CONNECTIONS: Final = 16
 # Completing a large upload copies its parts together; the gateway answers when it is done.
 _COMPLETE_TIMEOUT_S: Final = 7200
-_GONE: Final = frozenset({"404", "NoSuchKey", "NotFound"})
-_WRONG_KEY: Final = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "401"})
-_FULL: Final = frozenset({"InsufficientStorage", "QuotaExceeded", "507", "EntityTooLarge"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +152,7 @@ class Bucket:
             try:
                 answer = self._open(key, offset)
                 total = offset + answer["ContentLength"]
-                with contextlib.closing(answer["Body"]) as body, _translated(f"Read {key}", self._name):
+                with contextlib.closing(answer["Body"]) as body, translated(f"Read {key}", self._name):
                     while chunk := body.read(_READ_BYTES):
                         came += len(chunk)
                         offset += len(chunk)
@@ -243,7 +232,7 @@ class Bucket:
     def complete_upload(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
         """Put the parts together under the final name. Not repeated here: see ``ops.uploads``."""
         parts: Any = [{"PartNumber": number, "ETag": f'"{etag}"'} for number, etag in enumerate(etags, 1)]
-        with _translated(f"Complete {key}", self._name):
+        with translated(f"Complete {key}", self._name):
             self._patient.complete_multipart_upload(
                 Bucket=self._name, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
             )
@@ -262,7 +251,7 @@ class Bucket:
         while True:
             attempt += 1
             try:
-                with _translated(what, self._name):
+                with translated(what, self._name):
                     return call()
             except (Forbidden, Unavailable):
                 delay = self._retry.next_delay(attempt)
@@ -303,50 +292,3 @@ def _connect(
             response_checksum_validation="when_required",
         ),
     )
-
-
-@contextlib.contextmanager
-def _translated(what: str, volume_id: str) -> Iterator[None]:
-    """Turn botocore's exceptions into ours; they hold the request, so none is kept as a cause."""
-    from botocore.exceptions import BotoCoreError, ClientError
-    from urllib3.exceptions import HTTPError
-
-    try:
-        yield
-    except ClientError as error:
-        raise _client_error(what, volume_id, error.response) from None
-    except (BotoCoreError, HTTPError) as error:
-        raise Unavailable(
-            f"{what}: the S3 gateway of volume {volume_id} did not answer ({type(error).__name__})."
-        ) from None
-
-
-def _client_error(what: str, volume_id: str, response: Mapping[str, Any]) -> ComfyformError:
-    """Say what an error answer means."""
-    details = response.get("Error", {})
-    code = str(details.get("Code", ""))
-    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    said = f"{what}: the S3 gateway of volume {volume_id} answered {status} {code}".rstrip() + "."
-    call: dict[str, Any] = {"status": status, "body": str(details.get("Message", ""))[:500]}
-    if code == "NoSuchBucket":
-        return NotFound(
-            f"There is no volume {volume_id} at this S3 address.",
-            hint="Check the volume's id and its data center; not every data center has S3.",
-            **call,
-        )
-    if code in _GONE or code == "NoSuchUpload" or status == 404:
-        return NotFound(said, **call)
-    if code in _WRONG_KEY or status == 401:
-        return AuthError(
-            f"RunPod's S3 does not accept the keys: {code}.",
-            hint="Make S3 keys in RunPod's console and set RUNPOD_S3_ACCESS_KEY_ID and "
-            "RUNPOD_S3_SECRET_ACCESS_KEY; the API key does not work there.",
-            **call,
-        )
-    if code in _FULL or status == 507:
-        return VolumeFull(said, hint="Grow the volume or remove models from it.")
-    if status == 403:
-        return Forbidden(said, hint="Check that these S3 keys may use this volume.", **call)
-    if status >= 500 or status == 429:
-        return Unavailable(said, **call)
-    return InvalidRequest(said, **call)
