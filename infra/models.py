@@ -13,7 +13,7 @@ from infra import progress, session
 from infra.session import Listing
 from ops.inventory import Inventory
 from ops.layout import check_model_path
-from ops.runpod_api import NETWORK_VOLUMES
+from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES
 from ops.source_names import parse
 
 if TYPE_CHECKING:
@@ -126,9 +126,17 @@ def declared(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def remove(props: Mapping[str, Any]) -> None:
-    """Remove the file; a file or a volume that is gone is no error."""
+    """Remove the file; a file or a volume that is gone is no error.
+
+    So is an ops endpoint that has moved on to another volume: the file goes with its own.
+    """
+    api = session.api()
     try:
-        session.api().get(NETWORK_VOLUMES, props["volume_id"])
+        api.get(NETWORK_VOLUMES, props["volume_id"])
+        if props.get("transport") == "job":
+            endpoint = api.get(ENDPOINTS, props["endpoint_id"])
+            if props["volume_id"] not in endpoint.values["volume_ids"]:
+                return
     except NotFound:
         return
     try:

@@ -130,7 +130,8 @@ def project(root: Path, emulator: Emulator, *, extra: Mapping[str, str] | None =
 
 def kill(process: subprocess.Popen[str]) -> str:
     """End a CLI as a crash would, and give what it said."""
-    os.kill(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGKILL)
     said, _ = process.communicate(timeout=30)
     return said
 

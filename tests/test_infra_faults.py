@@ -1,0 +1,146 @@
+"""An up that is cut off, or that RunPod answers badly: afterwards there is one of everything, or none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.stacks import Stack
+from tests.emulation import Emulator, running_emulator, until
+from tests.pulumi_project import STACK, Project, kill, project, providers
+from tests.test_infra_engine import EVERYTHING, FILES, on_volume, owned
+
+pytestmark = pytest.mark.slow
+
+CREATES = ["network-volumes", "templates", "serverless"]
+
+
+def ready(infra: Project) -> Stack:
+    """Do what `inv stack.up` does before it runs the CLI."""
+    # Those that were at work have ended; one that was never asked anything waits for ever, as Pulumi made it.
+    until(lambda: len(providers(infra.root)) <= 1)
+    stack = Stack.open(STACK, project=infra.root, environ=infra.env, say=lambda _: None)
+    stack.make_ready()
+    return stack
+
+
+def kill_after(infra: Project, emu: Emulator, method: str, path: str) -> None:
+    """Start an up and kill it at a request, or let it end where nothing of the kind is left to make."""
+    before = len(emu.requests(method, path))
+    run = infra.start("up", "--yes", "--skip-preview")
+    until(lambda: len(emu.requests(method, path)) > before or run.poll() is not None, 60)
+    kill(run)
+    emu.control("DELETE", "/faults")
+    ready(infra)
+
+
+def test_the_cli_is_killed_at_every_create(emu: Emulator, tmp_path: Path) -> None:
+    """RunPod has made it and Pulumi has not written it down, for each create and a job of an up in turn."""
+    with project(tmp_path / "project", emu) as infra:
+        for kind in (*CREATES, "serverless"):
+            # The answer is lost, and while the provider looks for what became of it, the CLI dies.
+            emu.fault(f"/rest/v2/{kind}", method="POST", cut="after")
+            kill_after(infra, emu, "POST", f"/rest/v2/{kind}")
+        emu.fault("*/model.safetensors", method="GET", delay_s=1)
+        kill_after(infra, emu, "POST", "/jobs/v2/*/run")
+
+        infra.up()
+        infra.up("--expect-no-changes")
+
+        assert owned(emu) == EVERYTHING
+        assert on_volume(emu, infra.outputs()["volume_id"]) == FILES
+        infra.pulumi("destroy", "--yes", "--skip-preview")
+        assert owned(emu) == []
+
+
+@pytest.mark.parametrize(("kind", "die"), [("templates", "after"), ("serverless", "before")])
+def test_runpod_dies_in_the_middle_of_an_up(tmp_path: Path, kind: str, die: str) -> None:
+    """The whole of RunPod goes away and comes back: the next up ends with one of everything."""
+    (tmp_path / "runpod").mkdir()
+    with running_emulator(tmp_path / "runpod") as emu, project(tmp_path / "project", emu) as infra:
+        port = int(emu.url("rest").split(":")[2].split("/")[0])
+        emu.fault(f"/rest/v2/{kind}", method="POST", die=die)
+        done = infra.up(ok=False)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stdout + done.stderr
+        with running_emulator(tmp_path / "runpod", port=port) as again:
+            infra.up()
+            assert owned(again) == EVERYTHING
+            infra.pulumi("destroy", "--yes", "--skip-preview")
+            assert owned(again) == []
+
+
+FAULTS: list[dict[str, Any]] = [
+    {"path": "/rest/v2/catalog/gpus", "status": 500, "body": {}},
+    {"path": "/rest/v2/serverless", "method": "GET", "cut": "before"},
+    {"path": "/rest/v2/network-volumes", "method": "GET", "status": 502, "body": "<html>"},
+    {"path": "/rest/v2/network-volumes", "method": "POST", "cut": "after"},
+    {
+        "path": "/rest/v2/templates",
+        "method": "POST",
+        "status": 429,
+        "headers": {"Retry-After": "1"},
+        "body": {},
+    },
+    {"path": "/rest/v2/templates", "method": "GET", "delay_s": 1.0},
+    {"path": "/rest/v2/serverless", "method": "POST", "status": 429, "body": {}},
+    {"path": "/jobs/v2/*/run", "status": 429, "body": {}},
+    {"path": "/jobs/v2/*/status/*", "cut": "before"},
+]
+
+
+def test_an_up_goes_on_through_passing_failures(emu: Emulator, tmp_path: Path) -> None:
+    """Errors, lost answers, rate limits and stalls on the way: one up, one of everything."""
+    with project(tmp_path / "project", emu) as infra:
+        for fault in FAULTS:
+            emu.fault(**fault)
+
+        infra.up()
+
+        assert owned(emu) == EVERYTHING
+
+
+def test_a_failure_that_stays_is_one_line_that_names_the_call(emu: Emulator, tmp_path: Path) -> None:
+    """RunPod refuses for good: its words, on the resource, with what was asked; the next up goes on."""
+    with project(tmp_path / "project", emu) as infra:
+        emu.fault(
+            "/rest/v2/serverless",
+            method="POST",
+            times=1,
+            status=400,
+            body={"title": "Bad Request", "status": 400, "detail": "out of luck today"},
+        )
+        done = infra.up(ok=False)
+
+        said = done.stdout + done.stderr
+        assert done.returncode == 1
+        assert "Traceback" not in said
+        assert f"Create endpoint 'comfyform-{STACK}-comfy-ops'" in said
+        assert "out of luck today" in said
+        infra.up()
+        assert owned(emu) == EVERYTHING
+
+
+def test_a_volume_that_moves_takes_its_models_along(emu: Emulator, tmp_path: Path) -> None:
+    """The new volume is filled, both endpoints are on it, the preview said so, and the old one is gone."""
+    with project(tmp_path / "project", emu) as infra:
+        infra.up()
+        before = infra.outputs()
+        infra.configure(data_center="EU-CZ-1")
+        steps = json.loads(infra.pulumi("preview", "--json").stdout)["steps"]
+        planned = {step["urn"].rpartition("::")[2]: step["op"] for step in steps if step["op"] != "same"}
+
+        infra.up()
+
+        after = infra.outputs()
+        assert planned["comfy-volume"].endswith("replace")
+        assert (planned["comfy-ops"], planned["comfy-worker"]) == ("update", "update")
+        assert owned(emu) == EVERYTHING
+        assert on_volume(emu, after["volume_id"]) == FILES
+        assert after["volume_id"] != before["volume_id"]
+        assert after["endpoint_id"] == before["endpoint_id"]
+        assert [each["networkVolumes"] for each in emu.state()["endpoints"]] == [[after["volume_id"]]] * 2
+        infra.up("--expect-no-changes")
