@@ -8,6 +8,7 @@ endpoint, which job, where the result was to go. No key and no file content.
 import contextlib
 import json
 import logging
+import math
 import re
 import secrets
 from collections.abc import Mapping
@@ -60,6 +61,12 @@ class Entry:
     def to_json(self) -> dict[str, Any]:
         """Give plain JSON."""
         return asdict(self)
+
+    def age_s(self) -> float:
+        """Tell how long ago it was submitted; an entry that does not say so is old."""
+        if not self.submitted_at:
+            return math.inf
+        return (datetime.now(UTC) - datetime.fromisoformat(self.submitted_at)).total_seconds()
 
 
 class Journal:

@@ -37,8 +37,11 @@ class GeneratedFile:
     origin_path: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain JSON."""
-        return {**asdict(self), "local_path": None if self.local_path is None else str(self.local_path)}
+        """Give plain JSON, with a path that another process understands."""
+        return {
+            **asdict(self),
+            "local_path": None if self.local_path is None else str(self.local_path.absolute()),
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "GeneratedFile":
@@ -101,6 +104,14 @@ class GenerationResult:
             "warnings": list(self.warnings),
             "timings": dict(self.timings),
         }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "GenerationResult":
+        """Read what `to_json` gave; the exception is gone, its words are not."""
+        known = {spec.name for spec in fields(cls)} - {"exception"}
+        kept = {name: item for name, item in value.items() if name in known}
+        files = tuple(GeneratedFile.from_json(file) for file in kept.get("files") or ())
+        return cls(**{**kept, "files": files, "warnings": tuple(kept.get("warnings") or ())})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

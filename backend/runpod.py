@@ -7,22 +7,23 @@ here, so that ``resume`` can fetch what was paid for.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from backend.contract import CONTRACT
-from backend.errors import ComfyformError, JobError, MissingSetting
-from backend.flow import Flow, Send, send
+from backend.errors import ComfyformError, JobError, JobExpired, MissingSetting
+from backend.flow import Flow, Send, send, work
 from backend.job_request import execution_policy
 from backend.job_status import JobStatus
-from backend.jobs import JobPlane
+from backend.jobs import UNKNOWN_GRACE_S, JobPlane
 from backend.journal import Entry, Journal, Record, for_journal
 from backend.local_graphs import seed_of
 from backend.request import Request
 from backend.result import GenerationResult, Health
 from backend.runpod_health import judge
 from backend.runpod_inputs import pack
-from backend.runpod_outputs import collect
+from backend.runpod_outputs import as_output, collect, is_here
 from backend.s3 import VolumeS3
 from backend.settings import Secret, Settings
 
@@ -163,15 +164,29 @@ class RunPodBackend:
         entry = self.journal.find(job_id)
         if entry is None:
             entry = Entry(key=job_id, verb="", endpoint_id=self.endpoint_id, job_id=job_id)
+        place = output_path or (Path(entry.output_path) if entry.output_path else None)
+        known = GenerationResult.from_json(entry.result) if entry.result else None
+        if known is not None and (yield from work(partial(is_here, known, place))):
+            return known
         record = Record(self.journal, entry)
+        waiting = self.plane.wait(
+            entry.endpoint_id,
+            entry.job_id or job_id,
+            deadline_s=deadline_s,
+            fresh=entry.age_s() < UNKNOWN_GRACE_S,
+            on_status=record,
+        )
         try:
-            output = yield from self.plane.wait(
-                entry.endpoint_id, entry.job_id or job_id, deadline_s=deadline_s, on_status=record
-            )
+            output = yield from waiting
+        except JobExpired as error:
+            if known is None:
+                record.ended(error)
+                raise
+            # RunPod has forgotten it; what lies on the volume or in a bucket is still there.
+            output = as_output(known)
         except JobError as error:
             record.ended(error)
             raise
-        place = output_path or (Path(entry.output_path) if entry.output_path else None)
         return (yield from self._finish(record, output, place, entry.seed, start))
 
     def status(self, job_id: str) -> Flow[JobStatus]:

@@ -13,7 +13,7 @@ from backend.errors import JobFailed, TransferError
 from backend.flow import Download, Downloaded, Flow, Progress, download, work
 from backend.landing import land
 from backend.places import places, suffix_warning
-from backend.result import GeneratedFile, Kind
+from backend.result import GeneratedFile, GenerationResult, Kind
 from backend.s3 import VolumeS3
 
 
@@ -38,6 +38,29 @@ def arrived(output: Mapping[str, Any]) -> list[Arrived]:
     worker-comfyui (``images: [{filename, type: base64 | s3_url, data}]``).
     """
     return [*_own(output.get("files")), *_foreign(output.get("images"))]
+
+
+def is_here(result: GenerationResult, output_path: Path | None) -> bool:
+    """Tell whether a result that was fetched before is still whole where it is wanted."""
+    first = result.files[0].local_path if result.files else None
+    wanted = output_path is None or output_path.is_dir() or first == output_path.absolute()
+    return (
+        result.success
+        and wanted
+        and all(file.local_path is None or _size(file.local_path) == file.size_bytes for file in result.files)
+    )
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def as_output(result: GenerationResult) -> dict[str, Any]:
+    """Give a result that was written down in the form of a job's answer, to fetch its files once more."""
+    files = [
+        {**file.to_json(), "url": file.remote_url, "volume_path": file.origin_path} for file in result.files
+    ]
+    return {"files": files, "seed": result.seed, "prompt_id": result.prompt_id}
 
 
 def _own(files: Any) -> Iterator[Arrived]:

@@ -266,7 +266,7 @@ def test_the_marker_of_types_is_there():
 def test_values_survive_the_trip_through_json():
     """A file of a result can be written down and handed on later."""
     made: Any = backend.GeneratedFile(
-        type="audio", filename="a.flac", local_path=Path("a"), origin="runpod x", origin_path="y"
+        type="audio", filename="a.flac", local_path=Path("a").absolute(), origin="runpod x", origin_path="y"
     )
 
     assert backend.GeneratedFile.from_json({**made.to_json(), "new_in_a_later_version": 1}) == made

@@ -278,3 +278,25 @@ def test_a_large_input_reaches_the_worker_over_the_volume(runpod_settings, tmp_p
 
     assert voice.stat().st_size > 9_000_000
     check_file(result, "audio", tmp_path / "v.flac")
+
+
+def test_a_result_outlives_runpods_memory(runpod_settings, tmp_path):
+    """Fetched once, it is given again without asking; lost here, it is fetched from the volume again."""
+    place = tmp_path / "x.png"
+    request = read("portrait", {"prompt": "x", "seed": 2, "output_path": place})
+    flows = RunPodBackend.from_settings(runpod_settings)
+    with Http() as http:
+        first = http.run(flows.generate(replace(request, keep_there=True), deadline_s=60.0))
+    # A job id that RunPod does not know stands for one that it has forgotten.
+    (entry,) = [entry for entry in flows.journal.entries() if entry.job_id == first.job_id]
+    flows.journal.write(entry, job_id="forgotten", submitted_at="2026-01-01T00:00:00Z")
+
+    with get_backend("runpod", settings=runpod_settings) as backend:
+        again = backend.resume("forgotten")
+        place.unlink()
+        refetched = backend.resume("forgotten")
+        elsewhere = backend.resume("forgotten", output_path=tmp_path / "y.png")
+
+    assert again.files == refetched.files == first.files
+    assert place.read_bytes() == (tmp_path / "y.png").read_bytes()
+    check_file(elsewhere, "image", tmp_path / "y.png")
