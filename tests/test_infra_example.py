@@ -1,0 +1,36 @@
+"""The example of somebody else's program runs as it is written."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from infra.pulumi_cli import PROJECT
+from tests.emulation import Emulator
+from tests.pulumi_project import Project
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_second_environment_comes_up_and_goes(emu: Emulator, tmp_path: Path) -> None:
+    """Resources and the component are used by import, in a project of another name."""
+    root = tmp_path / "project"
+    infra = Project(root, emu)
+    shutil.rmtree(root)
+    shutil.copytree(PROJECT / "examples" / "second_environment", root)
+    (root / "pulumi" / "stacks").mkdir(parents=True)
+    infra.pulumi("stack", "init", "test")
+
+    infra.up()
+
+    outputs = infra.outputs()
+    (speech,) = [each for each in emu.state()["endpoints"] if each["type"] == "LOAD_BALANCER"]
+    assert speech["name"] == "studio-test-speech"
+    assert speech["env"]["HF_TOKEN"] == "{{ RUNPOD_SECRET_hf }}"
+    assert outputs["speech_url"] == speech["requestUrls"]["base"]
+    assert outputs["backend_env"]["COMFY_BACKEND"] == "runpod"
+    infra.up("--expect-no-changes")
+    infra.pulumi("destroy", "--yes", "--skip-preview")
+    assert emu.state()["endpoints"] == []
