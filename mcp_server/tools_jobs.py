@@ -67,24 +67,26 @@ async def _cancel(call: Call, job: str) -> Answer:
     studio = call.studio
     watch = studio.watches.get(job)
     talks = Talks(studio)
-    talk = talks.find(job)
     ended = watch is not None and watch.ended
     if watch is not None:
         # First, so that a talk does not begin its film meanwhile.
         await watch.stop()
+    talk = talks.find(job)
     if watch is not None and talk is None and studio.journal.find(job) is None:
         # Its backend knew it only as the call that went on here.
-        return _said(job, watch.verb, watch.backend, "done" if ended else "cancelled", "")
-    talk = talks.find(job)
-    if talk is not None and not ended:
-        talks.cancel(talk)
+        return _said(job, watch.verb, watch.backend, "unknown" if ended else "cancelled", "")
     found = _found(call, talks.current(talk) if talk else job, talk)
-    cancelled = await studio.run(found.flows.cancel(found.job))
+    # RunPod says yes to whatever is cancelled, also to what ended long ago.
+    status: JobStatus = await studio.run(found.flows.status(found.job))
+    cancelled = not status.ended and await studio.run(found.flows.cancel(found.job))
     if cancelled and found.entry is not None:
         studio.journal.write(found.entry, state="CANCELLED")
-    done = cancelled or (talk is not None and not ended)
-    said = "cancelled" if done else "it had ended before, or is not known (any more)"
-    state = "cancelled" if done else "unknown"
+    if talk is not None and (cancelled or found.job == talk.speech_job):
+        # Also where the speech has just ended: its film is not wanted.
+        talks.cancel(talk)
+        cancelled = True
+    said = "cancelled" if cancelled else "it had ended before, or is not known (any more)"
+    state = "cancelled" if cancelled else "unknown"
     return _said(job, "talk" if talk else found.verb, found.flows.name, state, said)
 
 

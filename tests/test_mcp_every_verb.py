@@ -102,7 +102,10 @@ async def test_every_verb_makes_its_file(
 async def test_a_talk_goes_on_after_a_restart(
     request: pytest.FixtureRequest, media: dict[str, str], emulated: Emulator, backend: str
 ) -> None:
-    """Its server ends while it speaks; another makes the film of that speech, and nothing runs twice."""
+    """Its server ends while it speaks; another makes the film of that speech, and nothing runs twice.
+
+    A cancel that comes too late takes nothing away.
+    """
     env: dict[str, str] = request.getfixturevalue(backend)
     before = len(emulated.requests("POST", "/jobs/v2/*/run*"))
     async with over_stdio(env) as client:
@@ -113,8 +116,10 @@ async def test_a_talk_goes_on_after_a_restart(
             await client.call_tool("job", {"action": "resume", "job": first["job"], "timeout_s": 120})
         )
     async with over_stdio(env) as client:
+        late = data_of(await client.call_tool("job", {"action": "cancel", "job": first["job"]}))
         again = data_of(await client.call_tool("job", {"action": "wait", "job": first["job"]}))
 
+    assert late["status"] == "unknown"
     assert (first["status"], first["job"][:5]) == ("running", "talk-")
     assert (done["status"], done["verb"], done["files"][0]["type"]) == ("done", "talk", "video")
     assert Path(done["files"][0]["path"]).name == f"{backend}-again.mp4"
