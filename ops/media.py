@@ -1,24 +1,36 @@
 """What kind of media a file holds, by its suffix: the same on every system.
 
-Python's own ``mimetypes`` asks the machine, and a slim container has never
-heard of FLAC.
+Python's own table asks the machine, and a slim container has never heard of
+FLAC.
 """
 
-import mimetypes
+import functools
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-_KNOWN: Final = mimetypes.MimeTypes(filenames=())
-for _type, _suffix in (
-    ("audio/flac", ".flac"),
-    ("audio/mp4", ".m4a"),
-    ("audio/ogg", ".ogg"),
-    ("image/webp", ".webp"),
-    ("video/x-matroska", ".mkv"),
-):
-    _KNOWN.add_type(_type, _suffix)
+if TYPE_CHECKING:
+    from mimetypes import MimeTypes
+
+_ADDED: Final = {
+    ".flac": "audio/flac",
+    ".m4a": "audio/mp4",
+    ".mkv": "video/x-matroska",
+    ".ogg": "audio/ogg",
+    ".webp": "image/webp",
+}
 
 
 def mime_type(path: Path) -> str:
     """Give a file's MIME type; ``application/octet-stream`` for what is not known."""
-    return _KNOWN.guess_type(path.name)[0] or "application/octet-stream"
+    return _known().guess_type(path.name)[0] or "application/octet-stream"
+
+
+@functools.cache
+def _known() -> "MimeTypes":
+    """The standard table without the machine's files, and what it lacks. It takes some milliseconds."""
+    import mimetypes
+
+    table = mimetypes.MimeTypes(filenames=())
+    for suffix, kind in _ADDED.items():
+        table.add_type(kind, suffix)
+    return table

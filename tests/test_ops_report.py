@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ops.media import mime_type
 from ops.page import element, size
 from ops.report import Cost, Job, JobFile, Model, Report, Resource
 from ops.report_page import EMBED_FILE_BYTES, draw
@@ -236,3 +237,15 @@ def test_an_element_keeps_text_between_its_children() -> None:
     made = element("p", "a", element("b", "c"), "d", None, "e", class_="x", hidden=True, title=None)
 
     assert [made.text, made[0].tail, made.attrib] == ["a", "de", {"class": "x", "hidden": "hidden"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.PNG", "image/png"), ("a.webp", "image/webp"), ("a.flac", "audio/flac"), ("a.wav", "audio/x-wav"),
+        ("a.mp4", "video/mp4"), ("a.mkv", "video/x-matroska"), ("a.safetensors", "application/octet-stream"),
+    ],
+)  # fmt: skip
+def test_media_are_known_without_the_machines_help(name: str, expected: str) -> None:
+    """What the verbs make and take has its type, also where the system has no table."""
+    assert mime_type(Path(name)) == expected
