@@ -14,13 +14,13 @@ from urllib.parse import urljoin
 
 from backend.comfy_api import ASSET, ComfyApi
 from backend.comfy_api_answers import status_of
+from backend.delivery import deliver
 from backend.errors import ComfyformError, JobFailed, NotSupported, WaitTimeout
 from backend.flow import Downloaded, Flow, Progress
 from backend.graphs import Graph
 from backend.job_status import JobStatus
 from backend.journal import Entry, Journal, Record, for_journal
 from backend.local_graphs import Planned, plan
-from backend.places import places, suffix_warning
 from backend.request import Request
 from backend.result import GeneratedFile, GenerationResult, Health, Kind
 from backend.settings import Settings
@@ -75,7 +75,10 @@ class CloudBackend:
         job = yield from self._submit(record, planned, deadline_s - (self._clock() - start))
         try:
             done = yield from self.api.wait(
-                job, deadline_s=deadline_s - (self._clock() - start), on_status=record
+                str(job["id"]),
+                str((job.get("urls") or {}).get("self") or ""),
+                deadline_s=deadline_s - (self._clock() - start),
+                on_status=record,
             )
         except GeneratorExit:
             raise
@@ -116,8 +119,7 @@ class CloudBackend:
             entry = Entry(key=job_id, verb="", endpoint_id=self.api.url, job_id=job_id, backend=self.name)
         record = Record(self.journal, entry)
         try:
-            job = yield from self.api.job(entry.job_id or job_id)
-            job = yield from self.api.wait(job, deadline_s=deadline_s, on_status=record)
+            job = yield from self.api.wait(entry.job_id or job_id, deadline_s=deadline_s, on_status=record)
         except ComfyformError as error:
             record.ended(error)
             raise
@@ -183,21 +185,18 @@ class CloudBackend:
                 hint="The workflow should end in a node that saves, like SaveImage.",
             )
         names = [Path(str(output["name"])).name for output in made]
-        targets = [None] * len(made) if output_path is None else places(output_path, names)
-        files, warnings = [], list(planned.warnings)
-        for output, name, place in zip(made, names, targets, strict=True):
-            files.append((yield from self._file(output, name, place)))
-            if place and (warning := suffix_warning(place, name)):
-                warnings.append(warning)
+        files, warnings = yield from deliver(
+            names, output_path, lambda number, place: self._file(made[number], names[number], place)
+        )
         metrics = job.get("metrics") or {}
         spent = {"queue": metrics.get("queue_ms"), "run": metrics.get("execution_ms")}
         result = GenerationResult(
             success=True,
             backend=self.name,
-            files=tuple(files),
+            files=files,
             seed=planned.seed,
             job_id=str(job["id"]),
-            warnings=tuple(warnings),
+            warnings=(*planned.warnings, *warnings),
             timings={
                 **{name: ms / 1000 for name, ms in spent.items() if ms is not None},
                 "total": round(self._clock() - start, 3),
@@ -209,7 +208,6 @@ class CloudBackend:
     def _file(self, output: Mapping[str, Any], name: str, place: Path | None) -> Flow[GeneratedFile]:
         got: Downloaded | None = None
         if place is not None:
-            yield Progress({"progress": "fetch", "filename": name})
             got = yield from self.api.save(output, place)
         text = (yield from self.api.text(output)) if output.get("type") == "text" else None
         return GeneratedFile(

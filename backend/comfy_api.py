@@ -23,7 +23,6 @@ from backend.errors import (
     NotSupported,
     RateLimited,
     Unavailable,
-    WaitTimeout,
 )
 from backend.flow import (
     RETRY,
@@ -44,6 +43,7 @@ from backend.flow import (
 from backend.graphs import Graph
 from backend.job_status import JobStatus
 from backend.settings import Secret
+from backend.waiting import wait_until_ended
 
 ASSET: Final = "asset:"
 """Begins the name of an asset where a graph or a `GeneratedFile` names a file."""
@@ -218,9 +218,9 @@ class ComfyApi:
             ) from None
 
     def wait(
-        self, job: Mapping[str, Any], *, deadline_s: float, on_status: Callable[[JobStatus], None]
+        self, job_id: str, link: str = "", *, deadline_s: float, on_status: Callable[[JobStatus], None]
     ) -> Flow[Mapping[str, Any]]:
-        """Wait for a job to end well. It goes on whatever happens here.
+        """Wait for a job to end well, and give it. It goes on whatever happens here.
 
         Yields what `backend.comfy_api_answers.progress_of` gives, on changes.
 
@@ -228,33 +228,33 @@ class ComfyApi:
             JobFailed, JobCancelled, JobExpired: it ended badly.
             WaitTimeout: the deadline passed.
         """
-        start, job_id, expired = self._clock(), str(job["id"]), 0
+        job: Mapping[str, Any] = {}
         told: Mapping[str, Any] = {}
-        link = str((job.get("urls") or {}).get("self") or "")
-        while True:
+        expired = 0
+
+        def look() -> Flow[JobStatus]:
+            nonlocal job, told, expired
+            job = yield from self.job(job_id, link)
             status = status_of(job)
             # A proxy calls a job expired also for the moment in which ComfyUI moves it from its queue
             # to its history, hence thrice.
             expired = expired + 1 if status.state == "TIMED_OUT" else 0
-            if status.ended and expired not in (1, 2):
-                on_status(status)
-                return ended_well(job)
-            if not expired:
-                on_status(status)
-            news = progress_of(job)
-            if news != told and not expired:
+            if expired in (1, 2):
+                return JobStatus(id=job_id, state="IN_PROGRESS")
+            if (news := progress_of(job)) != told:
                 told = news
                 yield Progress(news)
-            waited = self._clock() - start
-            if waited >= deadline_s:
-                said = f"Job {job_id} did not end within {deadline_s:.4g} s."
-                raise WaitTimeout(said, job_id=job_id, hint=f"It lives on: backend.resume({job_id!r}).")
-            yield Sleep(min(0.05 + 0.1 * waited, MOST_POLL_S, deadline_s - waited))
-            try:
-                job = yield from self.job(job_id, link)
-            except (RateLimited, Unavailable) as error:
-                # A look that fails changes nothing about the job.
-                yield Sleep(min(getattr(error, "retry_after_s", None) or 0.0, max(0.0, deadline_s - waited)))
+            return status
+
+        yield from wait_until_ended(
+            look,
+            job_id,
+            deadline_s=deadline_s,
+            delay=lambda waited: min(0.05 + 0.1 * waited, MOST_POLL_S),
+            clock=self._clock,
+            on_status=on_status,
+        )
+        return ended_well(job)
 
     def cancel(self, job_id: str) -> Flow[bool]:
         """Ask for a job's end; False where it is not known (any more)."""

@@ -14,13 +14,13 @@ from typing import Any, Self
 from backend.comfyui import ComfyUI
 from backend.comfyui_answers import Output, outputs
 from backend.comfyui_run import SILENCE_S, finished, run, wait
+from backend.delivery import deliver
 from backend.errors import ComfyformError, JobCancelled, JobError, JobFailed, NotFound
-from backend.flow import Downloaded, Flow, Progress, work
+from backend.flow import Downloaded, Flow, work
 from backend.graphs import Graph
 from backend.job_status import JobStatus
 from backend.landing import land
 from backend.local_graphs import plan
-from backend.places import places, suffix_warning
 from backend.request import Request
 from backend.result import GeneratedFile, GenerationResult, Health
 from backend.settings import Settings
@@ -95,7 +95,7 @@ class LocalBackend:
         return GenerationResult(
             success=True,
             backend=self.name,
-            files=tuple(files),
+            files=files,
             seed=planned.seed,
             prompt_id=prompt_id,
             warnings=(*planned.warnings, *warnings),
@@ -126,10 +126,10 @@ class LocalBackend:
         return GenerationResult(
             success=True,
             backend=self.name,
-            files=tuple(files),
+            files=files,
             seed=seed_in(entry),
             prompt_id=job_id,
-            warnings=tuple(warnings),
+            warnings=warnings,
             timings={"total": round(self._clock() - start, 3)},
         )
 
@@ -163,7 +163,7 @@ class LocalBackend:
 
     def _collect(
         self, output_path: Path | None, entry: Mapping[str, Any]
-    ) -> Flow[tuple[list[GeneratedFile], list[str]]]:
+    ) -> Flow[tuple[tuple[GeneratedFile, ...], tuple[str, ...]]]:
         """Fetch what a run gave, where it is wanted here."""
         made = outputs(entry)
         if not made:
@@ -171,20 +171,22 @@ class LocalBackend:
                 "The run ended well and gave no file.",
                 hint="The workflow should end in a node that saves, like SaveImage.",
             )
-        if output_path is None:
-            return [self._left(output) for output in made], []
-        targets = places(output_path, [output.filename for output in made])
-        files, warnings = [], []
-        for output, place in zip(made, targets, strict=True):
-            yield Progress({"progress": "fetch", "filename": output.filename})
-            if output.text is not None:
-                got = yield from work(partial(land, output.text.encode(), place))
-            else:
-                got = yield from self.comfyui.fetch(output.annotated, place)
-            files.append(self._left(output, place, got))
-            if warning := suffix_warning(place, output.filename):
-                warnings.append(warning)
-        return files, warnings
+        return (
+            yield from deliver(
+                [output.filename for output in made],
+                output_path,
+                lambda number, place: self._fetch(made[number], place),
+            )
+        )
+
+    def _fetch(self, output: Output, place: Path | None) -> Flow[GeneratedFile]:
+        if place is None:
+            return self._left(output)
+        if output.text is not None:
+            got = yield from work(partial(land, output.text.encode(), place))
+        else:
+            got = yield from self.comfyui.fetch(output.annotated, place)
+        return self._left(output, place, got)
 
     def _left(
         self, output: Output, place: Path | None = None, got: Downloaded | None = None
@@ -202,7 +204,9 @@ class LocalBackend:
             origin_path=output.annotated if is_file else None,
         )
 
-    def _keep_avatar(self, request: Request, files: list[GeneratedFile]) -> Flow[list[GeneratedFile]]:
+    def _keep_avatar(
+        self, request: Request, files: tuple[GeneratedFile, ...]
+    ) -> Flow[tuple[GeneratedFile, ...]]:
         """Put the first picture among ComfyUI's inputs, under avatars/, and name it so from now on."""
         first = files[0]
         name = request["avatar_name"]
@@ -211,7 +215,7 @@ class LocalBackend:
         if content is None:
             raise JobFailed(f"{first.filename} is gone from ComfyUI's output folder.")
         kept = yield from self.comfyui.upload(content, name, subfolder="avatars", overwrite=True)
-        return [replace(first, origin_path=kept), *files[1:]]
+        return (replace(first, origin_path=kept), *files[1:])
 
 
 def seed_in(entry: Mapping[str, Any]) -> int | None:
