@@ -22,6 +22,7 @@ from backend.errors import ConfigError
 from infra import process, providers
 from infra.process import UserError, guarded
 from infra.session import Listing
+from tests.emulation import until
 
 # Every class that was ever released: state in users' backends names them.
 RELEASED = [
@@ -157,8 +158,7 @@ def test_cancel_ends_a_wait_at_once(process_: Provider, monkeypatch: pytest.Monk
     from tests.waiting_provider import WaitingProvider
 
     running = process_.create(WaitingProvider(), {})
-    while not process_.engine.lines:
-        process_.process.poll()
+    until(lambda: process_.engine.lines)
     process_.stub.Cancel(importlib.import_module("google.protobuf.empty_pb2").Empty())
 
     with pytest.raises(grpc.RpcError) as caught:
@@ -171,12 +171,13 @@ def test_the_process_ends_with_its_engine(process_: Provider) -> None:
     """A provider whose engine is gone ends by itself, whatever it is doing."""
     from tests.waiting_provider import WaitingProvider
 
-    process_.create(WaitingProvider(), {})
-    while not process_.engine.lines:
-        process_.process.poll()
+    # Held, because gRPC cancels a call whose future nobody keeps.
+    running = process_.create(WaitingProvider(), {})
+    until(lambda: process_.engine.lines)
     process_.server.stop(None).wait()
 
     assert process_.process.wait(20) == 1
+    assert running.exception() is not None
 
 
 @pytest.mark.slow
