@@ -28,7 +28,7 @@ _CONTENT: Final = ("source", "size_bytes", "sha256", "state")
 _ACCESS: Final = ("endpoint_id", "transport", "data_center")
 _DECLARED: Final = (*_PLACE, *_CONTENT, *_ACCESS, "urn")
 
-_listing: Final[Listing[Inventory]] = Listing()
+_listing: Final[Listing[Inventory | None]] = Listing()
 
 
 def problems(props: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -98,17 +98,9 @@ def look(props: Mapping[str, Any]) -> dict[str, Any] | None:
     Raises:
         ComfyformError: the volume cannot be listed. That never looks like "gone".
     """
-    try:
-        session.api().get(NETWORK_VOLUMES, props["volume_id"])
-    except NotFound:
+    inventory = _listing.get(_key(props), lambda: _inventory(props))
+    if inventory is None:
         return None
-    try:
-        inventory = _listing.get(_key(props), _store(props).inventory)
-    except ComfyformError as error:
-        error.hint = (
-            f"{error.hint or ''} The models of volume {props['volume_id']} are not known now.".strip()
-        )
-        raise
     record = inventory.files.get(props["path"])
     if record is None:
         return None
@@ -118,6 +110,21 @@ def look(props: Mapping[str, Any]) -> dict[str, Any] | None:
         "sha256": record["sha256"] or "",
         "state": _state(props, record),
     }
+
+
+def _inventory(props: Mapping[str, Any]) -> Inventory | None:
+    """List the volume, or give None where it is gone."""
+    try:
+        session.api().get(NETWORK_VOLUMES, props["volume_id"])
+    except NotFound:
+        return None
+    try:
+        return _store(props).inventory()
+    except ComfyformError as error:
+        error.hint = (
+            f"{error.hint or ''} The models of volume {props['volume_id']} are not known now.".strip()
+        )
+        raise
 
 
 def declared(state: Mapping[str, Any]) -> dict[str, Any]:

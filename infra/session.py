@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from backend.settings import Secret, Settings
 from infra.process import wait
@@ -88,11 +88,12 @@ class Listing(Generic[T]):
     def get(self, key: Any, fetch: Callable[[], T]) -> T:
         """Give the listing of a key; while one caller fetches it, the others wait for that."""
         with self._lock:
-            at, value = self._made.get(key, (float("-inf"), None))
-            if value is None or self._clock() - at > self._ttl_s:
-                value = fetch()
-                self._made[key] = (self._clock(), value)
-            return value
+            at, value = self._made.get(key) or (float("-inf"), None)
+            if self._clock() - at <= self._ttl_s:
+                return cast("T", value)  # it was fetched
+            fetched = fetch()
+            self._made[key] = (self._clock(), fetched)
+            return fetched
 
     def forget(self, key: Any) -> None:
         """Drop a listing, after every write."""
