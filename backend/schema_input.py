@@ -61,7 +61,11 @@ class SchemaInput:
             width, height: the size.
             asked: whether the caller asked for it, and is told what it became.
         """
-        ratios = self.properties["aspect_ratio"]["enum"]
+        ratios = self.properties.get("aspect_ratio", {}).get("enum")
+        if not ratios:
+            if asked:
+                self.warnings.append(f"{self.model} has no width and height: they were left out.")
+            return
         wanted = math.log(width / height)
         name = min(ratios, key=lambda each: abs(math.log(_ratio(each)) - wanted))
         self.values["aspect_ratio"] = name

@@ -34,21 +34,23 @@ def test_a_size_becomes_the_nearest_shape(size, shape):
     assert filled.warnings == []
 
 
-def test_a_size_that_is_not_exactly_there_is_said():
-    """Only to who asked for it, and not when it is exactly there."""
-    exact, near, bare = (
-        SchemaInput("m", FLUX),
-        SchemaInput("m", FLUX),
-        SchemaInput("m", {"aspect_ratio": RATIOS}),
-    )
+@pytest.mark.parametrize(
+    ("properties", "size", "said"),
+    [
+        (FLUX, (1280, 720), []),
+        (FLUX, (1216, 832), ["m makes no 1216x832: 4:3 at 720p was asked for instead."]),
+        ({"aspect_ratio": RATIOS}, (512, 500), ["m makes no 512x500: 1:1 was asked for instead."]),
+        ({}, (512, 512), ["m has no width and height: they were left out."]),
+    ],
+)
+def test_a_size_that_is_not_exactly_there_is_said(properties, size, said):
+    """To who asked for it, and to nobody else."""
+    asked, unasked = SchemaInput("m", properties), SchemaInput("m", properties)
 
-    exact.put_shape(1280, 720, asked=True)
-    near.put_shape(1216, 832, asked=True)
-    bare.put_shape(512, 500, asked=True)
+    asked.put_shape(*size, asked=True)
+    unasked.put_shape(*size, asked=False)
 
-    assert exact.warnings == []
-    assert near.warnings == ["m makes no 1216x832: 4:3 at 720p was asked for instead."]
-    assert bare.warnings == ["m makes no 512x500: 1:1 was asked for instead."]
+    assert (asked.warnings, unasked.warnings) == (said, [])
 
 
 def test_a_number_stays_in_its_range_and_what_is_unknown_is_left_out():
