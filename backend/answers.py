@@ -6,7 +6,6 @@ Pure reading of headers and bodies; which error that makes is decided in
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 BODY_SHOWN: Final = 500
@@ -63,7 +62,8 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         return max(0.0, float(text))
     except ValueError:
         pass
-    from email.utils import parsedate_to_datetime  # rare, and slow to load
+    from datetime import UTC, datetime  # rare, and slow to load
+    from email.utils import parsedate_to_datetime
 
     try:
         when = parsedate_to_datetime(text)

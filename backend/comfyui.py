@@ -6,7 +6,7 @@ Source: recordings of v0.29.0 and v0.3.64; all routes here are the same in both.
 """
 
 import contextlib
-import secrets
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ class ComfyUI:
         import uuid  # slow to load, and needed only when something runs
 
         prompt_id = str(uuid.uuid4())
-        body = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id or secrets.token_hex(16)}
+        body = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id or os.urandom(16).hex()}
         step = Send("POST", f"{self.url}/prompt", json=body, timeout_s=60.0)
         try:
             reply = yield from send(step)

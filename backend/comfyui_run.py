@@ -6,14 +6,13 @@ ComfyUI has forgotten.
 """
 
 import contextlib
-import secrets
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from backend.comfyui import ComfyUI
 from backend.comfyui_answers import failure
-from backend.comfyui_hint import Hint
 from backend.errors import ComfyformError, JobError, JobFailed, Unavailable, WaitTimeout
 from backend.flow import Flow, Progress, Sleep
 
@@ -45,7 +44,9 @@ def run(
     When the wait ends early for any reason, the run is taken out of the queue or interrupted: this run
     only, never whatever else this ComfyUI is doing.
     """
-    client_id = secrets.token_hex(16)
+    from backend.comfyui_hint import Hint  # loads sockets, which many programs never need
+
+    client_id = os.urandom(16).hex()
     with Hint(comfyui.url, client_id) as hint:
         prompt_id = yield from comfyui.queue(graph, client_id=client_id)
         try:

@@ -16,7 +16,6 @@ from backend.flow import Flow
 from backend.job_status import JobStatus
 from backend.request import Request, load_graph, read
 from backend.result import GenerationResult, Health
-from backend.talk import talk
 
 DEADLINE_S: Final = 900.0
 
@@ -71,6 +70,8 @@ class Face:
         return _settled(self.flows.generate(request, deadline_s=deadline_s), self.name)
 
     def _talk(self, params: Mapping[str, Any], timeout_s: float | None) -> Flow[GenerationResult]:
+        from backend.talk import talk
+
         deadline_s = self.deadline_s if timeout_s is None else timeout_s
         return _settled(talk(self.flows, params, deadline_s=deadline_s), self.name)
 

@@ -2,9 +2,7 @@
 
 import contextlib
 import errno
-import hashlib
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -17,11 +15,13 @@ class Landing:
     """A file on its way: written aside, hashed as it comes, and renamed when it is whole."""
 
     def __init__(self, step: Download) -> None:
+        import hashlib  # slow to load, and needed only when bytes arrive
+
         self._step = step
         self._hash = hashlib.sha256()
         self._size = 0
         self._file: BinaryIO | None = None
-        self._aside = step.to.with_name(f".{step.to.name[:80]}.{secrets.token_hex(4)}.part")
+        self._aside = step.to.with_name(f".{step.to.name[:80]}.{os.urandom(4).hex()}.part")
 
     def __enter__(self) -> Self:
         with self._disk():

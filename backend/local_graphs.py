@@ -1,21 +1,21 @@
 """From a checked request to the graph that runs: what a graph needs to know is asked of ComfyUI here."""
 
-import secrets
+import os
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backend.comfyui_answers import combo_options
 from backend.errors import InvalidArgument
 from backend.flow import Flow
 from backend.graphs import Graph
-from backend.graphs.architectures import Architecture, recognise
-from backend.graphs.picture import picture
-from backend.graphs.speech import speech
-from backend.graphs.talking_head import svd_name, talking_head
 from backend.local_inputs import Target, audio_duration_s, bring, transcript
 from backend.params import DEFAULT_CHECKPOINT
 from backend.request import Request
+
+if TYPE_CHECKING:  # each kind of graph is loaded with the first of its kind
+    from backend.graphs.architectures import Architecture
 
 WHOLE_AUDIO_S = 3600.0
 """Sent where the length could not be read: the node uses what there is."""
@@ -52,16 +52,19 @@ def plan(comfyui: Target, request: Request) -> Flow[Planned]:
 def seed_of(request: Request) -> int:
     """The seed that was asked for, or a random one that every node takes."""
     seed: int | None = request["seed"]
-    return secrets.randbelow(2**31) if seed is None or seed < 0 else seed
+    return random.randrange(2**31) if seed is None or seed < 0 else seed  # noqa: S311  # a picture's, no secret
 
 
 def _prefix(request: Request, seed: int) -> str:
     # A name of its own for every run: otherwise ComfyUI answers an identical run from its cache, with
     # the names of files that may be gone (recording cached_output_after_file_deleted).
-    return f"comfyform/{request.verb}_{seed}_{secrets.token_hex(4)}"
+    return f"comfyform/{request.verb}_{seed}_{os.urandom(4).hex()}"
 
 
 def _picture(comfyui: Target, request: Request) -> Flow[Planned]:
+    from backend.graphs.architectures import recognise
+    from backend.graphs.picture import picture
+
     checkpoint, warnings = yield from _checkpoint(comfyui, request["model"])
     metadata: Mapping[str, str] = {}
     if checkpoint.endswith(".safetensors"):
@@ -83,7 +86,7 @@ def _picture(comfyui: Target, request: Request) -> Flow[Planned]:
     return Planned(graph=graph, seed=seed, warnings=tuple(warnings))
 
 
-def _portrait(request: Request, architecture: Architecture) -> dict[str, Any]:
+def _portrait(request: Request, architecture: "Architecture") -> dict[str, Any]:
     width, height = architecture.portrait
     return {
         "prompt": request["prompt"],
@@ -96,7 +99,7 @@ def _portrait(request: Request, architecture: Architecture) -> dict[str, Any]:
     }
 
 
-def _imagine(request: Request, architecture: Architecture) -> dict[str, Any]:
+def _imagine(request: Request, architecture: "Architecture") -> dict[str, Any]:
     width, height = architecture.picture
     style = request["style"]
     return {
@@ -128,6 +131,8 @@ def _checkpoint(comfyui: Target, wanted: str | None) -> Flow[tuple[str, list[str
 
 
 def _speech(comfyui: Target, request: Request) -> Flow[Planned]:
+    from backend.graphs.speech import speech
+
     reference = request["voice_reference"]
     voice = yield from bring(comfyui, reference)
     voice_text: str | None = request["voice_reference_text"]
@@ -149,6 +154,8 @@ def _speech(comfyui: Target, request: Request) -> Flow[Planned]:
 
 
 def _talking_head(comfyui: Target, request: Request) -> Flow[Planned]:
+    from backend.graphs.talking_head import svd_name, talking_head
+
     audio = yield from bring(comfyui, request["audio"])
     length_s = yield from audio_duration_s(comfyui, request["audio"], audio)
     if length_s is not None and length_s < 1.0:

@@ -1,6 +1,5 @@
 """Bring the files that a verb works on to a ComfyUI, and learn what its graph needs to know of them."""
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
-from backend.audio import duration_s
 from backend.errors import InvalidArgument, NotFound, NotSupported
 from backend.flow import Download, Downloaded, Flow, download, work
 from backend.params import InputLike
@@ -107,6 +105,8 @@ def clean_name(name: str) -> str:
 
 
 def _digest(path: Path) -> tuple[str, int]:
+    import hashlib  # slow to load
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size
 
@@ -121,6 +121,8 @@ def audio_duration_s(comfyui: Target, value: InputLike, name: str) -> Flow[float
     Raises:
         InvalidArgument: ComfyUI has no such file.
     """
+    from backend.audio import duration_s
+
     local = value.local_path if isinstance(value, GeneratedFile) else value
     if isinstance(local, Path) and local.is_file():
         return (yield from work(lambda: duration_s(local)))

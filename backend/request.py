@@ -12,7 +12,6 @@ from typing import Any
 
 from backend.contract import Verb
 from backend.errors import InvalidArgument
-from backend.graph_check import check_structure
 from backend.params import PARAMS, InputLike, Lora, Param
 from backend.result import GeneratedFile
 
@@ -146,6 +145,8 @@ def _input(value: Any) -> InputLike:
 def _graph(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or not value:
         raise ValueError("must be a workflow in API format: an object of nodes")
+    from backend.graph_check import check_structure
+
     check_structure(value)
     return value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import subprocess
 import sys
 import time
@@ -171,10 +172,12 @@ def test_a_result_raises_what_went_wrong():
         GenerationResult(success=False, backend="x", error="no").raise_for_failure()
 
 
-def python(code: str, *, environment: dict[str, str] | None = None) -> str:
+def python(code: str) -> str:
     """Run a few lines in a fresh interpreter."""
     command = [sys.executable, "-W", "error", "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    # Compiled modules are kept, as on any machine where a program is used twice.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout
 
 
 def test_making_a_client_loads_no_http_library():
