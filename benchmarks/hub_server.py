@@ -3,14 +3,17 @@
 It answers what `huggingface_hub` and our own client ask for a file in LFS:
 HEAD with the commit, the size and the sha256, and GET with ranges. The bytes
 go from the page cache to the socket by sendfile. Run as a program:
-``python benchmarks/hub_server.py FILE SHA256`` prints its address.
+``python benchmarks/hub_server.py FILE SHA256`` prints its address, and at each
+SIGUSR1 how many bytes it has sent.
 """
 
 import http.server
 import os
 import re
+import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -62,10 +65,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 if not sent:
                     return
                 start += sent
+                with Server.lock:
+                    Server.sent += sent
 
 
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    lock = threading.Lock()
+    sent = 0
 
     def get_request(self) -> tuple[socket.socket, object]:
         connection, address = super().get_request()
@@ -81,6 +88,7 @@ def main() -> None:
     Handler.file, Handler.sha256 = Path(sys.argv[1]), sys.argv[2]
     server = Server(("127.0.0.1", 0), Handler)
     print(f"http://127.0.0.1:{server.server_port}", flush=True)
+    signal.signal(signal.SIGUSR1, lambda *_: print(Server.sent, flush=True))
     server.serve_forever()
 
 

@@ -50,12 +50,12 @@ class HashCache:
             raise
         return database
 
-    def known(self, files: Sequence[ScannedFile]) -> dict[Path, str]:
+    def known(self, files: Sequence[ScannedFile]) -> dict[str, str]:
         """Give the hashes of those files that have not changed since."""
         with self._lock:
             rows = self._database.execute("SELECT path, size, modified_ns, inode, sha256 FROM hashes")
             kept = {row[0]: row[1:] for row in rows}
-        found: dict[Path, str] = {}
+        found: dict[str, str] = {}
         for file in files:
             entry = kept.get(os.fsencode(file.location))
             if entry is not None and entry[:3] == (file.size_bytes, file.modified_ns, _signed(file.inode)):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from backend.contract import FileRecord
 from ops.categories import CATEGORIES, category, is_model_name
@@ -31,16 +31,15 @@ class Root:
     category: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScannedFile:
-    """A model file on this machine.
+class ScannedFile(NamedTuple):
+    """A model file on this machine. Tens of thousands are made, and a tuple is made quickly.
 
     Attributes:
         category: ComfyUI's, aliases resolved.
         name: as a ComfyUI graph names it: its path within the category.
         path: where a volume would have it: ``models/<category>/<name>``.
         location: where it is.
-        size_bytes, modified_ns, device, inode: as the system has them.
+        size_bytes, modified_ns, inode: as the system has them.
         sha256: if it was asked for.
         architecture: what a safetensors file's metadata says it is.
         problem: what is wrong with its content, if that was looked at.
@@ -49,10 +48,9 @@ class ScannedFile:
     category: str
     name: str
     path: str
-    location: Path
+    location: str
     size_bytes: int
     modified_ns: int = 0
-    device: int = 0
     inode: int = 0
     sha256: str | None = None
     architecture: str | None = None
@@ -87,9 +85,12 @@ class Scan:
             for file in self.files
         )
 
-    def with_hashes(self, known: Mapping[Path, str]) -> "Scan":
+    def with_hashes(self, known: Mapping[str, str]) -> "Scan":
         """Give the same scan with the hashes that are known, by location."""
-        files = (replace(file, sha256=known.get(file.location, file.sha256)) for file in self.files)
+        files = (
+            file._replace(sha256=known[file.location]) if file.location in known else file
+            for file in self.files
+        )
         return replace(self, files=tuple(files))
 
     def to_json(self) -> dict[str, Any]:
@@ -120,7 +121,7 @@ class Scan:
 class Hashes(Protocol):
     """Hashes that are remembered; see ``ops.hash_cache``."""
 
-    def known(self, files: Sequence[ScannedFile]) -> dict[Path, str]:
+    def known(self, files: Sequence[ScannedFile]) -> dict[str, str]:
         """Give the hashes of those files that have not changed since."""
         ...
 
@@ -136,6 +137,7 @@ def scan(roots: Sequence[Root]) -> Scan:
     unreadable: list[str] = []
     for root in roots:
         skipped = [0]
+        folder = str(root.folder)
 
         def wanted(path: str, root: Root = root, skipped: list[int] = skipped) -> bool:
             keep = is_model_name(path if root.category is None else f"{root.category}/{path}")
@@ -155,10 +157,9 @@ def scan(roots: Sequence[Root]) -> Scan:
                 category=kind,
                 name=name,
                 path=f"{MODELS}/{kind}/{name}",
-                location=root.folder / file.path,
+                location=f"{folder}/{file.path}",
                 size_bytes=file.stat.st_size,
                 modified_ns=file.stat.st_mtime_ns,
-                device=file.stat.st_dev,
                 inode=file.stat.st_ino,
             )
             found.setdefault(entry.path, entry)
@@ -177,8 +178,8 @@ def look_inside(scanned: Scan) -> Scan:
     files = list(scanned.files)
     for index, file in enumerate(files):
         if file.name.lower().endswith((".safetensors", ".sft")):
-            header: Header = read_header(file.location)
-            files[index] = replace(file, architecture=header.architecture, problem=header.problem)
+            header: Header = read_header(Path(file.location))
+            files[index] = file._replace(architecture=header.architecture, problem=header.problem)
     return replace(scanned, files=tuple(files))
 
 
@@ -204,12 +205,12 @@ def hash_all(
         sha256 = known.get(file.location)
         if sha256 is None:
             try:
-                sha256 = hash_file(file.location, on_bytes=lambda done: on_bytes(file, done))
+                sha256 = hash_file(Path(file.location), on_bytes=lambda done: on_bytes(file, done))
             except OSError as error:
                 unreadable.append(f"{file.location}: {error.strerror or error}")
                 return file
             hashes.keep(file, sha256)
-        return replace(file, sha256=sha256)
+        return file._replace(sha256=sha256)
 
     with ThreadPoolExecutor(threads) as pool:
         files = tuple(pool.map(one, scanned.files))
