@@ -31,7 +31,7 @@ def preview(*, stack: str = "", diff: bool = False, refresh: bool = False, proje
     """Show what ``up`` would do, and what it would cost.
 
     Args:
-        stack: its name.
+        stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
         diff: show each property.
         refresh: look at RunPod first, for drift.
         project: the folder of ``Pulumi.yaml``.
@@ -45,7 +45,7 @@ def up(*, stack: str = "", yes: bool = False, refresh: bool = False, project: Pa
     """Make RunPod what the program says: show the plan, ask, do it.
 
     Args:
-        stack: its name.
+        stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
         yes: do not ask.
         refresh: look at RunPod first, and mend drift.
         project: the folder of ``Pulumi.yaml``.
@@ -58,18 +58,30 @@ def up(*, stack: str = "", yes: bool = False, refresh: bool = False, project: Pa
 
 
 def refresh(*, stack: str = "", yes: bool = False, project: Path = PROJECT) -> int:
-    """Look at RunPod and take what has changed there into the state; ``up`` then mends it."""
+    """Look at RunPod and take what has changed there into the state; ``up`` then mends it.
+
+    Args:
+        stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
+        yes: do not ask.
+        project: the folder of ``Pulumi.yaml``.
+    """
     _key(stack, project)
-    opened = Stack.open(stack, project=project)
+    opened = Stack.at(stack, project=project).opened()
     _consent(yes, "refresh")
     opened.make_ready()
     return _exit(opened.run("refresh", *(["--yes"] if yes else [])).returncode)
 
 
 def down(*, stack: str = "", yes: bool = False, project: Path = PROJECT) -> int:
-    """Destroy everything of the stack: show what, ask, do it; then say what is left over."""
+    """Destroy everything of the stack: show what, ask, do it; then say what is left over.
+
+    Args:
+        stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
+        yes: do not ask.
+        project: the folder of ``Pulumi.yaml``.
+    """
     _key(stack, project)
-    opened = Stack.open(stack, project=project)
+    opened = Stack.at(stack, project=project).opened()
     _consent(yes, "down")
     opened.make_ready()
     # Never with --skip-preview: a protected volume is refused in the preview, before anything is deleted.
@@ -85,8 +97,14 @@ def down(*, stack: str = "", yes: bool = False, project: Path = PROJECT) -> int:
 
 
 def outputs(*, stack: str = "", json: bool = False, project: Path = PROJECT) -> int:
-    """Give the stack's outputs."""
-    found = Stack.open(stack, project=project).outputs()
+    """Give the stack's outputs.
+
+    Args:
+        stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
+        json: give JSON.
+        project: the folder of ``Pulumi.yaml``.
+    """
+    found = Stack.at(stack, project=project).opened().outputs()
     console = _console(json)
     console.data(found)
     console.table(["output", "value"], [[name, str(value)] for name, value in found.items()])
@@ -97,11 +115,11 @@ def env(*, stack: str = "", format: Format = "shell", project: Path = PROJECT) -
     """Print the variables that point ``backend.get_backend()`` at the stack; none of them is secret.
 
     Args:
-        stack: its name.
+        stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
         format: ``shell`` for ``eval "$(inv env)"``, ``dotenv``, or ``json``.
         project: the folder of ``Pulumi.yaml``.
     """
-    opened = Stack.open(stack, project=project)
+    opened = Stack.at(stack, project=project).opened()
     found = opened.outputs().get("backend_env")
     if not found:
         raise ConfigError(
@@ -112,7 +130,13 @@ def env(*, stack: str = "", format: Format = "shell", project: Path = PROJECT) -
 
 
 def cost(*, stack: str = "", json: bool = False, project: Path = PROJECT) -> int:
-    """Say what the stack costs, from RunPod's live catalog; nothing needs to be up."""
+    """Say what the stack costs, from RunPod's live catalog; nothing needs to be up.
+
+    Args:
+        stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
+        json: give JSON.
+        project: the folder of ``Pulumi.yaml``.
+    """
     config = stacks.config(stack_name(stack), project)
     with Http() as http:
         catalog = fetch(_api(http))
@@ -133,8 +157,14 @@ def cost(*, stack: str = "", json: bool = False, project: Path = PROJECT) -> int
 
 
 def orphans(*, stack: str = "", json: bool = False, project: Path = PROJECT) -> int:
-    """List what carries this project's names at RunPod and is in the state of none of its stacks."""
-    found = _orphans(Stack.open(stack, project=project), prefix=f"{stacks.PROJECT_NAME}-")
+    """List what carries this project's names at RunPod and is in the state of none of its stacks.
+
+    Args:
+        stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
+        json: give JSON.
+        project: the folder of ``Pulumi.yaml``.
+    """
+    found = _orphans(Stack.at(stack, project=project), prefix=f"{stacks.PROJECT_NAME}-")
     console = _console(json)
     console.data([{"kind": kind, "id": id_, "name": name} for kind, id_, name in found])
     if found:
@@ -146,7 +176,13 @@ def orphans(*, stack: str = "", json: bool = False, project: Path = PROJECT) -> 
 
 
 def doctor(*, json: bool = False, stack: str = "", project: Path = PROJECT) -> int:
-    """Check keys and their rights, addresses, the clock, Pulumi, the registry, and old leftovers."""
+    """Check keys and their rights, addresses, the clock, Pulumi, the registry, and old leftovers.
+
+    Args:
+        json: give JSON.
+        stack: whose configuration names the registry.
+        project: the folder of ``Pulumi.yaml``.
+    """
     settings = Settings.from_env()
     registry = project / stacks.config(stack_name(stack), project).registry
     with Http() as http:
@@ -171,7 +207,7 @@ def _checked(stack: str, project: Path) -> Stack:
     """Open a stack after everything that can be said without Pulumi has been said."""
     config = _key(stack, project)
     load(project / config.registry)
-    return Stack.open(stack, project=project)
+    return Stack.at(stack, project=project).opened(create=True)
 
 
 def _key(stack: str, project: Path) -> StackConfig:
@@ -193,7 +229,7 @@ def _consent(yes: bool, command: str) -> None:
 
 def _orphans(opened: Stack, *, prefix: str) -> list[tuple[str, str, str]]:
     known: set[str] = set()
-    for name in stacks.stack_names(opened):
+    for name in opened.names():
         known |= opened.of(name).ids()
     with Http() as http:
         api = _api(http)

@@ -3,7 +3,7 @@
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -61,7 +61,7 @@ class Stack:
     say: Say = say_on_stderr
 
     @classmethod
-    def open(
+    def at(
         cls,
         name: str = "",
         *,
@@ -69,7 +69,7 @@ class Stack:
         environ: Mapping[str, str] | None = None,
         say: Say = say_on_stderr,
     ) -> "Stack":
-        """Find the CLI and select the stack, which is made where it is new.
+        """Find the CLI and name a stack, whether it is there or not.
 
         Args:
             name: by default that of ``PULUMI_STACK``, else ``dev``.
@@ -79,18 +79,34 @@ class Stack:
 
         Raises:
             NoPulumi: there is no CLI and no way to get one.
-            ComfyformError: the stack cannot be opened.
         """
         cli = find(say=say, environ=environ)
         variables = environment(cli, environ)
         name = stack_name(name, variables)
-        stack = cls(name, cli, {**variables, "PULUMI_STACK": name}, project, say)
-        if stack.run("stack", "select", "--create", name, capture=True).returncode:
-            # Without the state of another project's stack, selecting says why it failed.
-            done = stack.run("stack", "init", name, capture=True)
-            if done.returncode:
-                raise ComfyformError(f"Stack {name!r} cannot be opened: {_first_line(done.stderr)}")
-        return stack
+        return cls(name, cli, {**variables, "PULUMI_STACK": name}, project, say)
+
+    def opened(self, *, create: bool = False) -> "Stack":
+        """Give the stack back when it is there, or make it.
+
+        Raises:
+            ConfigError: there is none of this name.
+            ComfyformError: it cannot be made.
+        """
+        if self.name in self.names():
+            return self
+        if not create:
+            raise ConfigError(
+                f"There is no stack {self.name!r}: {', '.join(self.names()) or 'there are none'}.",
+                hint="inv stack.up makes it.",
+            )
+        done = self.run("stack", "init", self.name, capture=True)
+        if done.returncode:
+            raise ComfyformError(f"Stack {self.name!r} cannot be made: {_first_line(done.stderr)}")
+        return self
+
+    def names(self) -> list[str]:
+        """List the project's stacks in the backend."""
+        return [str(each["name"]).rpartition("/")[2] for each in self.ask("stack", "ls", "--json")]
 
     def run(self, *arguments: str, capture: bool = False) -> Any:
         """Run a command of the CLI on this stack and give the finished process."""
@@ -206,11 +222,6 @@ def _written(name: str, project: Path) -> dict[str, Any]:
 
 def _closed(value: object) -> bool:
     return isinstance(value, dict) and "secure" in value
-
-
-def stack_names(stack: Stack) -> Sequence[str]:
-    """List the project's stacks in the backend."""
-    return [str(each["name"]) for each in stack.ask("stack", "ls", "--json")]
 
 
 def _runs(pid: int) -> bool:

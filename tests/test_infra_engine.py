@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from backend.errors import ConfigError
 from infra import commands
 from infra.stacks import Stack, StackLocked
 from tests.emulation import Emulator, until
@@ -124,7 +125,7 @@ def test_killed_while_a_model_comes_then_up_completes_it(infra: Project, emu: Em
     until(lambda: not providers(infra.root))
 
     said: list[str] = []
-    stack = Stack.open(STACK, project=infra.root, environ=infra.env, say=said.append)
+    stack = Stack.at(STACK, project=infra.root, environ=infra.env, say=said.append)
     stack.make_ready()
     infra.up()
 
@@ -143,7 +144,7 @@ def test_a_stack_in_use_is_left_alone(infra: Project, emu: Emulator) -> None:
     emu.fault("/rest/v2/network-volumes", method="POST", delay_s=3)
     busy = infra.start("up", "--yes", "--skip-preview")
     until(lambda: emu.requests("POST", "/rest/v2/network-volumes"))
-    stack = Stack.open(STACK, project=infra.root, environ=infra.env, say=lambda _: None)
+    stack = Stack.at(STACK, project=infra.root, environ=infra.env, say=lambda _: None)
 
     with pytest.raises(StackLocked, match=f"process {busy.pid} on"):
         stack.make_ready()
@@ -163,7 +164,7 @@ def test_one_ctrl_c_ends_a_wait_at_once(infra: Project, emu: Emulator) -> None:
     assert running.returncode == 1
     assert "Traceback" not in said
     assert "run `pulumi up` again" in said
-    stack = Stack.open(STACK, project=infra.root, environ=infra.env, say=lambda _: None)
+    stack = Stack.at(STACK, project=infra.root, environ=infra.env, say=lambda _: None)
     assert list(stack.locks()) == []
     assert stack.pending() == 0
     until(lambda: not providers(infra.root))
@@ -271,3 +272,16 @@ def test_the_commands_speak_and_end_with_codes(
     assert commands.orphans(json=True, project=infra.root) == 0
     assert json.loads(capsys.readouterr().out) == []
     assert commands.down(yes=True, project=infra.root) == 0
+
+
+def test_a_stack_that_is_not_there_is_not_made_by_looking(
+    infra: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistyped name is an error that lists the stacks; only up and preview make one."""
+    for name, value in infra.env.items():
+        monkeypatch.setenv(name, value)
+
+    for look in (commands.outputs, commands.env, commands.down, commands.refresh):
+        with pytest.raises(ConfigError, match="There is no stack 'tset': test"):
+            look(stack="tset", project=infra.root)
+    assert Stack.at(project=infra.root, environ=infra.env).names() == [STACK]

@@ -22,7 +22,7 @@ def ready(infra: Project) -> Stack:
     """Do what `inv stack.up` does before it runs the CLI."""
     # Those that were at work have ended; one that was never asked anything waits for ever, as Pulumi made it.
     until(lambda: len(providers(infra.root)) <= 1)
-    stack = Stack.open(STACK, project=infra.root, environ=infra.env, say=lambda _: None)
+    stack = Stack.at(STACK, project=infra.root, environ=infra.env, say=lambda _: None)
     stack.make_ready()
     return stack
 
