@@ -2,7 +2,7 @@
 
 ``prepare`` is called by every provider when it is configured. In any other
 process, a test or the Pulumi program, it does nothing. Facts about the engine
-and the SDK are in the tests that hold them: ``tests/test_infra_sdk_contract.py``.
+and the SDK are in the tests that hold them: ``tests/test_infra_providers.py``.
 """
 
 import functools
