@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from invoke.exceptions import Exit
 
 import tasks
 from ops.commands import run, tasks_of
@@ -57,7 +58,7 @@ def test_listing_the_tasks_imports_none_of_their_modules():
 
 def test_an_error_is_one_line_and_an_exit_code(capsys, monkeypatch):
     """A mistake of the user's ends with its class's exit code and one line, without a traceback."""
-    with pytest.raises(tasks.Exit) as ended:
+    with pytest.raises(Exit) as ended:
         run("ops.commands_models", "compare")
 
     assert ended.value.code == 2
