@@ -109,12 +109,13 @@ def test_infra_shadows_no_other_module():
 
 def test_only_drivers_wait():
     """Nothing in the product sleeps on its own: a wait can be interrupted, and a test needs no clock."""
-    sleepers = []
-    for package in PRODUCT:
-        for path in (ROOT / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Attribute) and ast.unparse(node) == "time.sleep":
-                    sleepers.append(str(path.relative_to(ROOT)))
+    sleepers = [
+        str(path.relative_to(ROOT))
+        for package in PRODUCT
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "time.sleep"
+    ]
 
     assert sleepers == []
 
