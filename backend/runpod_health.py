@@ -19,7 +19,13 @@ def judge(endpoint_id: str, counts: Mapping[str, Any], endpoint: Mapping[str, An
     workers: Mapping[str, int] = counts.get("workers") or {}
     jobs: Mapping[str, int] = counts.get("jobs") or {}
     good = sum(workers.get(name, 0) for name in ("idle", "ready", "running", "initializing"))
-    details = {"endpoint_id": endpoint_id, "workers": dict(workers), "jobs": dict(jobs)}
+    details: dict[str, Any] = {"endpoint_id": endpoint_id, "workers": dict(workers), "jobs": dict(jobs)}
+    if waiting := jobs.get("inQueue", 0) if good == 0 else 0:
+        # No verdict: a worker that is about to start is not counted anywhere yet.
+        details["note"] = (
+            f"{waiting} waiting and no worker has started; other endpoints may have used up the account's "
+            "worker quota."
+        )
     error = None
     if (endpoint.get("workers") or {}).get("max") == 0:
         error = f"Endpoint {endpoint_id} is paused: it may have no workers. Give it a maximum above 0."

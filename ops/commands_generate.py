@@ -80,6 +80,8 @@ def health(*, backend: str = "", json: bool = False, settings: Settings | None =
     with get_backend(backend or None, settings=settings or Settings.from_env()) as client:
         found = client.health_check()
     console.data(found.to_json())
+    if note := found.details.get("note"):
+        console.warn(str(note))
     if not found.healthy:
         console.text(f"{found.backend}: {found.error}")
         return UNHEALTHY

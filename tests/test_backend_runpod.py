@@ -180,13 +180,15 @@ def test_an_unhealthy_endpoint_says_why(emu, tmp_path):
     said = []
     with backend:
         backend.submit("portrait", prompt="x")
-        said.append(backend.health_check().error)
+        throttled = backend.health_check()
+        said.append(throttled.error)
         emu.rest("PATCH", f"/serverless/{endpoint_id}", {"workers": {"min": 0, "max": 0}})
         said.append(backend.health_check().error)
         emu.rest("DELETE", f"/serverless/{endpoint_id}")
         said.append(backend.health_check().error)
 
     assert ["throttled" in str(said[0]), "paused" in str(said[1]), "not found" in str(said[2])] == [True] * 3
+    assert "1 waiting and no worker has started" in throttled.details["note"]
 
 
 def test_flows_need_no_settings(emu, http, tmp_path):
