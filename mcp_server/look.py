@@ -80,11 +80,11 @@ class Look:
             await asyncio.wait({self._task})
 
     def _look(self, transport: str) -> "Inventory":
-        from ops.survey import open_there
+        from ops.session import open_remote
 
-        with open_there(self._settings, transport, wait=self._wait) as store:
-            return store.inventory()
-
-    def _wait(self, seconds: float) -> None:
-        if self._stop.wait(seconds):
-            raise _Stopped("The server ends.")
+        try:
+            with open_remote(self._settings, transport, stop=self._stop) as remote:
+                return remote.store.inventory()
+        except KeyboardInterrupt:
+            # How a wait ends that was stopped; in a thread of a server it must end nothing else.
+            raise _Stopped("The server ends.") from None

@@ -120,11 +120,10 @@ class Talks:
         return ""
 
     def _write(self, talk: Talk) -> Talk:
-        path = self._folder / f"{talk.job}.json"
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        aside = path.with_suffix(".part")
-        aside.write_text(json.dumps(asdict(talk), ensure_ascii=False, indent=1), encoding="utf-8")
-        aside.replace(path)
+        from ops.disk import write_whole
+
+        text = json.dumps(asdict(talk), ensure_ascii=False, indent=1)
+        write_whole(self._folder / f"{talk.job}.json", text.encode())
         return talk
 
     @property

@@ -62,9 +62,9 @@ _CATEGORIES: Final[Schema] = {
 
 
 async def _scan(call: Call) -> Answer:
-    from ops.survey import scan_here
+    from ops.session import known_here
 
-    scanned = await asyncio.to_thread(scan_here, call.studio.settings)
+    scanned = await asyncio.to_thread(known_here, call.studio.settings)
     files = [
         (
             file.category,
@@ -96,8 +96,8 @@ async def _remote(call: Call) -> Answer:
 async def _compare(call: Call) -> Answer:
     from ops.plan import compare
     from ops.registry import load
+    from ops.session import look_here
     from ops.show_models import sums
-    from ops.survey import inventory_here
 
     studio = call.studio
     wanted = await asyncio.to_thread(load, studio.registry)
@@ -106,7 +106,7 @@ async def _compare(call: Call) -> Answer:
         return Answer(
             {"status": "running", "summary": {}, "counts": {}, "actions": [], "next_cursor": None}, _STILL
         )
-    here = await asyncio.to_thread(inventory_here, studio.settings)
+    here = await asyncio.to_thread(look_here, studio.settings)
     plan = compare(wanted, remote, here, optional=call.arguments.get("optional", False))
     whole = plan.to_json()
     await asyncio.to_thread(_keep, studio.comparison, whole)
@@ -131,7 +131,7 @@ async def _compare(call: Call) -> Answer:
 
 async def _inventory(call: Call) -> "Inventory | None":
     """Look at the volume, after asking where that costs something."""
-    from ops.survey import cheapest_transport
+    from ops.session import cheapest_transport
 
     studio = call.studio
     transport = call.arguments.get("transport") or cheapest_transport(studio.settings)
@@ -185,11 +185,10 @@ def _by_category(
 
 
 def _keep(place: Path, plan: Mapping[str, Any]) -> None:
-    """Keep the whole comparison for the resource, whole or not at all."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    aside = place.with_suffix(".part")
-    aside.write_text(json.dumps(plan, indent=1), encoding="utf-8")
-    aside.replace(place)
+    """Keep the whole comparison, for the resource."""
+    from ops.disk import write_whole
+
+    write_whole(place, json.dumps(plan, indent=1).encode())
 
 
 _LIST: Final[dict[str, Schema]] = {

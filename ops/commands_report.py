@@ -5,9 +5,10 @@ from pathlib import Path
 
 from backend.settings import Settings
 from ops.console import Console
+from ops.disk import write_whole
 from ops.report_facts import gather
 from ops.report_page import draw
-from ops.survey import cheapest_transport
+from ops.session import cheapest_transport
 
 REGISTRY = "models-registry.yaml"
 OUTPUT = "report.html"
@@ -42,10 +43,7 @@ def report(
         now=lambda: datetime.now(UTC),
     )
     place = Path(output)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    aside = place.with_name(f".{place.name}.part")
-    aside.write_text(draw(made), encoding="utf-8")
-    aside.replace(place)
+    write_whole(place, draw(made).encode())
     for problem in made.problems:
         console.warn(problem)
     console.data({"output": str(place.resolve()), "problems": list(made.problems)})

@@ -21,7 +21,7 @@ from ops.registry import load
 from ops.report import Cost, Job, JobFile, Model, Report, Resource
 from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, Live, RunPodApi
 from ops.runpod_specs import EndpointSpec, NetworkVolumeSpec
-from ops.survey import inventory_here, open_there
+from ops.session import look_here, open_remote
 
 JOBS_SHOWN: Final = 12
 CONTAINER_DISK_GB: Final = 20
@@ -96,8 +96,8 @@ def gather(
                 if id_:
                     with problems.noting(f"Endpoint {id_}"):
                         endpoints.append(api.get(ENDPOINTS, id_))
-            with problems.noting("The models on the volume"), open_there(settings, transport) as store:
-                remote = store.inventory()
+            with problems.noting("The models on the volume"), open_remote(settings, transport) as there:
+                remote = there.store.inventory()
             if volume is not None:
                 resources.append(_volume(volume, remote))
             for endpoint in endpoints:
@@ -168,7 +168,7 @@ def _models(settings: Settings, registry: Path, remote: Inventory | None) -> tup
             used_by=used_by.get(action.model, ()),
         )
 
-    plan = compare(wanted, remote or Inventory(), inventory_here(settings))
+    plan = compare(wanted, remote or Inventory(), look_here(settings))
     return tuple(model(action) for action in plan.actions)
 
 

@@ -27,12 +27,14 @@ class Remote:
 
 
 @contextlib.contextmanager
-def open_remote(settings: Settings, transport: str) -> Iterator[Remote]:
+def open_remote(
+    settings: Settings, transport: str, *, stop: threading.Event | None = None
+) -> Iterator[Remote]:
     """Open the volume's models within a ``with``. After ``stop`` is set, no wait goes on."""
     if transport not in ("job", "s3"):
         raise InvalidArgument(f"{transport!r} is not a transport: job and s3 are.")
     kind: Transport = "job" if transport == "job" else "s3"
-    stop = threading.Event()
+    stop = stop or threading.Event()
 
     def wait(seconds: float) -> None:
         if stop.wait(seconds):
@@ -40,6 +42,12 @@ def open_remote(settings: Settings, transport: str) -> Iterator[Remote]:
 
     with Http(wait=wait) as http:
         yield Remote(open_store(settings, http, transport=kind), stop)
+
+
+def cheapest_transport(settings: Settings) -> Transport:
+    """Tell how to look at the volume: over S3 where its keys are set, which costs nothing, else by a job."""
+    keys = (settings.runpod_s3_access_key_id, settings.runpod_s3_secret_access_key, settings.runpod_volume_id)
+    return "s3" if all(keys) else "job"
 
 
 def look_there(store: ModelStore, console: Console) -> Inventory:
@@ -52,11 +60,18 @@ def look_there(store: ModelStore, console: Console) -> Inventory:
 
 def look_here(settings: Settings) -> Inventory | None:
     """Look at this machine's models, with the hashes that are remembered; None when it has none."""
-    if not local_models(settings).is_dir():
-        return None
+    return known_here(settings).inventory() if local_models(settings).is_dir() else None
+
+
+def known_here(settings: Settings) -> Scan:
+    """Scan the models of this machine, with the hashes that are remembered.
+
+    Raises:
+        ConfigError: there is no models folder.
+    """
     scanned = scan_here(settings, "", "")
     with hash_cache(hashes_of(settings)) as hashes:
-        return scanned.with_hashes(hashes.known(scanned.files)).inventory()
+        return scanned.with_hashes(hashes.known(scanned.files))
 
 
 def scan_here(settings: Settings, models_dir: str, extra: str) -> Scan:
