@@ -158,8 +158,8 @@ class CloudBackend:
         return Record(self.journal, entry)
 
     def _submit(self, record: Record, planned: Planned, deadline_s: float) -> Flow[Mapping[str, Any]]:
-        graph = self.api.with_references(planned.graph)
         try:
+            graph = yield from self.api.with_references(planned.graph)
             job = yield from self.api.submit(graph, deadline_s=deadline_s)
         except BaseException as error:
             record.ended(error)

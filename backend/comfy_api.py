@@ -33,6 +33,7 @@ from backend.flow import (
     FormFile,
     Progress,
     Reply,
+    Retry,
     Send,
     Sleep,
     ask,
@@ -42,6 +43,7 @@ from backend.flow import (
 )
 from backend.graphs import Graph
 from backend.job_status import JobStatus
+from backend.local_inputs import scratch
 from backend.settings import Secret
 from backend.waiting import wait_until_ended
 
@@ -57,14 +59,21 @@ class ComfyApi:
         url: without ``/api/v2``.
         key: its API key; a proxy of one's own may need none.
         clock: monotonic seconds.
+        retry: for calls that may be repeated.
     """
 
     def __init__(
-        self, url: str, key: Secret | None = None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        url: str,
+        key: Secret | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        retry: Retry = RETRY,
     ) -> None:
         self.url = url.rstrip("/").removesuffix("/api/v2")
         self._key = key
         self._clock = clock
+        self._retry = retry
         self._uploads: dict[str, str] = {}  # name in a graph → asset id; one dict operation each: thread-safe
 
     @property
@@ -105,7 +114,7 @@ class ComfyApi:
         )
         step = Send("POST", f"{self.url}/api/v2/assets", form=form, key=self._key, timeout_s=300.0)
         # Without an idempotency key: the same bytes sent twice are the same blob.
-        asset = yield from persist(lambda: self._answer(step, f"Upload {name}"))
+        asset = yield from persist(lambda: self._answer(step, f"Upload {name}"), retry=self._retry)
         stands_for = f"{subfolder}/{name}" if subfolder else name
         self._uploads[stands_for] = str(asset["id"])
         return stands_for
@@ -117,22 +126,43 @@ class ComfyApi:
             raise NotSupported(f"The Comfy API does not show {name}.")
         return (yield from self.save({"id": asset_id, "name": name}, to))
 
-    def _asset_id(self, name: str) -> str | None:
-        return name.removeprefix(ASSET) if name.startswith(ASSET) else self._uploads.get(name)
-
-    def with_references(self, graph: Graph) -> Graph:
+    def with_references(self, graph: Graph) -> Flow[Graph]:
         """Give a graph with references in place of the names of assets."""
-
-        def value_of(value: Any) -> Any:
-            if not isinstance(value, str):
-                return value
-            asset_id = self._asset_id(value)
-            return {"__type": "core/ASSET", "info": {"id": asset_id}} if asset_id else value
-
+        for value in [value for node in graph.values() for value in node["inputs"].values()]:
+            if isinstance(value, str) and value.startswith(ASSET) and value not in self._uploads:
+                yield from self._own_asset(value)
         return {
-            node_id: {**node, "inputs": {name: value_of(value) for name, value in node["inputs"].items()}}
+            node_id: {**node, "inputs": {name: self._value(value) for name, value in node["inputs"].items()}}
             for node_id, node in graph.items()
         }
+
+    def _value(self, value: Any) -> Any:
+        asset_id = self._asset_id(value) if isinstance(value, str) else None
+        return {"__type": "core/ASSET", "info": {"id": asset_id}} if asset_id else value
+
+    def _asset_id(self, name: str) -> str | None:
+        known = self._uploads.get(name)
+        return name.removeprefix(ASSET) if known is None and name.startswith(ASSET) else known
+
+    def _own_asset(self, name: str) -> Flow[None]:
+        """Make an output be an asset of its own, where the server gave it no UUID of one.
+
+        Source: comfy-api-proxy 0.1.6 names outputs by tokens, and looks for them among ComfyUI's inputs.
+        """
+        asset_id = name.removeprefix(ASSET)
+        try:
+            uuid.UUID(asset_id)
+        except ValueError:
+            asset = yield from self._asset(asset_id)
+            filename = Path(str(asset.get("file_path") or "output")).name
+            with scratch() as folder:
+                yield from self.save({**asset, "name": filename}, folder / filename)
+                sent = yield from self.upload(folder / filename, filename, subfolder=asset_id)
+            self._uploads[name] = self._uploads[sent]
+
+    def _asset(self, asset_id: str) -> Flow[Mapping[str, Any]]:
+        step = self._get(f"/assets/{asset_id}")
+        return (yield from persist(lambda: self._answer(step, "Ask for an asset"), retry=self._retry))
 
     # --- jobs ---
 
@@ -177,21 +207,21 @@ class ComfyApi:
                     raise refused(error_of(reply), graph)
                 return checked(reply, "Submit the job").object()
             except Conflict as error:
-                if not lost:
+                if not lost or "idempotency_key_reuse" not in error.body:
                     raise
                 raise Unavailable(
                     f"Whether {self.url} took the job is not known: its answer was lost.",
                     hint="Nothing was sent twice. Look at its list of jobs before you run it again.",
                 ) from error
             except RateLimited as error:
-                delay = error.retry_after_s or RETRY.backoff(attempt)
+                delay = error.retry_after_s or self._retry.backoff(attempt)
                 if self._clock() - start + delay > deadline_s:
                     raise
             except Unavailable as error:
-                lost = lost or error.sent
-                again = RETRY.next_delay(attempt)
+                error.sent = lost = lost or error.sent
+                again = self._retry.next_delay(attempt)
                 if again is None:
-                    raise Unavailable(error.message, sent=lost, hint=error.hint) from error
+                    raise
                 delay = again
             yield Sleep(delay)
 
@@ -260,7 +290,7 @@ class ComfyApi:
         """Ask for a job's end; False where it is not known (any more)."""
         step = Send("POST", f"{self.url}/api/v2/jobs/{job_id}/cancel", key=self._key, timeout_s=10.0)
         try:
-            yield from persist(lambda: self._answer(step, "Cancel the job"))
+            yield from persist(lambda: self._answer(step, "Cancel the job"), retry=self._retry)
         except NotFound:
             return False
         return True
@@ -271,7 +301,7 @@ class ComfyApi:
         if url := asset.get("url"):
             with contextlib.suppress(Forbidden, NotFound):
                 return (yield from self._download(url, to, name))
-        fresh = yield from persist(lambda: self._answer(self._get(f"/assets/{asset['id']}"), f"Fetch {name}"))
+        fresh = yield from self._asset(asset["id"])
         return (yield from self._download(fresh["url"], to, name))
 
     def text(self, output: Mapping[str, Any]) -> Flow[str]:

@@ -84,14 +84,14 @@ def _upload(holder: Holder, path: Path) -> Flow[str]:
 
 
 def _upload_from_url(holder: Holder, url: str, filename: str) -> Flow[str]:
-    with _scratch() as folder:
+    with scratch() as folder:
         path = folder / clean_name(filename)
         yield from download(Download(url=url, to=path, what=filename))
         return (yield from _upload(holder, path))
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
+def scratch() -> Iterator[Path]:
     """A folder for a moment."""
     import tempfile  # slow to load, and rarely needed
 
@@ -126,7 +126,7 @@ def audio_duration_s(comfyui: Target, value: InputLike, name: str) -> Flow[float
     local = value.local_path if isinstance(value, GeneratedFile) else value
     if isinstance(local, Path) and local.is_file():
         return (yield from work(lambda: duration_s(local)))
-    with _scratch() as folder:
+    with scratch() as folder:
         path = folder / "audio"
         try:
             yield from comfyui.fetch(name, path)
