@@ -78,7 +78,8 @@ class ComfyEnvironment(ComponentResource):
             f"{name}-worker",
             image=images.get("worker") or config.worker_image,
             disk_gb=config.worker_disk_gb,
-            env=env,
+            # The worker gives up, and says why, when RunPod would end the job without a word.
+            env={**env, "COMFYFORM_TIMEOUT_S": str(config.job_timeout_s)},
             registry_id=credential.id if credential else None,
             opts=inside,
         )

@@ -41,7 +41,8 @@ class StackConfig(BaseModel):
     gpu_pools: Names = _key(["ADA_24", "AMPERE_24"], "GPU pools of the workers.", min_length=1)
     gpu_excluded_types: Names = _key([], "GPU types of these pools that are not wanted.")
     gpu_count: int = _key(1, "GPUs a worker.", ge=1)
-    min_cuda_version: str = _key("", "Lowest CUDA version of a worker's host.", pattern=r"^$|^\d+\.\d+$")
+    # What the image's torch is built for: a host with an older driver would crash it again and again.
+    min_cuda_version: str = _key("12.8", "Lowest CUDA version of a worker's host.", pattern=r"^$|^\d+\.\d+$")
     workers_min: int = _key(0, "Workers that are kept running, and paid, all the time.", ge=0)
     workers_max: int = _key(3, "Most workers at a time; counts against the account's quota.", ge=0)
     idle_timeout_s: int = _key(10, "Seconds until a worker without jobs ends.", ge=1, le=3600)
