@@ -96,7 +96,7 @@ def test_an_environment_has_its_parts_in_order() -> None:
     assert sorted(names(made, "Model")) == sorted(file.volume_path for file in FILES)
     worker = made["Endpoint comfy-worker"].inputs
     assert worker["volume_ids"] == ["comfy-volume-id"]
-    assert worker["env"] == {"HF_ENDPOINT": "h"}
+    assert worker["env"] == {"HF_ENDPOINT": "h", "COMFYFORM_TIMEOUT_S": "900"}
     assert worker["name"] == "comfyform-unit-comfy-worker"
     assert made["Endpoint comfy-ops"].inputs["workers_max"] == 1
 
