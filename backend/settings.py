@@ -50,6 +50,7 @@ BACKENDS: Final[Mapping[str, str]] = {
     "local": "backend.local:LocalBackend",
     "runpod": "backend.runpod:RunPodBackend",
     "cloud": "backend.cloud:CloudBackend",
+    "hedra": "backend.hedra:HedraBackend",
 }
 """Backend → its module and its class, whose ``from_settings`` makes one."""
 
@@ -78,6 +79,22 @@ class Settings:
     )
     comfy_api_key: Secret | None = _variable(
         "COMFY_API_KEY", "Its API key. A proxy of your own may need none."
+    )
+    hedra_api_key: Secret | None = _variable(
+        "HEDRA_API_KEY",
+        "Hedra key for the `hedra` backend, `key_id:secret`; its jobs are paid from a wallet.",
+    )
+    hedra_max_usd: float = _variable(
+        "HEDRA_MAX_USD", "What one job at Hedra may cost, in USD; above it nothing is submitted.", 1.0
+    )
+    hedra_api_url: str = _variable("HEDRA_API_URL", "Hedra's API, version 3.", "https://api.hedra.com/v3")
+    hedra_image_model: str = _variable(
+        "HEDRA_IMAGE_MODEL", "Hedra's model for `portrait` and `imagine`.", "flux-dev"
+    )
+    hedra_speech_model: str = _variable("HEDRA_SPEECH_MODEL", "Hedra's model for `tts`.", "elevenlabs-v3")
+    hedra_avatar_model: str = _variable("HEDRA_AVATAR_MODEL", "Hedra's model for `lipsync`.", "hedra-avatar")
+    hedra_poll_s: float = _variable(
+        "HEDRA_POLL_S", "Seconds between looks at a job at Hedra, which takes 60 calls a minute a key.", 5.0
     )
     runpod_api_key: Secret | None = _variable(
         "RUNPOD_API_KEY", "RunPod key for the control plane and for jobs."

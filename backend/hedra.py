@@ -1,0 +1,289 @@
+"""The hedra backend: talking heads, pictures and speech by Hedra's API v3, a paid service.
+
+It has models of its own and no ComfyUI: no workflow, no voice from a sample, no
+cancel. What a model takes is read from the schema that Hedra publishes for it.
+The price is asked for before every job, and the job is in the journal from
+before it is submitted until its result is here.
+
+Source: Hedra API v3, spec 3.9.0 to 3.17.8 and developer documentation of October 2026.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, Self
+
+from backend.comfyui_answers import kind_of
+from backend.delivery import deliver
+from backend.errors import (
+    ApiError,
+    ComfyformError,
+    ConfigError,
+    Forbidden,
+    JobCancelled,
+    JobError,
+    JobExpired,
+    JobFailed,
+    NotFound,
+    NotSupported,
+    WaitTimeout,
+)
+from backend.flow import Download, Flow, Progress, Send, ask, check, download, send
+from backend.hedra_inputs import OTHERS, HedraInputs
+from backend.job_status import JobStatus, State
+from backend.journal import Entry, Journal, Record, for_journal
+from backend.request import Request
+from backend.result import GeneratedFile, GenerationResult, Health
+from backend.settings import Settings
+from backend.waiting import wait_until_ended
+
+SUFFIXES: Final = {"jpeg": "jpg", "mpeg": "mp3", "x-wav": "wav", "quicktime": "mov"}
+STATES: Final[Mapping[str, State]] = {
+    "IN_QUEUE": "IN_QUEUE",
+    "IN_PROGRESS": "IN_PROGRESS",
+    "COMPLETED": "COMPLETED",
+    "FAILED": "FAILED",
+}
+
+
+class HedraBackend:
+    """Flows over one Hedra account.
+
+    Args:
+        settings: those that begin with ``hedra_``, and where the journal is.
+        clock: monotonic seconds.
+
+    Raises:
+        MissingSetting: HEDRA_API_KEY.
+    """
+
+    name = "hedra"
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.url = settings.hedra_api_url
+        self.journal = Journal.from_settings(settings)
+        self._key = settings.need("hedra_api_key", "the hedra backend pays for its jobs with it")
+        self._max_usd = settings.hedra_max_usd
+        self._poll_s = settings.hedra_poll_s
+        self._clock = clock
+        models = {
+            "image": settings.hedra_image_model,
+            "audio": settings.hedra_speech_model,
+            "video": settings.hedra_avatar_model,
+        }
+        self.inputs = HedraInputs(self.url, self._key, models=models, clock=clock)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Make it."""
+        return cls(settings)
+
+    def health_check(self) -> Flow[Health]:
+        """Ask for the wallet, which proves the key too. Costs nothing."""
+        try:
+            wallet = check((yield from send(self._get("/balance"))), "Ask Hedra for the balance").object()
+        except ComfyformError as error:
+            return Health(backend=self.name, healthy=False, error=str(error))
+        empty = None if wallet["balance"] > 0 else "The wallet at Hedra is empty: add funds."
+        return Health(backend=self.name, healthy=not empty, error=empty, details=wallet)
+
+    def generate(self, request: Request, *, deadline_s: float) -> Flow[GenerationResult]:
+        """Run a verb to its end; a failure is raised. Past the deadline the job goes on, to be resumed."""
+        start = self._clock()
+        record, warnings = yield from self._begin(request)
+        left = deadline_s - (self._clock() - start)
+        return (yield from self._finish(record, request.output_path, start, left, warnings))
+
+    def submit(self, request: Request, *, deadline_s: float) -> Flow[str]:  # noqa: ARG002  # Hedra has no limit
+        """Submit a job that lives on without us, and give its id."""
+        record, _ = yield from self._begin(request)
+        return record.entry.job_id
+
+    def resume(
+        self, job_id: str, *, deadline_s: float, output_path: Path | None = None
+    ) -> Flow[GenerationResult]:
+        """Wait for a job that was submitted before, by whatever process, and fetch its result.
+
+        Args:
+            job_id: Hedra's.
+            deadline_s: from now; the job lives on when it passes.
+            output_path: where the result goes; by default where the journal says it was to go.
+        """
+        entry = self.journal.find(job_id)
+        if entry is None:
+            entry = Entry(key=job_id, verb="hedra", endpoint_id=self.url, job_id=job_id, backend=self.name)
+        place = output_path or (Path(entry.output_path) if entry.output_path else None)
+        return (yield from self._finish(Record(self.journal, entry), place, self._clock(), deadline_s, ()))
+
+    def status(self, job_id: str) -> Flow[JobStatus]:
+        """Ask how a job is. A status that is added later is UNKNOWN."""
+        reply = yield from send(self._get(f"/jobs/{job_id}/status"))
+        body = check(reply, "Ask Hedra for the job").object()
+        return JobStatus(id=job_id, state=STATES.get(body["status"], "UNKNOWN"), output=body.get("progress"))
+
+    def cancel(self, job_id: str) -> Flow[bool]:
+        """Say that Hedra cannot."""
+        yield from ()
+        raise NotSupported(f"Hedra cannot cancel job {job_id}: it goes on, and is paid for.", hint=OTHERS)
+
+    # --- from a request to a job ---
+
+    def _begin(self, request: Request) -> Flow[tuple[Record, list[str]]]:
+        """Fill in the model's input, ask for the price, and submit once."""
+        filled = yield from self.inputs.fill(request)
+        path, body = f"/models/{filled.model}", {"input": filled.values}
+        usd = (yield from self._post(f"{path}/estimate", body, "Ask Hedra for the price"))["cost"]
+        if usd > self._max_usd:
+            raise ConfigError(
+                f"The job would cost ${usd:.4g} at Hedra, and HEDRA_MAX_USD is {self._max_usd:.4g}.",
+                hint="Nothing was submitted. Ask for less, or set HEDRA_MAX_USD higher.",
+            )
+        entry = self.journal.begin(
+            request.verb,
+            self.url,
+            seed=filled.values.get("seed"),
+            output_path=request.output_path,
+            params=for_journal(request),
+            backend=self.name,
+        )
+        record = Record(self.journal, entry)
+        # Under one key: however many attempts arrive, Hedra starts one job and gives the same answer.
+        once = {**body, "idempotency_key": str(uuid.uuid4())}
+        try:
+            job = yield from self._post(path, once, "Submit the job to Hedra")
+        except BaseException as error:
+            record.ended(error)
+            raise
+        record(JobStatus(id=job["job_id"], state="IN_QUEUE"))
+        yield Progress({"progress": "job", "state": "SUBMITTED", "job_id": job["job_id"], "usd": usd})
+        return record, filled.warnings
+
+    # --- from a job to its result ---
+
+    def _finish(
+        self, record: Record, place: Path | None, start: float, deadline_s: float, warnings: Iterable[str]
+    ) -> Flow[GenerationResult]:
+        """Wait for a job, fetch what it made, and write down where it is."""
+        job_id = record.entry.job_id
+        try:
+            yield from wait_until_ended(
+                lambda: self._look(job_id),
+                job_id,
+                deadline_s=deadline_s,
+                delay=lambda _: self._poll_s,
+                clock=self._clock,
+                on_status=record,
+            )
+            job = yield from self._job(job_id)
+            items, lost = _outputs(job)
+        except JobError as error:
+            if isinstance(error, WaitTimeout):
+                error.hint = f"Hedra cannot cancel it: it is paid for. backend.resume({job_id!r}) fetches it."
+            record.ended(error)
+            raise
+        names = [f"{record.entry.verb}_{job_id}.{_suffix(item['content_type'])}" for item in items]
+        files, said = yield from deliver(
+            names,
+            place,
+            lambda number, target: self._file(job_id, number, items[number], names[number], target),
+        )
+        run_s = ((job.get("metrics") or {}).get("processing_time_ms") or 0) / 1000
+        result = GenerationResult(
+            success=True,
+            backend=self.name,
+            files=files,
+            seed=record.entry.seed,
+            job_id=job_id,
+            warnings=(*warnings, *lost, *said),
+            timings={"run": run_s, "total": round(self._clock() - start, 3)},
+        )
+        record.done(result)
+        return result
+
+    def _look(self, job_id: str) -> Flow[JobStatus]:
+        try:
+            status = yield from self.status(job_id)
+        except NotFound as error:
+            raise JobExpired(f"Hedra does not know job {job_id} (any more).", job_id=job_id) from error
+        yield Progress({"progress": "job", "state": status.state, "job_id": job_id, "share": status.output})
+        return status
+
+    def _job(self, job_id: str) -> Flow[Mapping[str, Any]]:
+        """Give a job that has ended, its links good for another hour."""
+        return (yield from ask(self._get(f"/jobs/{job_id}"), "Ask Hedra for the result")).object()
+
+    def _file(
+        self, job_id: str, number: int, item: Mapping[str, Any], name: str, place: Path | None
+    ) -> Flow[GeneratedFile]:
+        got = None
+        if place is not None:
+            # Without the key: the link is signed, and on another host.
+            try:
+                got = yield from download(Download(url=item["url"], to=place, what=name))
+            except Forbidden:
+                item = _outputs((yield from self._job(job_id)))[0][number]
+                got = yield from download(Download(url=item["url"], to=place, what=name))
+        return GeneratedFile(
+            type=kind_of(name),
+            filename=name,
+            local_path=place,
+            signed_url=item["url"],
+            size_bytes=got.size_bytes if got else None,
+            sha256=got.sha256 if got else None,
+            origin=self.inputs.origin,
+            origin_path=item["asset_id"],
+        )
+
+    def _get(self, path: str) -> Send:
+        return Send("GET", self.url + path, key=self._key)
+
+    def _post(self, path: str, body: Mapping[str, Any], what: str) -> Flow[Mapping[str, Any]]:
+        """Ask for what may be repeated."""
+        step = Send("POST", self.url + path, json=body, key=self._key, timeout_s=60.0)
+        try:
+            return (yield from ask(step, what)).object()
+        except ApiError as error:
+            if error.status == 402:
+                error.hint = "Add funds to the API wallet at Hedra, or use another backend."
+            raise
+
+
+def _outputs(job: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """Give what a job made that can be fetched, and sentences about what was lost.
+
+    Raises:
+        JobFailed, JobCancelled, JobExpired: there is nothing.
+    """
+    job_id, error = job["job_id"], job.get("error") or {}
+    items = [item for item in job["outputs"] if item["status"] == "COMPLETED"]
+    reasons = [
+        (item.get("error") or {}).get("message", item["status"])
+        for item in job["outputs"]
+        if item not in items
+    ]
+    said = error.get("message") or "; ".join(reasons) or "it gave nothing"
+    if items:
+        return items, [f"One output of job {job_id} failed: {reason}" for reason in reasons]
+    if error.get("code") == "CANCELLED":
+        raise JobCancelled(f"Job {job_id} was cancelled: {said}", job_id=job_id)
+    if error.get("code") == "DEADLINE_EXCEEDED":
+        raise JobExpired(f"Job {job_id} timed out at Hedra: {said}", job_id=job_id)
+    if any(item["status"] == "EXPIRED" for item in job["outputs"]):
+        raise JobExpired(
+            f"What job {job_id} made is no longer kept: Hedra keeps it for a day.", job_id=job_id
+        )
+    hint = (
+        "Hedra's moderation refuses it: change what it shows or says."
+        if error.get("code") == "MODERATION_FAILED"
+        else None
+    )
+    raise JobFailed(
+        f"Job {job_id} failed at Hedra: {said}", job_id=job_id, hint=hint, worker_error=json.dumps(error)
+    )
+
+
+def _suffix(content_type: str) -> str:
+    kind = content_type.partition(";")[0].rpartition("/")[2]
+    return SUFFIXES.get(kind, kind)
