@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from backend.errors import Unavailable
 from backend.flow import Flow, Progress
 from backend.places import places, suffix_warning
 from backend.result import GeneratedFile
@@ -29,5 +30,9 @@ def deliver(
             yield Progress({"progress": "fetch", "filename": name})
             if warning := suffix_warning(place, name):
                 warnings.append(warning)
-        files.append((yield from fetch(number, place)))
+        try:
+            files.append((yield from fetch(number, place)))
+        except Unavailable as error:
+            error.sent = True  # the job was: it is not to be given to another backend
+            raise
     return tuple(files), tuple(warnings)

@@ -28,6 +28,7 @@ from backend.errors import (
     JobFailed,
     NotFound,
     NotSupported,
+    Unavailable,
     WaitTimeout,
 )
 from backend.flow import Download, Flow, Progress, Send, ask, check, download, send
@@ -212,7 +213,11 @@ class HedraBackend:
 
     def _job(self, job_id: str) -> Flow[Mapping[str, Any]]:
         """Give a job that has ended, its links good for another hour."""
-        return (yield from ask(self._get(f"/jobs/{job_id}"), "Ask Hedra for the result")).object()
+        try:
+            return (yield from ask(self._get(f"/jobs/{job_id}"), "Ask Hedra for the result")).object()
+        except Unavailable as error:
+            error.sent = True  # the job was: it is not to be given to another backend
+            raise
 
     def _file(
         self, job_id: str, number: int, item: Mapping[str, Any], name: str, place: Path | None
