@@ -32,7 +32,8 @@ client = boto3.client(
 )
 config = TransferConfig(multipart_chunksize=32 << 20, max_concurrency=3)
 bucket = os.environ["RUNPOD_VOLUME_ID"]
-client.upload_file(os.environ["COMFYUI_MODELS_DIR"] + "/loras/x.bin", bucket, "models/loras/y.bin", Config=config)
+file = os.environ["COMFYUI_MODELS_DIR"] + "/loras/x.bin"
+client.upload_file(file, bucket, "models/loras/y.bin", Config=config)
 client.delete_object(Bucket=bucket, Key="models/loras/y.bin")
 """
 
