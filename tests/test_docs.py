@@ -46,7 +46,7 @@ def clone(folder: Path) -> Path:
         shutil.copy(ROOT / "examples" / "demo" / name, folder / name)
     (folder / "Pulumi.dev.yaml").write_text(CONFIG)
     # The environment is there already; everything else of `inv` is as a user has it.
-    (folder / "inv").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m invoke "$@"\n')
+    (folder / "inv").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ops.program "$@"\n')
     return folder
 
 

@@ -1,0 +1,58 @@
+"""Invoke's own program, but for how it takes a command line that it cannot read.
+
+Invoke exits with 1, which is what a failed command gives. Wrong input is 2 with
+us, as with other programs, and a mistyped name is answered with the nearest.
+"""
+
+import difflib
+import re
+from importlib.metadata import version
+
+from invoke import Exit, ParseError, Program
+
+from backend.errors import ConfigError
+
+_UNKNOWN = re.compile(r"No idea what '(?P<word>.*)' is!")
+_VALUELESS = re.compile(r"Flag <Argument: (?P<name>[\w-]+).* needed value")
+
+
+class Inv(Program):
+    """The program behind ``./inv``."""
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        """Read what stands before the tasks."""
+        try:
+            super().parse_core(argv)
+        except ParseError as error:
+            raise Exit(f"error: {error}", code=ConfigError.exit_code) from error
+
+    def parse_tasks(self) -> None:
+        """Read the tasks and their options."""
+        try:
+            super().parse_tasks()
+        except ParseError as error:
+            raise Exit(f"error: {self._said(error)}", code=ConfigError.exit_code) from error
+
+    def _said(self, error: ParseError) -> str:
+        """Say what is wrong with a task or an option, and what may have been meant."""
+        valueless = _VALUELESS.match(str(error))
+        if valueless:
+            return f"--{valueless['name'].replace('_', '-')} needs a value."
+        unknown = _UNKNOWN.fullmatch(str(error))
+        if unknown is None:
+            return str(error)
+        word = unknown["word"]
+        if word.startswith("-"):
+            return f"There is no option {word}. `./inv --help TASK` lists a task's options."
+        close = difflib.get_close_matches(word, self.collection.task_names, n=1)
+        meant = f" Did you mean {close[0]}?" if close else ""
+        return f"There is no task {word!r}.{meant} `./inv --list` lists them."
+
+
+def main() -> None:
+    """Run the tasks that the command line names."""
+    Inv(name="comfyform", binary="inv", version=version("comfyform")).run()
+
+
+if __name__ == "__main__":
+    main()
