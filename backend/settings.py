@@ -203,15 +203,40 @@ def _parse(name: str, kind: str, text: str) -> Any:
     if kind.startswith("tuple"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if "float" in kind:
-        try:
-            return float(text)
-        except ValueError:
-            raise ValueError(f"{text!r} is not a number") from None
+        return _number(text)
     if name.endswith(("_url", "_endpoint")):
-        if not text.startswith(("http://", "https://")):
-            raise ValueError(f"{text!r} does not start with http:// or https://")
-        return text.rstrip("/")
+        return _address(text)
     return text
+
+
+def _number(text: str) -> float:
+    """Read a number of seconds or dollars."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
+    if not 0 <= number < float("inf"):
+        raise ValueError(f"{text!r} is not a number from 0 up")
+    return number
+
+
+def _address(text: str) -> str:
+    """Read an address, without the slash at its end."""
+    from urllib.parse import urlsplit
+
+    if not text.startswith(("http://", "https://")):
+        raise ValueError(f"{text!r} does not start with http:// or https://")
+    try:
+        parts = urlsplit(text)
+        usable = parts.hostname and parts.port != 0 and not set(text) & set(" \t\r\n")
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no address: {error}") from None
+    if "@" in parts.netloc:
+        # Not repeated here: addresses stand in messages and logs, and a password must not.
+        raise ValueError("it holds a user name or a password; addresses are shown, so leave both out")
+    if not usable:
+        raise ValueError(f"{text!r} names no host")
+    return text.rstrip("/")
 
 
 VARIABLES: Final[Mapping[str, str]] = {spec.name: spec.metadata["variable"] for spec in fields(Settings)}
