@@ -62,17 +62,29 @@ class Face:
         """The backend's name: "local", "runpod", …"""
         return self.flows.name
 
+    def _deadline(self, timeout_s: float | None) -> float:
+        """Give the seconds that a call may take.
+
+        Raises:
+            InvalidArgument: in none can anything be done.
+        """
+        if timeout_s is None:
+            return self.deadline_s
+        if not 0 < timeout_s < float("inf"):
+            raise InvalidArgument(f"The timeout is {timeout_s:g}, and must be a number of seconds above 0.")
+        return timeout_s
+
     def _generate(
         self, verb: Verb, params: Mapping[str, Any], timeout_s: float | None
     ) -> Flow[GenerationResult]:
         request = _request(verb, params)
-        deadline_s = self.deadline_s if timeout_s is None else timeout_s
+        deadline_s = self._deadline(timeout_s)
         return _settled(self.flows.generate(request, deadline_s=deadline_s), self.name)
 
     def _talk(self, params: Mapping[str, Any], timeout_s: float | None) -> Flow[GenerationResult]:
         from backend.talk import talk
 
-        deadline_s = self.deadline_s if timeout_s is None else timeout_s
+        deadline_s = self._deadline(timeout_s)
         return _settled(talk(self.flows, params, deadline_s=deadline_s), self.name)
 
     def _resumable(self) -> ResumableFlows:
@@ -84,14 +96,14 @@ class Face:
 
     def _submit(self, verb: Verb, params: Mapping[str, Any], timeout_s: float | None) -> Flow[str]:
         flows = self._resumable()
-        deadline_s = self.deadline_s if timeout_s is None else timeout_s
+        deadline_s = self._deadline(timeout_s)
         return flows.submit(_request(verb, params), deadline_s=deadline_s)
 
     def _resume(
         self, job_id: str, output_path: str | Path | None, timeout_s: float | None
     ) -> Flow[GenerationResult]:
         place = None if output_path is None else Path(output_path).expanduser()
-        deadline_s = self.deadline_s if timeout_s is None else timeout_s
+        deadline_s = self._deadline(timeout_s)
         return _settled(self._resumable().resume(job_id, deadline_s=deadline_s, output_path=place), self.name)
 
 
