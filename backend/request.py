@@ -60,7 +60,9 @@ def read(verb: Verb, given: Mapping[str, Any]) -> Request:
             except ValueError as error:
                 problems.append(f"{name} {error}")
     if problems:
-        raise InvalidArgument(f"{verb}: {'; '.join(problems)}.", hint=f"{verb} takes {', '.join(table)}.")
+        all_known = kept.keys() <= table.keys()
+        hint = None if all_known else f"{verb} takes {', '.join(table)}."
+        raise InvalidArgument(f"{verb}: {'; '.join(problems)}.", hint=hint)
     output_path = values.pop("output_path", None)
     return Request(verb=verb, given=values, output_path=output_path)
 

@@ -124,9 +124,18 @@ def _read(name: str, param: Param, text: str) -> Any:
             case "inputs":
                 return dict(part.split("=", 1) for part in text.split(",") if part.strip())
     except (ValueError, KeyError):
-        wish = {"inputs": "NAME=FILE,…", "loras": "FILE:STRENGTH,…"}.get(param.what, f"a {param.what}")
-        raise InvalidArgument(f"{name} is {text!r}, and must be {wish}.") from None
+        raise InvalidArgument(f"{name} is {text!r}, and must be {_WISHES[param.what]}.") from None
     return text
+
+
+_WISHES: Final = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "loras": "FILE:STRENGTH,…",
+    "inputs": "NAME=FILE,…",
+}
+"""What a text must be to be read as a value that is none."""
 
 
 def _lora(text: str) -> dict[str, Any]:

@@ -75,8 +75,8 @@ def test_texts_become_what_a_verb_takes():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"width": "wide"}, "width is 'wide', and must be a integer"),
-        ({"save_to_avatars": "maybe"}, "must be a boolean"),
+        ({"width": "wide"}, "width is 'wide', and must be a whole number"),
+        ({"save_to_avatars": "maybe"}, "must be true or false"),
         ({"loras": "a:much"}, "must be FILE:STRENGTH"),
     ],
 )
