@@ -33,7 +33,7 @@ through a log, a pickle or a traceback. It says what happened, to what, and in
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class ComfyformError(Exception):
@@ -95,16 +95,23 @@ class InvalidArgument(ConfigError, ValueError):
     """An argument of a call is unknown, of the wrong type or out of range."""
 
 
+SHOWN: Final = 50
+"""Problems of a file that its error spells out: more than anybody mends before the next look."""
+
+
 class RegistryError(ConfigError):
     """A registry, lock or other hand-written file has problems; all of them are listed.
 
     Attributes:
-        problems: one sentence each, with file and line.
+        problems: one sentence each, with file and line; the message spells out the first `SHOWN`.
     """
 
     def __init__(self, source: str, problems: Sequence[str], *, hint: str | None = None) -> None:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__("\n".join([f"{source} has {count}:", *(f"  {p}" for p in problems)]), hint=hint)
+        shown = [f"  {problem}" for problem in problems[:SHOWN]]
+        if len(problems) > SHOWN:
+            shown.append(f"  … and {len(problems) - SHOWN} more.")
+        super().__init__("\n".join([f"{source} has {count}:", *shown]), hint=hint)
         self.source = source
         self.problems = tuple(problems)
 

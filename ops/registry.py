@@ -145,8 +145,10 @@ def load(path: Path, *, lock: bool = True) -> Registry:
         raise ConfigError(
             f"There is no registry at {path}.", hint="Name one, for example models-registry.yaml."
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The registry {path} cannot be read: {error}.") from error
+    except OSError as error:
+        raise ConfigError(f"The registry {path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"The registry {path} is not text in UTF-8: {error}.") from error
     locked, lock_problems = read_lock(lock_file(path)) if lock else ({}, [])
     registry, problems = parse_registry(text, path, locked, unresolved=None if lock else UNRESOLVED)
     if problems or lock_problems:

@@ -143,6 +143,10 @@ def _sentence(location: KeyPath, item: Any) -> str:
             return f"{dotted(location)} is not known here"
         case "value_error":
             return f"{dotted(location)}: {item['ctx']['error']}"
+        case "dict_type" | "model_type":
+            return f"{dotted(location)} must be a mapping"
+        case "too_short":
+            return f"{dotted(location)} is empty"
         case _:
             return f"{dotted(location)}: {item['msg'][0].lower()}{item['msg'][1:]}"
 

@@ -43,7 +43,10 @@ def read(text: str) -> Lines:
     """
     loader = yaml.SafeLoader(text)
     try:
-        node = loader.get_single_node()
+        try:
+            node = loader.get_single_node()
+        except RecursionError:
+            raise yaml.YAMLError("it is nested too deeply") from None
         if node is None:
             return Lines(None)
         reader = _Reader()
@@ -58,6 +61,10 @@ def read(text: str) -> Lines:
         loader.dispose()
 
 
+_MOST_VALUES: Final = 1_000_000
+"""Far above what people write: aliases of aliases could otherwise fill the memory."""
+
+
 class _Reader:
     """Walks a document's nodes and notes where things stand."""
 
@@ -66,9 +73,17 @@ class _Reader:
         self.unquoted: set[KeyPath] = set()
         self.problems: list[tuple[int, str]] = []
         self._within: set[int] = set()
+        self._left = _MOST_VALUES
 
     def visit(self, node: yaml.Node, path: KeyPath) -> None:
-        """Note a node and what is in it."""
+        """Note a node and what is in it.
+
+        Raises:
+            yaml.YAMLError: there is more than anybody writes.
+        """
+        self._left -= 1
+        if self._left < 0:
+            raise yaml.YAMLError("its aliases make too much of it")
         self.lines.setdefault(path, node.start_mark.line + 1)
         if id(node) in self._within:
             return  # an alias to something around itself
