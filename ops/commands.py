@@ -22,7 +22,7 @@ from typing import Any, Final
 from invoke.exceptions import Exit
 from invoke.tasks import Task
 
-from backend.errors import ComfyformError
+from backend.errors import ComfyformError, ConfigError
 
 USUAL: Final[Mapping[str, str]] = {
     "backend": "local, runpod, cloud or hedra; by default COMFY_BACKEND.",
@@ -57,6 +57,10 @@ def run(module: str, function: str, /, *arguments: Any, **options: Any) -> None:
         # more at its end, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = console.PIPE_CLOSED
+    except OSError as error:
+        if error.filename is None:  # no file that somebody named: a bug of ours
+            raise
+        code = console.fail(ConfigError(f"{os.fsdecode(error.filename)}: {error.strerror}."))
     except KeyboardInterrupt:
         console.Console().say("Stopped. Run the same command again to go on.")
         code = console.INTERRUPTED

@@ -30,6 +30,8 @@ INTERRUPTED: Final = 130
 """What a shell expects after Ctrl-C."""
 PIPE_CLOSED: Final = 141
 """What a shell expects of a program whose reader went away."""
+_UNBOUNDED: Final = 100_000
+"""Characters that no row has."""
 
 
 class Console:
@@ -44,8 +46,9 @@ class Console:
     def __init__(self, mode: Mode = "human", *, out: TextIO | None = None, err: TextIO | None = None) -> None:
         self.mode = mode
         self._out = out or sys.stdout
-        # On a terminal a table fits its width; elsewhere no line is cut.
-        self._data = RichConsole(file=self._out, soft_wrap=not self._out.isatty(), highlight=False)
+        # On a terminal a table fits its width; elsewhere a row is a line, for grep and its kin.
+        width = None if self._out.isatty() else _UNBOUNDED
+        self._data = RichConsole(file=self._out, width=width, highlight=False)
         self._talk = RichConsole(file=err or sys.stderr, soft_wrap=True, highlight=False)
 
     def say(self, sentence: str) -> None:
@@ -80,7 +83,7 @@ class Console:
     def text(self, text: str) -> None:
         """Give the answer as text, in human mode."""
         if self.mode == "human":
-            self._data.print(Text(text))
+            self._data.print(Text(text), soft_wrap=True)
 
     def ask(self, question: str) -> bool:
         """Ask for a yes.
