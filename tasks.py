@@ -35,7 +35,7 @@ def python(*arguments: str) -> None:
 )
 def demo(_: Context, keep: bool = False, comfyui_url: str = "", home: str = ".comfyform/demo") -> None:
     """Deploy, provision, generate, drift, mend and destroy on an emulated RunPod: no account, no GPU."""
-    run("examples.demo.story", "main", Path(home).absolute(), keep=keep, comfyui_url=comfyui_url)
+    run("examples.demo.story", "main", Path(home).resolve(), keep=keep, comfyui_url=comfyui_url)
 
 
 @task

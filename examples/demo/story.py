@@ -165,7 +165,8 @@ def _portrait(console: Console, where: str, settings: Settings, pictures: Path) 
             prompt=PROMPT, seed=SEED, output_path=pictures / f"odin-{where}.png"
         ).raise_for_failure()
     made = result.files[0]
-    console.print(f"{made.local_path}\nsha256 {made.sha256}, {made.size_bytes} bytes, seed {result.seed}")
+    about = f"sha256 {made.sha256}, {made.size_bytes} bytes, seed {result.seed}"
+    console.print(f"{made.local_path}\n{about}", soft_wrap=True, markup=False)
     return f"{made.size_bytes} bytes, sha256 {(made.sha256 or '')[:12]}…"
 
 
