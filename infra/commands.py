@@ -16,6 +16,7 @@ from infra.preflight import workers
 from infra.pulumi_cli import PROJECT, locate, stack_name
 from infra.stack_config import StackConfig
 from infra.stacks import FAILED, Stack
+from infra.state_folder import PROJECT_NAME
 from ops import doctor as checks
 from ops.catalog import fetch
 from ops.console import Console, Mode
@@ -88,7 +89,7 @@ def down(*, stack: str = "", yes: bool = False, project: Path = PROJECT) -> int:
     code = opened.run("destroy", *(["--yes"] if yes else [])).returncode
     if code:
         return FAILED
-    left = _orphans(opened, prefix=f"{stacks.PROJECT_NAME}-{opened.name}-")
+    left = _orphans(opened, prefix=f"{PROJECT_NAME}-{opened.name}-")
     if left:
         Console().warn(
             f"{len(left)} objects of this stack are still at RunPod: inv stack.orphans lists them."
@@ -164,7 +165,7 @@ def orphans(*, stack: str = "", json: bool = False, project: Path = PROJECT) -> 
         json: give JSON.
         project: the folder of ``Pulumi.yaml``.
     """
-    found = _orphans(Stack.at(stack, project=project), prefix=f"{stacks.PROJECT_NAME}-")
+    found = _orphans(Stack.at(stack, project=project), prefix=f"{PROJECT_NAME}-")
     console = _console(json)
     console.data([{"kind": kind, "id": id_, "name": name} for kind, id_, name in found])
     if found:

@@ -1,13 +1,10 @@
 """A stack of this project, worked on through the real CLI: select, run, unlock, read back."""
 
 import json
-import os
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 import yaml
 
@@ -15,8 +12,8 @@ from backend.errors import ComfyformError, ConfigError
 from infra.pulumi_cli import PROJECT, Pulumi, Say, environment, find, run, say_on_stderr, stack_name
 from infra.session import NAMESPACE
 from infra.stack_config import StackConfig
+from infra.state_folder import Lock, locks, repair, state_folder
 
-PROJECT_NAME: Final = "comfyform"
 FAILED: Final = 3
 """Exit code where Pulumi failed and has said why."""
 
@@ -25,21 +22,6 @@ class StackLocked(ComfyformError):
     """Somebody works on the stack."""
 
     exit_code = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """A lock file of a state folder.
-
-    Attributes:
-        gone: the process that made it ran on this machine and is no more.
-    """
-
-    path: Path
-    pid: int
-    host: str
-    since: str
-    gone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +74,9 @@ class Stack:
             ConfigError: there is none of this name.
             ComfyformError: it cannot be made.
         """
+        if all(lock.gone for lock in self.locks()):
+            for done in repair(state_folder(self.environ), self.name):
+                self.say(done)
         if self.name in self.names():
             return self
         if not create:
@@ -99,9 +84,9 @@ class Stack:
                 f"There is no stack {self.name!r}: {', '.join(self.names()) or 'there are none'}.",
                 hint="inv stack.up makes it.",
             )
-        done = self.run("stack", "init", self.name, capture=True)
-        if done.returncode:
-            raise ComfyformError(f"Stack {self.name!r} cannot be made: {_first_line(done.stderr)}")
+        made = self.run("stack", "init", self.name, capture=True)
+        if made.returncode:
+            raise ComfyformError(f"Stack {self.name!r} cannot be made: {_first_line(made.stderr)}")
         return self
 
     def names(self) -> list[str]:
@@ -168,20 +153,9 @@ class Stack:
             options = ("--clear-pending-creates", "--yes", "--non-interactive", "--skip-preview")
             self.run("refresh", *options, capture=True)
 
-    def locks(self) -> Iterator[Lock]:
+    def locks(self) -> list[Lock]:
         """List the stack's locks, where its state is in a folder of this machine."""
-        backend = urlsplit(self.environ.get("PULUMI_BACKEND_URL", ""))
-        if backend.scheme != "file":
-            return
-        folder = Path(unquote(backend.path)) / ".pulumi" / "locks" / "organization" / PROJECT_NAME / self.name
-        for path in sorted(folder.glob("*.json")):
-            try:
-                told = json.loads(path.read_text())
-            except (OSError, ValueError):
-                continue  # somebody just removed it
-            pid, host = int(told.get("pid", 0)), str(told.get("hostname", ""))
-            gone = host == socket.gethostname() and not _runs(pid)
-            yield Lock(path, pid, host, str(told.get("timestamp", "")), gone)
+        return list(locks(state_folder(self.environ), self.name))
 
     def _deployment(self) -> dict[str, Any]:
         exported = self.ask("stack", "export")
@@ -222,19 +196,6 @@ def _written(name: str, project: Path) -> dict[str, Any]:
 
 def _closed(value: object) -> bool:
     return isinstance(value, dict) and "secure" in value
-
-
-def _runs(pid: int) -> bool:
-    """Tell whether a process is there."""
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _first_line(text: str) -> str:

@@ -22,7 +22,7 @@ def ready(infra: Project) -> Stack:
     """Do what `inv stack.up` does before it runs the CLI."""
     # Those that were at work have ended; one that was never asked anything waits for ever, as Pulumi made it.
     until(lambda: len(providers(infra.root)) <= 1)
-    stack = Stack.at(STACK, project=infra.root, environ=infra.env, say=lambda _: None)
+    stack = Stack.at(STACK, project=infra.root, environ=infra.env, say=lambda _: None).opened()
     stack.make_ready()
     return stack
 
@@ -143,4 +143,21 @@ def test_a_volume_that_moves_takes_its_models_along(emu: Emulator, tmp_path: Pat
         assert after["volume_id"] != before["volume_id"]
         assert after["endpoint_id"] == before["endpoint_id"]
         assert [each["networkVolumes"] for each in emu.state()["endpoints"]] == [[after["volume_id"]]] * 2
+        infra.up("--expect-no-changes")
+
+
+def test_a_state_that_was_cut_off_is_mended(emu: Emulator, tmp_path: Path) -> None:
+    """A kill in the middle of a checkpoint write stops every pulumi command; opening the stack mends it."""
+    with project(tmp_path / "project", emu) as infra:
+        (infra.root / "models-registry.yaml").write_text("required: {}\n")
+        infra.up()
+        folder = infra.root / "pulumi" / "stacks" / ".pulumi" / "stacks" / "comfyform"
+        for name in (f"{STACK}.json.attrs", f"{STACK}.json"):
+            (folder / name).write_bytes(b"")
+        assert infra.pulumi("stack", "export", ok=False).returncode == 1
+
+        ready(infra)
+        infra.up()
+
+        assert owned(emu) == EVERYTHING
         infra.up("--expect-no-changes")

@@ -16,6 +16,7 @@ from infra import pulumi_cli, pulumi_install
 from infra.pulumi_cli import NoPulumi, Pulumi, environment, find, locate, run
 from infra.pulumi_install import BUILD_VERSION, TOOLS, WayFailed
 from infra.stacks import Stack
+from infra.state_folder import repair
 
 
 def cli(folder: Path, version: str = "3.259.0", body: str = "") -> Path:
@@ -210,4 +211,33 @@ def test_locks_tell_the_living_from_the_dead(tmp_path: Path) -> None:
     stack = Stack("dev", Pulumi(Path("x"), "3", "PATH"), {"PULUMI_BACKEND_URL": tmp_path.as_uri()})
 
     assert [lock.gone for lock in stack.locks()] == [False, True, False]
-    assert list(Stack("dev", stack.cli, {"PULUMI_BACKEND_URL": "s3://bucket"}).locks()) == []
+    assert Stack("dev", stack.cli, {"PULUMI_BACKEND_URL": "s3://bucket"}).locks() == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "kept"),
+    [
+        ({}, "new"),
+        ({"dev.json.attrs": ""}, "new"),
+        ({"dev.json": '{"a'}, "old"),
+        ({"dev.json": "", "dev.json.attrs": ""}, "old"),
+        ({"dev.json": "", "dev.json.bak": ""}, ""),
+    ],
+)
+def test_a_half_written_state_goes_back_to_a_whole_one(
+    tmp_path: Path, broken: dict[str, str], kept: str
+) -> None:
+    """Whole files stay; cut-off attributes go; a cut-off checkpoint becomes the whole one before it."""
+    folder = tmp_path / "stacks" / "comfyform"
+    folder.mkdir(parents=True)
+    whole = {"dev.json": '"new"', "dev.json.bak": '"old"', "dev.json.attrs": "{}"}
+    for name, text in {**whole, **broken}.items():
+        (folder / name).write_text(text)
+
+    said = repair(tmp_path, "dev")
+
+    assert (folder / "dev.json").read_text().strip('"') == kept
+    assert (folder / "dev.json.attrs").exists() == ("dev.json.attrs" not in broken)
+    assert bool(said) == (bool(broken) and kept != "")
+    assert repair(tmp_path, "dev") == []
+    assert repair(None, "dev") == []
