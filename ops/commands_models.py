@@ -18,7 +18,7 @@ from ops.scan import hash_all, look_inside
 from ops.session import console_of, hashes_of, look_here, look_there, open_remote, scan_here
 from ops.show_models import show_done, show_plan, show_scan, show_terms, show_verified
 from ops.splice import write_sections
-from ops.sync import apply
+from ops.sync import Done, apply
 
 WRONG: Final = 5
 """Exit code when files are not right, the same as of a failed transfer."""
@@ -153,10 +153,14 @@ def sync(
         if not yes and not console.ask("Apply this plan?"):
             console.data({"plan": plan.to_json(), "done": []})
             return 0
-        with console.progress() as tell:
-            done = apply(plan, remote.store, on_progress=tell, stop=remote.stop)
-    console.data({"plan": plan.to_json(), "done": [entry.to_json() for entry in done]})
-    show_done(console, done)
+        done: list[Done] = []
+        try:
+            with console.progress() as tell:
+                apply(plan, remote.store, on_progress=tell, on_done=done.append, stop=remote.stop)
+        finally:
+            # Also when some failed or Ctrl-C came: what was done is worth knowing.
+            console.data({"plan": plan.to_json(), "done": [entry.to_json() for entry in done]})
+            show_done(console, done)
     console.say("To see that the bytes are right: inv models.verify --deep")
     return 0
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backend.errors import ConfigError, InvalidArgument, SourceMissing
+from backend.errors import ConfigError, InvalidArgument, PartialApply, SourceMissing
 from backend.settings import Settings
 from ops import commands_models
 from ops.console import Console
+from ops.layout import partial_path
 from tests.emulation import Emulator
-from tests.ops_places import settings_of
-from tests.worker_endpoint import Studio
+from tests.ops_places import PATH, serve, settings_of
+from tests.worker_endpoint import Studio, until
 
 DEMO = str(Path(__file__).parents[1] / "examples" / "demo" / "models-registry.yaml")
 UNET = "models/sonic/unet.pth"
@@ -143,6 +148,54 @@ def test_a_source_that_is_gone_is_one_sentence(emu: Emulator, tmp_path: Path, ca
 
     with pytest.raises(SourceMissing, match="on Hugging Face has no file 'gone"):
         desk.run("sync", yes=True, registry=str(registry))
+
+
+def test_json_tells_what_was_done_beside_a_failure(emu: Emulator, tmp_path: Path, capsys: Any):
+    """When one of two files fails, stdout is still one JSON value that names both."""
+    desk = Desk(emu, tmp_path, capsys, "s3")
+    registry = tmp_path / "registry.yaml"
+    registry.write_text(
+        "required: {two: {files: ["
+        "{path: vae/gone.bin, source: 'hf:openai/whisper-tiny:gone.bin'}, "
+        "{path: vae/here.bin, source: 'hf:openai/whisper-tiny:model.safetensors'}]}}"
+    )
+
+    with pytest.raises(PartialApply, match="1 of 2 actions failed"):
+        desk.run("sync", yes=True, registry=str(registry))
+    told = json.loads(capsys.readouterr().out)
+
+    assert [(done["path"], done["status"]) for done in told["done"]] == [
+        ("models/vae/gone.bin", "failed"),
+        ("models/vae/here.bin", "fetched"),
+    ]
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_costs_no_second_fetch(emu: Emulator, tmp_path: Path, capsys: Any):
+    """Over the job transport: kill -9 of the worker in the middle; the job is run again and goes on."""
+    desk = Desk(emu, tmp_path, capsys, "job")
+    emu.set(worker_lost_s=1.0)
+    served = serve(emu, size=40 << 20)
+    registry = tmp_path / "registry.yaml"
+    registry.write_text(
+        f"required: {{big: {{files: [{{path: checkpoints/a.bin, source: '{served.source}', "
+        f"sha256: '{served.sha256}'}}]}}}}"
+    )
+    emu.fault("/hub/files/*", method="GET", skip=3, delay_s=30)
+    partial = desk.studio.volume / partial_path(PATH)
+
+    def kill() -> None:
+        until(lambda: partial.exists() and len(emu.requests("GET", "/hub/files/*")) >= 4)
+        os.kill(desk.studio.worker_pid(), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    synced = desk.run("sync", yes=True, registry=str(registry))
+    killer.join()
+
+    assert hashlib.sha256((desk.studio.volume / PATH).read_bytes()).hexdigest() == served.sha256
+    assert [done["status"] for done in synced["done"]] == ["fetched"]
+    assert synced["done"][0]["fetched_bytes"] < served.size_bytes
 
 
 def test_a_failure_is_one_line_and_a_code(capsys: pytest.CaptureFixture[str]):
