@@ -41,6 +41,8 @@ def split(content: bytes) -> tuple[bytes, bytes]:
         return content, b""
     if not isinstance(node, yaml.MappingNode) or node.flow_style:
         raise _unusable("it is not a mapping of sections on lines of their own")
+    if any(key.start_mark.column for key, _ in node.value):
+        raise _unusable("its sections do not begin at the left edge")
     keys = [(key.start_mark.line, getattr(key, "value", None)) for key, _ in node.value]
     first = min((line for line, key in keys if key in OWNED), default=None)
     if first is None:

@@ -95,6 +95,13 @@ def test_the_shipped_registry_survives(tmp_path: Path):
     assert yaml.safe_load(path.read_text())["local_scan"]["files"][0]["sha256"] == "1e5"
 
 
+@pytest.mark.parametrize("text", [b"    local_scan:", b"  required: {}\n", b"{required: {}}", b"- a\n"])
+def test_a_file_of_another_form_is_refused(text: bytes):
+    """Sections that do not begin at the left edge are refused in one error, without a traceback."""
+    with pytest.raises(RegistryError, match="nothing was written"):
+        splice(text, {"local_scan": {}})
+
+
 def test_something_below_is_not_overwritten():
     """A section of somebody else's after the tool's is an error that says where, not a loss."""
     with pytest.raises(RegistryError, match="Move it above local_scan and runpod_status"):
