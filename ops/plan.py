@@ -186,6 +186,10 @@ def _action(model: Model, file: ModelFile, held: FileRecord | None) -> Action:
             kind = "upload" if only_here else "replace"
     if held is not None and held["path"] != file.volume_path:
         reason = f"{reason}, as {held['path']}"
+    size_bytes = file.size_bytes
+    if size_bytes is None and held is not None and kind == "keep":
+        # Only of a file that stays: the size of a wrong one would be demanded of what replaces it.
+        size_bytes = held["size_bytes"]
     return Action(
         path=file.volume_path,
         kind=kind,
@@ -195,7 +199,7 @@ def _action(model: Model, file: ModelFile, held: FileRecord | None) -> Action:
         gated=model.gated,
         license=model.license,
         source=file.source,
-        size_bytes=file.size_bytes if file.size_bytes is not None else held["size_bytes"] if held else None,
+        size_bytes=size_bytes,
         sha256=file.sha256,
         there=standing,
     )
