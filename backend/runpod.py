@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from backend.contract import CONTRACT
-from backend.errors import ComfyformError, JobError, JobExpired, MissingSetting
+from backend.errors import ComfyformError, JobError, JobExpired, MissingSetting, NotFound
 from backend.flow import Flow, Send, send, work
 from backend.job_request import execution_policy
 from backend.job_status import JobStatus
@@ -194,10 +194,18 @@ class RunPodBackend:
         return (yield from self.plane.status(self._endpoint_of(job_id), job_id))
 
     def cancel(self, job_id: str) -> Flow[bool]:
-        """Cancel a job; False where RunPod does not know it (any more)."""
-        done = yield from self.plane.cancel(self._endpoint_of(job_id), job_id)
-        if entry := self.journal.find(job_id):
-            self.journal.write(entry, state="CANCELLED" if done else entry.state)
+        """Cancel a job; False where it has ended, or RunPod does not know it (any more).
+
+        RunPod says CANCELLED to whoever cancels, also of a job that ended long ago, so its state is
+        asked first: a result that is paid for stays in the journal as one.
+        """
+        try:
+            ended = (yield from self.status(job_id)).ended
+        except NotFound:
+            return False
+        done = not ended and (yield from self.plane.cancel(self._endpoint_of(job_id), job_id))
+        if done and (entry := self.journal.find(job_id)):
+            self.journal.write(entry, state="CANCELLED")
         return done
 
     def _endpoint_of(self, job_id: str) -> str:

@@ -106,6 +106,18 @@ def test_a_crash_of_the_caller_loses_nothing(emu, tmp_path):
     assert [entry.state for entry in journal.entries()] == ["CANCELLED"]
 
 
+def test_a_job_that_has_ended_is_not_cancelled(emu, tmp_path):
+    """RunPod would say yes; the journal keeps how the job really ended."""
+    backend, endpoint_id = echo_backend(emu, tmp_path)
+    with backend:
+        job = backend.submit("portrait", prompt="x")
+        emu.jobs("POST", f"/{endpoint_id}/cancel/{job.id}")
+
+        assert backend.cancel(job.id) is False
+
+    assert [entry.state for entry in Journal(tmp_path / "state" / "jobs").entries()] == ["IN_QUEUE"]
+
+
 def echo_backend_again(backend: Backend) -> Backend:
     """A second client of the same endpoint, as another process would make it."""
     return Backend(backend.flows)
