@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from backend.errors import ComfyformError
 from infra.pulumi_install import BUILD_MINUTES, BUILD_VERSION, INSTALL_VERSION, WayFailed, build, install
+from infra.state_folder import state_folder, unlock
 
 OLDEST: Final = (3, 200, 0)
 """Older engines lack options that we pass (``refresh --run-program``, ``--clear-pending-creates``)."""
@@ -191,7 +192,7 @@ def run(
         The finished process, whatever its exit code.
 
     Raises:
-        KeyboardInterrupt: there was a Ctrl-C; the CLI has ended.
+        KeyboardInterrupt: there was a Ctrl-C; the CLI has ended, and so has its lock.
     """
     pipe = subprocess.PIPE if capture else None
     with subprocess.Popen(
@@ -205,6 +206,7 @@ def run(
             except KeyboardInterrupt:
                 interrupted = True
     if interrupted:
+        unlock(state_folder(environ), process.pid)
         raise KeyboardInterrupt
     return subprocess.CompletedProcess(process.args, process.returncode, out or "", err or "")
 

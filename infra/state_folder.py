@@ -50,6 +50,20 @@ def locks(folder: Path | None, stack: str) -> Iterator[Lock]:
         yield Lock(path, pid, host, str(told.get("timestamp", "")), gone)
 
 
+def unlock(folder: Path | None, pid: int) -> None:
+    """Remove the locks, of whichever stack, that an ended process of this machine has left.
+
+    Between a preview and the update the CLI catches no Ctrl-C, and dies of it with its lock in place.
+    """
+    if folder is None:
+        return
+    for stack in (folder / "locks" / "organization" / PROJECT_NAME).glob("*"):
+        for lock in locks(folder, stack.name):
+            if lock.pid == pid and lock.gone:
+                lock.path.unlink(missing_ok=True)
+                lock.path.with_name(f"{lock.path.name}.attrs").unlink(missing_ok=True)
+
+
 def repair(folder: Path | None, stack: str) -> list[str]:
     """Put right what a CLI that was killed while it wrote has left; every command would fail on it.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -212,6 +213,35 @@ def test_locks_tell_the_living_from_the_dead(tmp_path: Path) -> None:
 
     assert [lock.gone for lock in stack.locks()] == [False, True, False]
     assert Stack("dev", stack.cli, {"PULUMI_BACKEND_URL": "s3://bucket"}).locks() == []
+
+
+STOPPED = """
+import os
+from pathlib import Path
+from infra.pulumi_cli import Pulumi, run
+
+try:
+    run(Pulumi(Path({program!r}), "3", "PATH"), ["up"], environ={environ!r}, project=Path({project!r}))
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+def test_a_cli_that_ctrl_c_kills_leaves_no_lock(tmp_path: Path) -> None:
+    """Between preview and update the CLI dies of Ctrl-C at once, and its lock would stay; others' stay."""
+    folder = tmp_path / ".pulumi" / "locks" / "organization" / "comfyform" / "dev"
+    folder.mkdir(parents=True)
+    (folder / "other.json").write_text(f'{{"pid": {os.getpid()}, "hostname": "{socket.gethostname()}"}}')
+    lock = f'{{"pid": %d, "hostname": "{socket.gethostname()}"}}'
+    body = f"printf '{lock}' $$ > '{folder}/mine.json'\n: > '{folder}/mine.json.attrs'\n"
+    program = cli(tmp_path / "bin", body=body + "kill -INT $PPID\nkill -INT $$\nsleep 20")
+    environ = {"PATH": os.defpath, "PULUMI_BACKEND_URL": tmp_path.as_uri()}
+    script = STOPPED.format(program=str(program), environ=environ, project=str(tmp_path))
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+
+    assert (done.stdout, done.stderr) == ("stopped\n", "")
+    assert [path.name for path in folder.iterdir()] == ["other.json"]
 
 
 @pytest.mark.parametrize(
