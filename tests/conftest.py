@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.emulation import Emulator, running_emulator
+
+# The same examples in every run, and no limit on their time: machines differ.
+hypothesis.settings.register_profile("house", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("house")
 
 FOREIGN = ("RUNPOD_", "COMFY", "HF_", "HUGGING", "CIVITAI_", "PULUMI_", "HEDRA_", "AWS_")
 
