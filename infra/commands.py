@@ -51,9 +51,7 @@ def up(*, stack: str = "", yes: bool = False, refresh: bool = False, project: Pa
         refresh: look at RunPod first, and mend drift.
         project: the folder of ``Pulumi.yaml``.
     """
-    opened = _checked(stack, project)
-    _consent(yes, "up")
-    opened.make_ready()
+    opened = _ready(_checked(stack, project), yes, "up")
     options = [*(["--yes"] if yes else []), *(["--refresh"] if refresh else [])]
     return _exit(opened.run("up", *options).returncode)
 
@@ -67,9 +65,7 @@ def refresh(*, stack: str = "", yes: bool = False, project: Path = PROJECT) -> i
         project: the folder of ``Pulumi.yaml``.
     """
     _key(stack, project)
-    opened = Stack.at(stack, project=project).opened()
-    _consent(yes, "refresh")
-    opened.make_ready()
+    opened = _ready(Stack.at(stack, project=project).opened(), yes, "refresh")
     return _exit(opened.run("refresh", *(["--yes"] if yes else [])).returncode)
 
 
@@ -82,9 +78,7 @@ def down(*, stack: str = "", yes: bool = False, project: Path = PROJECT) -> int:
         project: the folder of ``Pulumi.yaml``.
     """
     _key(stack, project)
-    opened = Stack.at(stack, project=project).opened()
-    _consent(yes, "down")
-    opened.make_ready()
+    opened = _ready(Stack.at(stack, project=project).opened(), yes, "down")
     # Never with --skip-preview: a protected volume is refused in the preview, before anything is deleted.
     code = opened.run("destroy", *(["--yes"] if yes else [])).returncode
     if code:
@@ -220,12 +214,14 @@ def _key(stack: str, project: Path) -> StackConfig:
     return config
 
 
-def _consent(yes: bool, command: str) -> None:
-    """Refuse to go on where nobody could be asked and nobody said yes."""
+def _ready(opened: Stack, yes: bool, command: str) -> Stack:
+    """Give a stack that may be acted on: somebody agrees or can be asked, and no dead run's lock is left."""
     if not yes and not sys.stdin.isatty():
         raise ConfigError(
             f"inv stack.{command} asks before it acts, and nobody is there to answer.", hint="Say --yes."
         )
+    opened.make_ready()
+    return opened
 
 
 def _orphans(opened: Stack, *, prefix: str) -> list[tuple[str, str, str]]:

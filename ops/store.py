@@ -23,6 +23,7 @@ translated between a job and a store. Paths are from the volume root, POSIX.
 """
 
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +147,43 @@ def each(
     return done
 
 
-class FolderStore:
+class FileByFile(ABC):
+    """What a store that handles one file after the other does the same wherever its bytes lie."""
+
+    def provision(
+        self, wanted: Sequence[WantedFile], *, on_progress: OnProgress = ignore_progress
+    ) -> list[ProvisionedFile]:
+        """Make these files be there; see `ModelStore`."""
+        return each(wanted, lambda file: self._provision(file, on_progress))
+
+    def verify(
+        self,
+        wanted: Sequence[WantedFile],
+        *,
+        deep: bool = False,
+        on_progress: OnProgress = ignore_progress,
+    ) -> list[VerifiedFile]:
+        """Compare what is there with what is wanted; see `ModelStore`."""
+        answers = []
+        for file in wanted:
+            held = self._held(check_model_path(file["path"]))
+            answers.append(verdict(file, self._hashed(held, on_progress) if deep and held else held))
+        return answers
+
+    @abstractmethod
+    def _provision(self, wanted: WantedFile, on_progress: OnProgress) -> ProvisionedFile:
+        """Make one file be there."""
+
+    @abstractmethod
+    def _held(self, path: str) -> FileRecord | None:
+        """Give what is there under a path, by its record."""
+
+    @abstractmethod
+    def _hashed(self, held: FileRecord, on_progress: OnProgress) -> FileRecord:
+        """Read a file and give its record with the hash of its bytes."""
+
+
+class FolderStore(FileByFile):
     """Model files in a directory, which is what a worker sees of its volume.
 
     Safe to use from several threads and processes at once: a file has one writer.
@@ -189,26 +226,6 @@ class FolderStore:
         total = disk.total if self._capacity is None else self._capacity
         free = disk.free if self._capacity is None else min(disk.free, max(0, self._capacity - used))
         return Inventory.of(records, total_bytes=total, free_bytes=free, warnings=warnings)
-
-    def provision(
-        self, wanted: Sequence[WantedFile], *, on_progress: OnProgress = ignore_progress
-    ) -> list[ProvisionedFile]:
-        """Make these files be there; see `ModelStore`."""
-        return each(wanted, lambda file: self._provision(file, on_progress))
-
-    def verify(
-        self,
-        wanted: Sequence[WantedFile],
-        *,
-        deep: bool = False,
-        on_progress: OnProgress = ignore_progress,
-    ) -> list[VerifiedFile]:
-        """Compare what is there with what is wanted; see `ModelStore`."""
-        answers = []
-        for file in wanted:
-            held = self._held(check_model_path(file["path"]))
-            answers.append(verdict(file, self._hashed(held, on_progress) if deep and held else held))
-        return answers
 
     def remove(self, paths: Sequence[str]) -> Removal:
         """Delete these files and their records; see `ModelStore`."""

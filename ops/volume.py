@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from backend.contract import FileRecord, ProvisionedFile, VerifiedFile, WantedFile
+from backend.contract import FileRecord, ProvisionedFile, WantedFile
 from backend.errors import HashMismatch, SourceMissing, TransferError, VolumeFull
 from ops.bucket import Bucket, Stored
 from ops.disk import one_writer, translated
@@ -26,17 +26,17 @@ from ops.layout import (
     record_path,
 )
 from ops.patience import PACE, Pace
-from ops.records import Record, describe, judge, verdict
+from ops.records import Record, describe, judge
 from ops.source_names import LocalSource, parse
 from ops.sources import Sources
-from ops.store import FolderStore, OnProgress, Removal, each, ignore_progress
+from ops.store import FileByFile, FolderStore, OnProgress, Removal, ignore_progress
 from ops.uploads import PART_BYTES, Parcel, upload
 
 _READERS: Final = 8
 """Records that are read at a time."""
 
 
-class S3Store:
+class S3Store(FileByFile):
     """Model files in a volume's bucket.
 
     Args:
@@ -79,26 +79,6 @@ class S3Store:
         used = sum(record["size_bytes"] for record in held)
         free = None if self._capacity is None else max(0, self._capacity - used)
         return Inventory.of(held, total_bytes=self._capacity, free_bytes=free)
-
-    def provision(
-        self, wanted: Sequence[WantedFile], *, on_progress: OnProgress = ignore_progress
-    ) -> list[ProvisionedFile]:
-        """Make these files be there; see `ops.store.ModelStore`."""
-        return each(wanted, lambda file: self._provision(file, on_progress))
-
-    def verify(
-        self,
-        wanted: Sequence[WantedFile],
-        *,
-        deep: bool = False,
-        on_progress: OnProgress = ignore_progress,
-    ) -> list[VerifiedFile]:
-        """Compare what is there with what is wanted; see `ops.store.ModelStore`."""
-        answers = []
-        for file in wanted:
-            held = self._held(check_model_path(file["path"]))
-            answers.append(verdict(file, self._hashed(held, on_progress) if deep and held else held))
-        return answers
 
     def remove(self, paths: Sequence[str]) -> Removal:
         """Delete these files and their records; see `ops.store.ModelStore`."""
