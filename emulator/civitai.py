@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route
 
 from emulator.cdn import cdn_of
 from emulator.content import Content, Plain, digest, model_file
-from emulator.hub_repos import KB, MB
+from emulator.hub.repos import KB, MB
 from emulator.state import State
 
 HASH_BYTES = 8 << 20

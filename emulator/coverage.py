@@ -20,12 +20,13 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
-from emulator import planes, s3
+from emulator import planes
 from emulator.document import Document
 from emulator.faults import Fault
-from emulator.jobs_api import not_emulated
+from emulator.jobs.app import not_emulated
 from emulator.limits import Limits
-from emulator.rest import OPERATIONS
+from emulator.rest.app import OPERATIONS
+from emulator.s3.app import HANDLERS
 from emulator.state import State
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -88,7 +89,7 @@ def _rest(document: Document) -> Iterator[str]:
 
 def _s3() -> Iterator[str]:
     yield "## S3\n"
-    yield from (f"- {name}" for name in sorted({"ListBuckets", *s3.HANDLERS}))
+    yield from (f"- {name}" for name in sorted({"ListBuckets", *HANDLERS}))
     yield ""
     yield "What RunPod's API lacks (DeleteObjects, presigned URLs, and the rest) is refused by name.\n"
 

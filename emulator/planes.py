@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount
@@ -14,15 +13,15 @@ from starlette.types import ASGIApp
 from emulator.state import State
 
 MODULES = {
-    "/rest/v2": "emulator.rest",
-    "/jobs/v2": "emulator.jobs_api",
+    "/rest/v2": "emulator.rest.app",
+    "/jobs/v2": "emulator.jobs.app",
     "/lb": "emulator.balancer",
-    "/s3": "emulator.s3",
-    "/hub": "emulator.hub",
+    "/s3": "emulator.s3.app",
+    "/hub": "emulator.hub.app",
     "/civitai": "emulator.civitai",
     "/comfyui": "emulator.comfyui.app",
-    "/hedra": "emulator.hedra",
-    "/comfy-api": "emulator.comfy_api",
+    "/hedra": "emulator.hedra.app",
+    "/comfy-api": "emulator.comfy_api.app",
     "/_emulator": "emulator.control",
 }
 """Prefix → module with `app(state) -> ASGIApp`. A Starlette app's lifespan runs with the emulator's.
@@ -48,14 +47,12 @@ class Plane:
 
 
 def load(state: State) -> list[Plane]:
-    """Make the planes whose module is there."""
+    """Make every plane."""
     found = []
     for prefix, name in MODULES.items():
-        path = Path(__file__).parents[1] / (name.replace(".", "/") + ".py")
-        if path.exists():
-            module = importlib.import_module(name)
-            control = module.control_routes(state) if hasattr(module, "control_routes") else ()
-            found.append(Plane(prefix, module.app(state), control))
+        module = importlib.import_module(name)
+        control = module.control_routes(state) if hasattr(module, "control_routes") else ()
+        found.append(Plane(prefix, module.app(state), control))
     return found
 
 

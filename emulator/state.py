@@ -22,10 +22,10 @@ from emulator.bells import Bells
 from emulator.clock import Clock
 from emulator.document import Document
 from emulator.faults import Faults
-from emulator.fleet import Fleet
-from emulator.jobs import Jobs
+from emulator.jobs.queue import Jobs
 from emulator.limits import Limits
 from emulator.request_log import RequestLog
+from emulator.workers.fleet import Fleet
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from emulator import coverage
 from emulator.limits import Limits
-from emulator.rest import OPERATIONS
+from emulator.rest.app import OPERATIONS
 from tests import openapi
 
 PAGE = Path(__file__).parents[1] / "docs/emulator-coverage.md"

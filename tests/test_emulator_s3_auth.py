@@ -7,8 +7,8 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from emulator.s3_auth import verify
-from emulator.s3_errors import S3Error
+from emulator.s3.auth import verify
+from emulator.s3.errors import S3Error
 
 
 @pytest.mark.parametrize(("late_s", "code"), [(3500, None), (3700, "RequestTimeTooSkewed")])

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from emulator import rest_bodies
-from emulator.schema import Rule, check
+from emulator.rest import bodies as rest_bodies
+from emulator.rest.schema import Rule, check
 from tests import openapi
 
 Values = dict[str, list[Any]]

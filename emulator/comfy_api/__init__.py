@@ -1,0 +1,1 @@
+"""The Comfy API v2."""

@@ -1,0 +1,1 @@
+"""The model hub: Hugging Face's routes."""

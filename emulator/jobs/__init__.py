@@ -1,0 +1,1 @@
+"""The job plane: RunPod's queue, for clients and for workers."""

@@ -1,0 +1,1 @@
+"""Network volumes over S3."""

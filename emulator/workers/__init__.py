@@ -1,0 +1,1 @@
+"""Worker processes: which there are, how they are started, watched and ended."""
