@@ -135,7 +135,7 @@ def app(state: State) -> Starlette:
     def signed_in(request: Request) -> bool:
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         token = bearer if scheme.lower() == "bearer" else request.query_params.get("token", "")
-        return token == state.civitai_token
+        return token == state.keys.civitai_token
 
     def base_url(request: Request) -> str:
         return state.url + str(request.scope.get("root_path", ""))

@@ -136,31 +136,6 @@ class State:
         self.resources = self._load_resources()
         self.jobs = Jobs(self.root / "jobs", self.clock, self.limits, self.bells)
 
-    @property
-    def volumes(self) -> dict[str, Document]:
-        """Network volumes by id: `{"id", "name", "size", "dataCenter", "type"}`."""
-        return self.resources.volumes
-
-    @property
-    def s3_access_key(self) -> str:
-        """The access key id of the S3 plane."""
-        return self.keys.s3_access_key
-
-    @property
-    def s3_secret_key(self) -> str:
-        """The secret key of the S3 plane."""
-        return self.keys.s3_secret_key
-
-    @property
-    def hf_token(self) -> str:
-        """The token that the model hub accepts for gated repositories."""
-        return self.keys.hf_token
-
-    @property
-    def civitai_token(self) -> str:
-        """The token that the Civitai plane accepts."""
-        return self.keys.civitai_token
-
     def volume_dir(self, volume_id: str) -> Path | None:
         """Give the folder of a network volume, or None when there is no such volume."""
         if volume_id not in self.resources.volumes:

@@ -62,8 +62,8 @@ class Reader:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             return cls(None, known=False, trusted=False)
-        trusted = token == state.hf_token
-        return cls(token, known=trusted or token == state.hf_token + NO_ACCESS, trusted=trusted)
+        trusted = token == state.keys.hf_token
+        return cls(token, known=trusted or token == state.keys.hf_token + NO_ACCESS, trusted=trusted)
 
 
 def find(repos: dict[str, Repo], name: str, reader: Reader) -> Repo:

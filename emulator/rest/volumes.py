@@ -13,7 +13,9 @@ from emulator.state import State
 def list_all(state: State, _: Call) -> Answer:
     """List them."""
     return 200, {
-        "networkVolumes": [volume for name, volume in state.volumes.items() if state.is_listed(name)]
+        "networkVolumes": [
+            volume for name, volume in state.resources.volumes.items() if state.is_listed(name)
+        ]
     }
 
 
@@ -37,7 +39,7 @@ def create(state: State, call: Call) -> Answer:
         "dataCenter": center.id,
         "type": tier,
     }
-    state.volumes[volume["id"]] = volume
+    state.resources.volumes[volume["id"]] = volume
     state.volume_dir(volume["id"])
     state.save()
     return 201, volume
@@ -45,9 +47,9 @@ def create(state: State, call: Call) -> Answer:
 
 def find(state: State, volume_id: str) -> Document:
     """Give a volume or refuse with 404."""
-    if volume_id not in state.volumes:
+    if volume_id not in state.resources.volumes:
         raise not_found()
-    return state.volumes[volume_id]
+    return state.resources.volumes[volume_id]
 
 
 def get(state: State, call: Call) -> Answer:

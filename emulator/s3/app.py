@@ -79,8 +79,8 @@ class S3:
             raw_path,
             request.url.query,
             dict(request.headers),
-            access_key=self._state.s3_access_key,
-            secret_key=self._state.s3_secret_key,
+            access_key=self._state.keys.s3_access_key,
+            secret_key=self._state.keys.s3_secret_key,
             now=time.time(),
         )
         inside = raw_path.removeprefix(PREFIX).removeprefix("/")
@@ -99,7 +99,7 @@ class S3:
         folder = self._state.volume_dir(bucket)
         if folder is None:
             raise no_such_bucket(bucket)
-        data_center = str(self._state.volumes[bucket]["dataCenter"])
+        data_center = str(self._state.resources.volumes[bucket]["dataCenter"])
         if data_center not in DATA_CENTERS:
             raise no_such_bucket(f"{bucket} (there is no S3 in {data_center})")
         if signed.region.upper() != data_center:
@@ -110,9 +110,9 @@ class S3:
     def _list_buckets(self) -> Response:
         buckets: list[Node] = [
             ("Bucket", [("Name", name), ("CreationDate", timestamp(0))])
-            for name, volume in self._state.volumes.items()
+            for name, volume in self._state.resources.volumes.items()
             if volume["dataCenter"] in DATA_CENTERS
         ]
-        owner: Node = ("Owner", [("ID", self._state.s3_access_key), ("DisplayName", "emulated")])
+        owner: Node = ("Owner", [("ID", self._state.keys.s3_access_key), ("DisplayName", "emulated")])
         body = document("ListAllMyBucketsResult", [owner, ("Buckets", buckets)])
         return Response(body, media_type="application/xml")

@@ -158,7 +158,7 @@ class Supervisor:
         self._place(worker, endpoint)
 
     def _place(self, worker: Worker, endpoint: Endpoint) -> None:
-        worker.place = fleet.place(endpoint.body, self._state.volumes, self._state.limits)
+        worker.place = fleet.place(endpoint.body, self._state.resources.volumes, self._state.limits)
         if worker.place is not None:
             environment = worker_environment(self._state, worker, endpoint)
             self._tasks[worker.id] = asyncio.create_task(self._live(worker, environment))
