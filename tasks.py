@@ -72,6 +72,7 @@ def lock(_: Context) -> None:
     python(
         "-m", "uv", "pip", "compile", *options.split(), "pyproject.toml", "--output-file", "requirements.lock"
     )
+    python("-m", "tools.worker_locks")
 
 
 JOBS = {"list": "list_jobs", "show": "show_job", "wait": "wait_job", "cancel": "cancel_job"}

@@ -1,4 +1,4 @@
-"""Resolve what the worker images install: ``python tools/worker_locks.py``.
+"""Resolve what the worker images install; the last step of ``./inv lock``.
 
 Two environments, because ComfyUI's packages and the worker's would argue: the worker's own takes
 the versions of ``requirements.lock``, ComfyUI's is resolved as of one day.
