@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import Callable
@@ -10,14 +9,15 @@ from collections.abc import Callable
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Send
 
-from emulator.faults import Fault
+from emulator.faults import Fault, Faults
 
 
 class Damaged:
     """The way of a reply to the client, with what the fault does to it."""
 
-    def __init__(self, fault: Fault, send: Send, cut: Callable[[], None]) -> None:
+    def __init__(self, fault: Fault, faults: Faults, send: Send, cut: Callable[[], None]) -> None:
         self._fault = fault
+        self._faults = faults
         self._send = send
         self._cut = cut
         self._sent = 0
@@ -46,7 +46,7 @@ class Damaged:
         body, at = message["body"], -1 if self._fault.stall is None else self._fault.stall - start
         if 0 <= at < len(body) and not self._gone:
             await self._send({**message, "body": body[:at], "more_body": True})
-            await asyncio.sleep(self._fault.stall_s)
+            await self._faults.hold(self._fault, self._fault.stall_s)
             message = {**message, "body": body[at:]}
         if not self._gone:
             await self._send(message)

@@ -1,10 +1,12 @@
-"""Faults: what goes wrong, on which request, how often. Decides only; `server` carries them out."""
+"""Faults: what goes wrong, on which request, how often, and until when. `server` carries them out."""
 
 from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from emulator.bells import Bells
 
 
 @dataclass(slots=True)
@@ -16,11 +18,11 @@ class Fault:
         method: only this method; None for any.
         skip: let so many matching requests pass first.
         times: how many requests are hit; 0 for every one.
-        delay_s: wait before anything else.
+        delay_s: wait before anything else, until the fault is taken back at the latest.
         status, body, headers: answer this instead of asking the plane. A body that is no string goes as JSON.
         cut: "before" closes the connection and nothing has happened, "after" closes it when the plane has
             acted and before it says so, a number closes it after so many bytes of the reply's body.
-        stall: after so many bytes of the reply's body, wait `stall_s` before the rest.
+        stall: after so many bytes of the reply's body, wait `stall_s` before the rest, with the same end.
         corrupt: flip the bits of the reply's body byte at this offset.
         truncate: end the reply's body after so many bytes, with a matching Content-Length.
         die: "before" or "after" acting, the emulator kills itself with SIGKILL.
@@ -52,7 +54,8 @@ class Fault:
 class Faults:
     """The faults that are set, in order; the first that applies to a request wins."""
 
-    def __init__(self) -> None:
+    def __init__(self, bells: Bells) -> None:
+        self._bells = bells
         self._faults: list[Fault] = []
         self._last_id = 0
 
@@ -74,10 +77,16 @@ class Faults:
                 return fault
         return None
 
+    async def hold(self, fault: Fault, seconds: float) -> None:
+        """Hold a request that a fault has hit, until the time is over or the fault taken back."""
+        if fault in self._faults:
+            await self._bells.wait(seconds, ("fault", fault.id))
+
     def remove(self, fault_id: int) -> bool:
-        """Take a fault back; tell whether it was there."""
+        """Take a fault back, and let go what it holds; tell whether it was there."""
         before = len(self._faults)
         self._faults = [fault for fault in self._faults if fault.id != fault_id]
+        self._bells.ring(("fault", fault_id))
         return len(self._faults) < before
 
     def all(self) -> list[Fault]:
@@ -86,7 +95,8 @@ class Faults:
 
     def clear(self) -> None:
         """Take all of them back."""
-        self._faults.clear()
+        for fault in self.all():
+            self.remove(fault.id)
 
 
 def globs_overlap(first: str, second: str) -> bool:

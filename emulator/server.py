@@ -5,13 +5,13 @@ What the planes are, `planes` knows.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -73,6 +73,9 @@ class Front:
                 await self._inner(scope, receive, send_logged)
             else:
                 await self._suffer(fault, scope, receive, send_logged, cutter(send))
+        except ClientDisconnect:
+            # It was gone before it had asked: nothing was done, and nobody is there to be told.
+            log.finish(entry, 0, name)
         finally:
             if entry.status is None:
                 log.finish(entry, 0, name)
@@ -80,7 +83,7 @@ class Front:
     async def _suffer(
         self, fault: Fault, scope: Scope, receive: Receive, send: Send, cut: Callable[[], None]
     ) -> None:
-        await asyncio.sleep(fault.delay_s)
+        await self._state.faults.hold(fault, fault.delay_s)
         if fault.die == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         if fault.cut == "before":
@@ -91,4 +94,4 @@ class Front:
                 pass
             await forced(fault)(scope, receive, send)
         else:
-            await self._inner(scope, receive, Damaged(fault, send, cut).send)
+            await self._inner(scope, receive, Damaged(fault, self._state.faults, send, cut).send)

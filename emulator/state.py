@@ -109,9 +109,9 @@ class State:
         """`http://127.0.0.1:<port>`, known once the socket is bound."""
         self.clock = Clock()
         self.limits = Limits()
-        self.faults = Faults()
-        self.request_log = RequestLog(self.clock)
         self.bells = Bells()
+        self.faults = Faults(self.bells)
+        self.request_log = RequestLog(self.clock)
         self.fleet = Fleet()
         self.created_at: dict[str, float] = {}
         """Resource id → when it was made here; what came from an earlier run is old."""

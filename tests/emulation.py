@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 
@@ -118,7 +118,7 @@ class Emulator:
 
 @contextlib.contextmanager
 def running_emulator(
-    root: Path, *, port: int = 0, images: dict[str, str] | None = None
+    root: Path, *, port: int = 0, images: dict[str, str] | None = None, stderr: IO[bytes] | None = None
 ) -> Iterator[Emulator]:
     """Run an emulator on the folder `root` and end it afterwards, in whatever state it is."""
     env_file = root / "environment"
@@ -136,7 +136,7 @@ def running_emulator(
     ]
     for name, image in (IMAGES if images is None else images).items():
         command += ["--image", f"{name}={image}"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr)
     assert process.stdout is not None
     try:
         # The emulator says its environment once it serves; the last line is the sign.

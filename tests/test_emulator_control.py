@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,33 @@ def test_a_reply_can_be_lost_after_the_plane_has_acted(emu: Emulator) -> None:
         emu.rest("POST", "/network-volumes", {"name": "v", "size": 10, "dataCenter": "EU-RO-1"})
 
     assert [volume["name"] for volume in emu.state()["volumes"]] == ["v"]
+
+
+def test_a_fault_that_is_taken_back_lets_go_what_it_holds(emu: Emulator) -> None:
+    """A test may hold a request for as long as it needs, before RunPod has acted or before it says so."""
+    volume = {"name": "v", "size": 10, "dataCenter": "EU-RO-1"}
+    for held in ({"delay_s": 60}, {"stall": 0}):
+        fault = emu.fault("/rest/v2/network-volumes", method="POST", **held)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(emu.rest, "POST", "/network-volumes", volume)
+            until(lambda: emu.control("GET", "/faults")["faults"][-1]["hits"])
+            emu.control("DELETE", f"/faults/{fault['id']}")
+            assert waiting.result().status_code == 201
+
+
+def test_a_client_that_dies_in_the_middle_is_no_failure(tmp_path: Path) -> None:
+    """Who hangs up while its POST is held has asked for nothing: nothing is made, and no traceback shown."""
+    said = tmp_path / "stderr"
+    with said.open("wb") as stderr, running_emulator(tmp_path, images={}, stderr=stderr) as emu:
+        fault = emu.fault("/rest/v2/templates", method="POST", delay_s=60)
+        headers = {"Authorization": f"Bearer {emu.env['RUNPOD_API_KEY']}"}
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(emu.url("rest") + "/templates", json={"name": "t"}, headers=headers, timeout=0.1)
+        emu.control("DELETE", f"/faults/{fault['id']}")
+        (entry,) = until(lambda: [each for each in emu.requests("POST") if each["status"] is not None])
+
+        assert (entry["status"], emu.state()["templates"]) == (0, [])
+    assert said.read_text() == ""
 
 
 def test_a_fault_that_never_happened_is_told(emu: Emulator) -> None:
