@@ -9,7 +9,7 @@ Source: recordings object_info_full and prompt_errors, v0.29.0 and v0.3.64.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from backend.comfyui_answers import ALLOWED_SHOWN, combo_options
 from backend.errors import InvalidArgument
@@ -17,8 +17,19 @@ from backend.errors import InvalidArgument
 _NUMBERS: Final = {"INT": int, "FLOAT": float}
 _UNKNOWN_TYPES: Final = ("*", "COMFY_")
 """Types whose rules only ComfyUI knows: anything, and the dynamic ones of V3 nodes."""
+_LINKED: Final = frozenset(
+    {
+        "AUDIO", "CLIP", "CLIP_VISION", "CLIP_VISION_OUTPUT", "CONDITIONING", "CONTROL_NET", "GUIDER",
+        "IMAGE", "LATENT", "MASK", "MODEL", "NOISE", "SAMPLER", "SIGMAS", "STYLE_MODEL", "UPSCALE_MODEL",
+        "VAE", "VIDEO",
+    }
+)  # fmt: skip
+"""Types that no value can be written for; packs have types of their own that are typed in."""
 _ANY_FILE: Final = frozenset({"LoadImage", "LoadImageMask", "LoadAudio", "LoadVideo", "VHS_LoadAudioUpload"})
 """Nodes that take files in folders too, which their list does not show (facts: comfyui.md 1)."""
+
+
+Kind = Literal["structure", "node", "missing", "link", "value", "choice"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,14 +37,19 @@ class Problem:
     """What is wrong with one input of one node.
 
     Attributes:
+        kind: of the mistake: a graph that is none, a node that is not there, an input that is missing, a link
+            of the wrong type, a value of the wrong type or out of range, a value that no list has.
         allowed: the values that are taken, where there is a list of them.
+        received: the value that is not among them.
     """
 
     node_id: str
     class_type: str
     input: str
     sentence: str
+    kind: Kind = "structure"
     allowed: tuple[Any, ...] = ()
+    received: Any = None
 
     def __str__(self) -> str:
         where = f"node {self.node_id} ({self.class_type})"
@@ -94,22 +110,35 @@ def validate(graph: Mapping[str, Any], object_info: Mapping[str, Any]) -> list[P
     Returns:
         Problems in the order of the graph; empty when there is none.
     """
-    problems = list(_structure(graph))
-    if problems:
+    if problems := list(_structure(graph)):
         return problems
-    has_output = False
+    unknown = [node_id for node_id, node in graph.items() if node["class_type"] not in object_info]
+    ends = [id_ for id_, node in graph.items() if object_info.get(node["class_type"], {}).get("output_node")]
+    # What leads to nothing is not looked at by ComfyUI either; but an unknown node may be the end of it.
+    looked_at = graph.keys() if unknown else _leading_to(ends, graph)
     for node_id, node in graph.items():
-        definition = object_info.get(node["class_type"])
-        if definition is None:
-            problems.append(_problem(node_id, node, "", "this ComfyUI has no such node"))
-            continue
-        has_output = has_output or bool(definition.get("output_node"))
-        problems += _node(node_id, node, definition, graph, object_info)
-    if not has_output and not problems:
+        if node_id in unknown:
+            problems.append(_problem(node_id, node, "", "this ComfyUI has no such node", "node"))
+        elif node_id in looked_at:
+            problems += _node(node_id, node, object_info[node["class_type"]], graph, object_info)
+    if not ends and not problems:
         problems.append(
             Problem(node_id="-", class_type="-", input="", sentence="no node saves or shows anything")
         )
     return problems
+
+
+def _leading_to(ends: list[str], graph: Mapping[str, Any]) -> set[str]:
+    """Give the nodes whose work is needed for some others', with these."""
+    found: set[str] = set()
+    ahead = list(ends)
+    while ahead:
+        node_id = ahead.pop()
+        if node_id not in found:
+            found.add(node_id)
+            links = (_link(value) for value in graph[node_id]["inputs"].values())
+            ahead += [link[0] for link in links if link]
+    return found
 
 
 def _node(
@@ -124,15 +153,17 @@ def _node(
         for name, spec in (specs.get(section) or {}).items():
             if name not in node["inputs"]:
                 if section == "required" and not _is_dynamic(spec):
-                    yield _problem(node_id, node, name, "it is missing")
+                    yield _problem(node_id, node, name, "it is missing", "missing")
                 continue
             value = node["inputs"][name]
             if link := _link(value):
                 sentence = _linked(link, spec, graph, object_info)
                 if sentence:
-                    yield _problem(node_id, node, name, sentence)
+                    yield _problem(node_id, node, name, sentence, "link")
             else:
-                yield from _value(node_id, node, name, value, spec)
+                # How a list is written that is to be no link.
+                plain = value.get("__value__", value) if isinstance(value, Mapping) else value
+                yield from _value(node_id, node, name, plain, spec)
 
 
 def _linked(
@@ -156,28 +187,32 @@ def _linked(
 def _value(
     node_id: str, node: Mapping[str, Any], name: str, value: Any, spec: list[Any]
 ) -> Iterator[Problem]:
+    limits = spec[1] if len(spec) > 1 and isinstance(spec[1], Mapping) else {}
     options = combo_options(spec)
     if options is not None:
+        chosen = value if limits.get("multiselect") and isinstance(value, list) else [value]
         free = node["class_type"] in _ANY_FILE or str(value).startswith("model://")
-        if value not in options and not free:
+        strange = [item for item in chosen if item not in options and not free]
+        if strange:
             shown = ", ".join(map(str, options[:ALLOWED_SHOWN])) or "nothing"
             more = " …" if len(options) > ALLOWED_SHOWN else ""
-            sentence = f"{value!r} is not available; there is {shown}{more}"
-            yield _problem(node_id, node, name, sentence, tuple(options))
+            sentence = f"{strange[0]!r} is not available; there is {shown}{more}"
+            yield _problem(
+                node_id, node, name, sentence, "choice", allowed=tuple(options), received=strange[0]
+            )
         return
     kind = spec[0] if spec else "*"
-    limits = spec[1] if len(spec) > 1 and isinstance(spec[1], Mapping) else {}
     if kind in _NUMBERS:
         try:
             number = _NUMBERS[kind](value)
         except (TypeError, ValueError):
-            yield _problem(node_id, node, name, f"{value!r} is not a number")
+            yield _problem(node_id, node, name, f"{value!r} is not a number", "value")
             return
         low, high = limits.get("min"), limits.get("max")
         if (low is not None and number < low) or (high is not None and number > high):
-            yield _problem(node_id, node, name, f"{value} is not from {low} to {high}")
-    elif kind not in ("STRING", "BOOLEAN", "COMBO", "*") and not str(kind).startswith(_UNKNOWN_TYPES):
-        yield _problem(node_id, node, name, f"it takes a link to {kind}, not {value!r}")
+            yield _problem(node_id, node, name, f"{value} is not from {low} to {high}", "value")
+    elif kind in _LINKED:
+        yield _problem(node_id, node, name, f"it takes a link to {kind}, not {value!r}", "value")
 
 
 def _is_dynamic(spec: list[Any]) -> bool:
@@ -185,12 +220,21 @@ def _is_dynamic(spec: list[Any]) -> bool:
 
 
 def _problem(
-    node_id: str, node: Mapping[str, Any], name: str, sentence: str, allowed: tuple[Any, ...] = ()
+    node_id: str,
+    node: Mapping[str, Any],
+    name: str,
+    sentence: str,
+    kind: Kind = "structure",
+    *,
+    allowed: tuple[Any, ...] = (),
+    received: Any = None,
 ) -> Problem:
     return Problem(
         node_id=str(node_id),
         class_type=str(node.get("class_type", "?")),
         input=name,
         sentence=sentence,
+        kind=kind,
         allowed=allowed,
+        received=received,
     )

@@ -34,7 +34,9 @@ class Holder(Protocol):
 class Target(Holder, Protocol):
     """What a graph is made for: a `backend.comfyui.ComfyUI`, or a server that has one behind it."""
 
-    url: str
+    @property
+    def url(self) -> str:
+        """Its address."""
 
     def object_info(self, class_type: str = "") -> Flow[Mapping[str, Any]]:
         """Give the definition of a node; {} where they are not shown."""

@@ -19,6 +19,7 @@ from backend.job_status import JobStatus
 from backend.jobs import UNKNOWN_GRACE_S, JobPlane
 from backend.journal import Entry, Journal, Record, for_journal
 from backend.local_graphs import seed_of
+from backend.preflight import Preflight
 from backend.request import Request
 from backend.result import GenerationResult, Health
 from backend.runpod_health import judge
@@ -45,6 +46,7 @@ class RunPodBackend:
         journal: where jobs are written down.
         volume: the endpoint's volume over S3, for files that are too large for a job.
         rest: RunPod's control plane and its key, to tell why an endpoint takes no jobs; optional.
+        preflight: refuses what the workers would refuse, before it is submitted; optional.
         clock: monotonic seconds.
     """
 
@@ -58,6 +60,7 @@ class RunPodBackend:
         journal: Journal,
         volume: VolumeS3 | None = None,
         rest: tuple[str, Secret] | None = None,
+        preflight: Preflight | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.plane = plane
@@ -66,6 +69,7 @@ class RunPodBackend:
         self.origin = f"runpod {endpoint_id}"
         self._volume = volume
         self._rest = rest
+        self._preflight = preflight
         self._clock = clock
 
     @classmethod
@@ -88,6 +92,7 @@ class RunPodBackend:
             journal=Journal.from_settings(settings),
             volume=VolumeS3.from_settings(settings),
             rest=(settings.runpod_rest_url, key),
+            preflight=Preflight.from_settings(settings),
         )
 
     def health_check(self) -> Flow[Health]:
@@ -213,7 +218,9 @@ class RunPodBackend:
         return entry.endpoint_id if entry else self.endpoint_id
 
     def _prepare(self, request: Request) -> Flow[_Prepared]:
-        """Send the files up and write the job's input."""
+        """Check that the workers would take it, send the files up and write the job's input."""
+        if self._preflight is not None:
+            yield from self._preflight.check(request)
         seed = None if request.verb == "workflow" else seed_of(request)
         packed = yield from pack(request, self.origin, self._volume)
         job_input: dict[str, Any] = {"action": request.verb, "contract": CONTRACT, **packed.params}

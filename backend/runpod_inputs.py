@@ -148,7 +148,7 @@ def _sent(file: _File, room: int, volume: VolumeS3 | None) -> Flow[InputFile]:
             "give an https:// address instead, or make it smaller.",
         )
     path = f"{INPUTS_FOLDER}/{file.name.rpartition('/')[2]}"
-    if not (yield from volume.has(path, file.size_bytes)):
+    if (yield from volume.size_of(path)) != file.size_bytes:
         yield Progress({"progress": "upload", "path": path, "size_bytes": file.size_bytes})
         yield from volume.put(file.path, path, size_bytes=file.size_bytes, sha256=file.sha256)
     return {"name": file.name, "sha256": file.sha256, "volume_path": path}

@@ -71,7 +71,7 @@ class VolumeS3:
         self._retry = retry
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "VolumeS3 | None":
+    def from_settings(cls, settings: Settings, *, retry: Retry = RETRY) -> "VolumeS3 | None":
         """Make it where the settings name all it needs; else None.
 
         Where RUNPOD_S3_URL is not set, RunPod's control plane says in which data center the volume is.
@@ -84,21 +84,30 @@ class VolumeS3:
 
         def find() -> Flow[str]:
             step = Send("GET", f"{rest_url}/network-volumes/{volume_id}", key=api_key)
-            volume = (yield from ask(step, f"Look for volume {volume_id}")).object()
+            volume = (yield from ask(step, f"Look for volume {volume_id}", retry=retry)).object()
             return f"https://s3api-{str(volume['dataCenter']).lower()}.runpod.io"
 
-        return cls(url, volume_id, key, secret, find=find)
+        return cls(url, volume_id, key, secret, find=find, retry=retry)
 
-    def has(self, path: str, size_bytes: int) -> Flow[bool]:
-        """Tell whether a file of that size is there."""
+    def size_of(self, path: str) -> Flow[int | None]:
+        """Give a file's size in bytes, or None where there is no such file."""
+        reply = yield from self._asked("HEAD", path)
+        return int(reply.headers.get("content-length", 0)) if reply.ok else None
+
+    def read(self, path: str) -> Flow[bytes | None]:
+        """Read a small file; None where there is no such file."""
+        reply = yield from self._asked("GET", path)
+        return reply.content if reply.ok else None
+
+    def _asked(self, method: str, path: str) -> Flow[Reply]:
+        """Ask for a file that may not be there."""
 
         def once() -> Flow[Reply]:
-            url, headers = self._signed("HEAD", path, EMPTY_SHA256)
-            reply = yield from send(Send("HEAD", url, headers=headers))
+            url, headers = self._signed(method, path, EMPTY_SHA256)
+            reply = yield from send(Send(method, url, headers=headers))
             return reply if reply.status == 404 else check(reply, f"Look for {path} on the volume")
 
-        reply = yield from self._in_region(once)
-        return reply.ok and reply.headers.get("content-length") == str(size_bytes)
+        return (yield from self._in_region(once))
 
     def put(self, source: Path, path: str, *, size_bytes: int, sha256: str) -> Flow[None]:
         """Put a file, in one request.

@@ -155,6 +155,13 @@ class Settings:
         "COMFYFORM_TIMEOUT_S", "Total deadline of one generation, in seconds.", 900.0
     )
 
+    comfyform_preflight: bool = _variable(
+        "COMFYFORM_PREFLIGHT",
+        "Whether a RunPod job that its workers would certainly refuse is refused before it is submitted.",
+        True,
+        shown="on",
+    )
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
         """Read the settings.
@@ -204,9 +211,20 @@ def _parse(name: str, kind: str, text: str) -> Any:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if "float" in kind:
         return _number(text)
+    if "bool" in kind:
+        return _switch(text)
     if name.endswith(("_url", "_endpoint")):
         return _address(text)
     return text
+
+
+def _switch(text: str) -> bool:
+    """Read on or off."""
+    words = {"on": True, "true": True, "yes": True, "1": True}
+    words |= {"off": False, "false": False, "no": False, "0": False}
+    if text.lower() not in words:
+        raise ValueError(f"{text!r} is neither on nor off")
+    return words[text.lower()]
 
 
 def _number(text: str) -> float:

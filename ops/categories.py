@@ -5,6 +5,8 @@ Source: ComfyUI v0.29.0, folder_paths, recorded 2026-08.
 
 from typing import Final
 
+from backend.model_folders import ALIASES
+
 CATEGORIES: Final = (
     "audio_encoders", "background_removal", "checkpoints", "classifiers", "clip_vision", "configs",
     "controlnet", "detection", "diffusers", "diffusion_models", "embeddings", "fonts",
@@ -13,9 +15,6 @@ CATEGORIES: Final = (
     "upscale_models", "vae", "vae_approx",
 )  # fmt: skip
 """Folders that ComfyUI itself reads. Node packs add their own (``sonic``), with any name."""
-
-ALIASES: Final = {"clip": "text_encoders", "unet": "diffusion_models", "t2i_adapter": "controlnet"}
-"""Folder → the category that ComfyUI reads it as."""
 
 EXTENSIONS: Final = frozenset({".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safetensors", ".pkl", ".sft"})
 """Of model files, compared in lower case."""

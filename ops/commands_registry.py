@@ -6,7 +6,8 @@ from backend.contract import VERBS
 from backend.drivers import Http
 from backend.errors import InvalidArgument, RegistryError, SourceMissing
 from backend.settings import Settings
-from ops.categories import ALIASES, CATEGORIES
+from backend.model_folders import ALIASES
+from ops.categories import CATEGORIES
 from ops.console import Console, amount
 from ops.disk import write_whole
 from ops.layout import check_path

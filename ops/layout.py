@@ -27,11 +27,12 @@ import re
 import unicodedata
 from typing import Final, Literal
 
+from backend import model_folders
 from backend.errors import InvalidArgument
 
 Place = Literal["models", "hf_cache"]
 
-MODELS: Final = "models"
+MODELS: Final = model_folders.MODELS
 HF_HOME: Final = "huggingface-cache"
 HF_HUB: Final = f"{HF_HOME}/hub"
 OWN: Final = ".comfyform"
@@ -193,6 +194,6 @@ def quarantine_path(path: str, sha256: str) -> str:
     return f"{QUARANTINE}/{path}.{sha256[:12]}"
 
 
-def upload_path(path: str) -> str:
-    """Give the place of the note that says which multipart upload of a file is ours."""
-    return f"{UPLOADS}/{path}.json"
+def claims_folder(path: str) -> str:
+    """Give the folder of the claims on a file: which machines are sending it, each with its upload."""
+    return f"{UPLOADS}/{path}"

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from backend.errors import RegistryError
-from ops.categories import ALIASES
+from backend.model_folders import ALIASES
 from ops.scan import Root
 
 _NOT_MODELS = frozenset({"base_path", "is_default", "custom_nodes", "datasets"})

@@ -12,31 +12,12 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from backend.errors import InvalidArgument
-from ops.categories import ALIASES, EXTENSIONS, canonical
+from backend.model_folders import ALIASES, category_of
+from ops.categories import EXTENSIONS, canonical
 from ops.inventory import Inventory
 from ops.layout import MODELS
 from ops.registry import Registry
 
-# Input → the category that ComfyUI looks its file name up in.
-# Source: object_info of ComfyUI v0.29.0, recorded 2026-08.
-_INPUTS: Final[Mapping[str, str]] = {
-    "ckpt_name": "checkpoints",
-    "lora_name": "loras",
-    "vae_name": "vae",
-    "unet_name": "diffusion_models",
-    "control_net_name": "controlnet",
-    "style_model_name": "style_models",
-    "gligen_name": "gligen",
-    "hypernetwork_name": "hypernetworks",
-    "audio_encoder_name": "audio_encoders",
-    "photomaker_model_name": "photomaker",
-    "sonic_unet": "sonic",
-}
-_NODES: Final[Mapping[tuple[str, str], str]] = {
-    ("CLIPVisionLoader", "clip_name"): "clip_vision",
-    ("UpscaleModelLoader", "model_name"): "upscale_models",
-    ("ModelPatchLoader", "name"): "model_patches",
-}
 # Nodes that read files which no input names: class → models of the registry.
 _SILENT: Final[Mapping[str, tuple[str, ...]]] = {
     "SONICTLoader": ("sonic", "whisper-tiny"),
@@ -181,11 +162,7 @@ def _named(kind: str, values: Mapping[Any, Any]) -> Iterator[tuple[str | None, s
             folder, _, name = name.partition("/")
             yield ALIASES.get(folder, folder) or None, name
             continue
-        text = str(key)
-        if text.startswith("clip_name") and (kind, text) not in _NODES:
-            yield "text_encoders", name
-        else:
-            yield _NODES.get((kind, text)) or _INPUTS.get(text), name
+        yield category_of(kind, str(key)), name
 
 
 def _needed(

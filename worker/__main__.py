@@ -8,7 +8,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from worker import configuration
 from worker.actions import Actions
 from worker.comfyui_process import ComfyUIProcess, Launch
 from worker.configuration import WorkerConfig
+from worker.definitions import leave
 from worker.folders import Folders
 from worker.generate import Studio
 from worker.handler import Handler
@@ -29,6 +31,7 @@ logger = logging.getLogger("worker")
 
 def main() -> int:
     """Serve, and give the exit code."""
+    started_at = datetime.now(UTC)
     try:
         config = configuration.read(os.environ)
     except ComfyformError as error:
@@ -49,8 +52,9 @@ def main() -> int:
         actions = Actions(config, studio(config, comfyui, folders), notes)
     stop = StopSign()
     if actions.studio is not None and config.warmup is not None:
-        arguments = (actions.studio, config.warmup, stop)
-        threading.Thread(target=warm_up, args=arguments, name="warm-up", daemon=True).start()
+        beside("warm-up", warm_up, actions.studio, config.warmup, stop)
+    if actions.studio is not None and (endpoint_id := config.settings.runpod_endpoint_id):
+        beside("definitions", leave, actions.studio, endpoint_id, config.version, started_at, stop)
     try:
         serve(config, actions)
     finally:
@@ -60,6 +64,11 @@ def main() -> int:
             actions.studio.comfyui.stop()
             actions.studio.folders.remove()
     return 0
+
+
+def beside(name: str, function: Callable[..., None], *arguments: object) -> None:
+    """Do something beside the jobs, as long as this program lives."""
+    threading.Thread(target=function, args=arguments, name=name, daemon=True).start()
 
 
 def studio(config: WorkerConfig, comfyui: ComfyUIProcess, folders: Folders) -> Studio:

@@ -172,6 +172,17 @@ class Studio:
             raise explained(error) from error
 
     @contextmanager
+    def at_rest(self, stop: StopSign) -> Iterator[str]:
+        """Have a ComfyUI that is ready to oneself, and its address; a job that waits for it goes first.
+
+        Raises:
+            ComfyUIDown: it does not become ready.
+        """
+        self.comfyui.wait_ready(START_S, stop.raised)
+        with self._alone(stop):
+            yield self.comfyui.wait_ready(START_S, stop.raised)
+
+    @contextmanager
     def _alone(self, stop: StopSign) -> Iterator[None]:
         """Have ComfyUI to oneself, and leave nothing behind: not in its folders, not in the job's."""
         while not self._turn.acquire(timeout=0.2):

@@ -1,29 +1,9 @@
 """Say in a worker's words which model file a job lacks, where it belongs and how it gets there. Pure."""
 
 import json
-from collections.abc import Mapping
-from typing import Final
 
 from backend.errors import ComfyformError, JobFailed
-from ops.layout import MODELS
-
-# Input of a loader → the folder of models that it reads.
-# Source: nodes of ComfyUI v0.29 and of the packs in the image.
-FOLDERS: Final[Mapping[str, str]] = {
-    "ckpt_name": "checkpoints",
-    "lora_name": "loras",
-    "vae_name": "vae",
-    "unet_name": "diffusion_models",
-    "clip_name": "text_encoders",
-    "clip_name1": "text_encoders",
-    "clip_name2": "text_encoders",
-    "clip_name3": "text_encoders",
-    "control_net_name": "controlnet",
-    "style_model_name": "style_models",
-    "audio_encoder_name": "audio_encoders",
-    "model_name": "upscale_models",
-    "sonic_unet": "sonic",
-}
+from backend.model_folders import category_of, how_to_get, places_of
 
 
 def explained(error: ComfyformError) -> ComfyformError:
@@ -32,10 +12,7 @@ def explained(error: ComfyformError) -> ComfyformError:
         paths = missing_models(error.worker_error)
         if paths:
             error.output = {"missing_models": paths}
-            error.hint = (
-                f"{' and '.join(paths)} {'is' if len(paths) == 1 else 'are'} not on this worker's volume: "
-                "name the model in models-registry.yaml and run `inv models.sync`."
-            )
+            error.hint = how_to_get(paths)
     return error
 
 
@@ -45,15 +22,11 @@ def missing_models(refusal: str) -> list[str]:
     Args:
         refusal: the body of ``POST /prompt`` as it came, JSON.
     """
-    problems = [
-        problem.get("extra_info") or {}
-        for node in (json.loads(refusal).get("node_errors") or {}).values()
-        for problem in node.get("errors") or ()
-        if problem.get("type") == "value_not_in_list"
-    ]
-    found = [
-        f"{MODELS}/{FOLDERS[extra['input_name']]}/{extra['received_value']}"
-        for extra in problems
-        if extra.get("input_name") in FOLDERS
-    ]
+    found = []
+    for node in (json.loads(refusal).get("node_errors") or {}).values():
+        for problem in node.get("errors") or ():
+            extra = problem.get("extra_info") or {}
+            category = category_of(str(node.get("class_type")), str(extra.get("input_name")))
+            if problem.get("type") == "value_not_in_list" and category:
+                found.append(places_of(category, str(extra["received_value"]))[0])
     return list(dict.fromkeys(found))

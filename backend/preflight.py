@@ -1,0 +1,221 @@
+"""Before a job is paid for: would the workers' ComfyUI refuse its graph?
+
+The graph is the one that the worker will build, checked against the node
+definitions that a worker left on the volume. They may be older than the
+endpoint and the models, so a doubt is no refusal: it becomes one only when
+
+- the definitions, read anew, still say so,
+- the endpoint was not changed since, and has no other volume,
+- and it is about what only a change of the endpoint can mend: a node or an
+  input that is not there, a value of ComfyUI's own nodes; or it is a model
+  file, which is not on the volume now.
+
+Whatever cannot be found out speaks for the job.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from backend.errors import ComfyformError, JobFailed, NotSupported
+from backend.flow import RETRY, Downloaded, Flow, Retry, Send, check, send
+from backend.graph_check import Problem, validate
+from backend.journal import state_folder
+from backend.local_graphs import plan
+from backend.model_folders import category_of, how_to_get, places_of
+from backend.node_definitions import DefinitionsCopy, NodeDefinitions
+from backend.params import PARAMS
+from backend.request import Request
+from backend.s3 import VolumeS3
+from backend.settings import Secret, Settings
+
+ONCE: Final = Retry(attempts=1, jitter=RETRY.jitter)
+"""For questions that nobody should wait long for."""
+ROLLOUT: Final = timedelta(hours=1)
+"""A worker that started so long after a release is not of the one before: an image takes minutes to pull."""
+_OF_THE_IMAGE: Final = frozenset(
+    {
+        "codec", "crop", "format", "sampler_name", "scheduler", "type", "upscale_method", "weight_dtype",
+    }
+)  # fmt: skip
+"""Lists of ComfyUI's own nodes that depend on nothing but its version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preflight:
+    """The check, for one endpoint.
+
+    Attributes:
+        endpoint_id, volume_id: which endpoint, and the volume that it should have.
+        definitions: what its workers know.
+        volume: the volume over S3.
+        rest: RunPod's control plane and its key.
+    """
+
+    endpoint_id: str
+    volume_id: str
+    definitions: DefinitionsCopy
+    volume: VolumeS3
+    rest: tuple[str, Secret]
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Preflight | None":
+        """Make it where the settings name all it needs and it is on; else None."""
+        volume = VolumeS3.from_settings(settings, retry=ONCE)
+        endpoint_id, volume_id = settings.runpod_endpoint_id, settings.runpod_volume_id
+        key = settings.runpod_api_key
+        if not (settings.comfyform_preflight and volume and endpoint_id and volume_id and key):
+            return None
+        return cls(
+            endpoint_id=endpoint_id,
+            volume_id=volume_id,
+            definitions=DefinitionsCopy(endpoint_id, volume, state_folder(settings) / "nodes"),
+            volume=volume,
+            rest=(settings.runpod_rest_url, key),
+        )
+
+    def check(self, request: Request) -> Flow[None]:
+        """Let a request through, unless a worker would certainly refuse it.
+
+        Raises:
+            InvalidArgument: no graph can be made of it.
+            JobFailed: it would be refused; the message names node, input and what is allowed, and
+                ``output["missing_models"]`` the places on the volume of models that are not there.
+        """
+        known = yield from self.definitions.get()
+        if known is None or not (yield from doubts(request, known)):
+            return
+        known = yield from self.definitions.get(fresh=True)
+        found = (yield from doubts(request, known)) if known else []
+        if not known or not found or not (yield from self._describes_the_endpoint(known)):
+            return
+        refused, missing = [], []
+        for problem in found:
+            if places := _places(problem):
+                if (yield from self._none_is_there(places)):
+                    refused.append(problem)
+                    missing.append(places[0])
+            else:
+                refused.append(problem)
+        if refused:
+            raise JobFailed(
+                "The endpoint's ComfyUI would refuse the workflow, so nothing was submitted: "
+                f"{'; '.join(map(str, refused))}.",
+                hint=how_to_get(missing) if missing else "COMFYFORM_PREFLIGHT=off submits it anyway.",
+                output={"missing_models": missing},
+            )
+
+    def _describes_the_endpoint(self, known: NodeDefinitions) -> Flow[bool]:
+        """Tell whether the definitions are certainly those of the workers that would take the job.
+
+        Source: REST v2, listEndpointReleases: a change of the container is a release; its time is known, and
+            workers of the one before may start for a while after it.
+        """
+        url, key = self.rest
+        try:
+            shown = yield from send(
+                Send("GET", f"{url}/serverless/{self.endpoint_id}", key=key, timeout_s=10.0)
+            )
+            listed = yield from send(
+                Send("GET", f"{url}/serverless/{self.endpoint_id}/releases", key=key, timeout_s=10.0)
+            )
+            endpoint = check(shown, "Look at the endpoint").object()
+            releases = check(listed, "Look at its releases").object().get("releases") or []
+            changes = [datetime.fromisoformat(item["createdAt"]) for item in releases if item.get("diff")]
+            settled = not changes or known.started_at > max(changes) + ROLLOUT
+        except (ComfyformError, KeyError, TypeError, ValueError):
+            return False
+        return settled and endpoint.get("networkVolumes") == [self.volume_id]
+
+    def _none_is_there(self, places: list[str]) -> Flow[bool]:
+        """Tell whether a model file is certainly not on the volume: neither itself nor a record of it."""
+        try:
+            for place in places:
+                for path in (place, f".comfyform/records/{place}.json"):
+                    if (yield from self.volume.size_of(path)) is not None:
+                        return False
+        except ComfyformError:
+            return False
+        return True
+
+
+def doubts(request: Request, known: NodeDefinitions) -> Flow[list[Problem]]:
+    """Find what the definitions say against a request, as far as only the endpoint or a model can mend it."""
+    planned = yield from plan(_Paper(known.object_info), _on_paper(request))
+    found = validate(planned.graph, known.object_info)
+    # Without a wish the worker takes a checkpoint that it has when the job is there.
+    free = request.verb in ("portrait", "imagine") and request["model"] is None
+    return [
+        problem
+        for problem in found
+        if _is_of_the_image(problem, known.object_info)
+        or (_places(problem) and not (free and _picks(problem)))
+    ]
+
+
+def _picks(problem: Problem) -> bool:
+    return problem.input == "ckpt_name"
+
+
+def _is_of_the_image(problem: Problem, object_info: Mapping[str, Any]) -> bool:
+    """Tell whether a problem stays as it is while the endpoint does: no model and no file can mend it."""
+    if problem.kind in ("structure", "node", "missing"):
+        return True
+    # A node of a pack may check its inputs in its own way, which its definition does not show.
+    module = str(object_info.get(problem.class_type, {}).get("python_module", ""))
+    if module != "nodes" and not module.startswith("comfy_extras."):
+        return False
+    return problem.kind != "choice" or problem.input in _OF_THE_IMAGE
+
+
+def _places(problem: Problem) -> list[str]:
+    """Give where on the volume the model file may lie that a node does not find; [] where it is none."""
+    category = category_of(problem.class_type, problem.input)
+    if problem.kind != "choice" or category is None or not isinstance(problem.received, str):
+        return []
+    plain = problem.received and not problem.received.startswith("/") and ".." not in problem.received
+    return places_of(category, problem.received) if plain else []
+
+
+def _on_paper(request: Request) -> Request:
+    """Give a request with names instead of files: whether they are there is not what is asked."""
+    names = {name: "input" for name in request.given if PARAMS[request.verb][name].what == "input"}
+    wishes: dict[str, Any] = {
+        name: {} for name in request.given if PARAMS[request.verb][name].what == "inputs"
+    }
+    return replace(request, given={**request.given, **names, **wishes})
+
+
+@dataclass(frozen=True, slots=True)
+class _Paper:
+    """A ComfyUI of which only the definitions are known: what `backend.local_graphs.plan` plans for."""
+
+    definitions: Mapping[str, Any]
+    url: str = ""
+    origin: str = ""
+
+    def object_info(self, class_type: str = "") -> Flow[Mapping[str, Any]]:
+        yield from ()
+        return {class_type: self.definitions.get(class_type, {})} if class_type else self.definitions
+
+    def metadata(self, folder: str, filename: str) -> Flow[Mapping[str, str]]:  # noqa: ARG002
+        yield from ()
+        return {}
+
+    def read(self, name: str) -> Flow[bytes | None]:  # noqa: ARG002
+        yield from ()
+        return None
+
+    def fetch(self, name: str, to: Path) -> Flow[Downloaded]:
+        yield from ()
+        raise NotSupported(f"{name} is not here to be put into {to}.")
+
+    def has(self, name: str, size_bytes: int) -> Flow[bool]:  # noqa: ARG002
+        yield from ()
+        return True
+
+    def upload(self, source: Path, name: str, *, subfolder: str = "") -> Flow[str]:
+        yield from ()
+        raise NotSupported(f"{source} is not sent as {subfolder}/{name}.")

@@ -1,0 +1,86 @@
+"""The node definitions that a worker leaves on the volume: only when they are the whole truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.node_definitions import NodeDefinitions, definitions_path
+from tests.comfyui_program import ComfyUI, running_comfyui
+from worker.definitions import leave
+from worker.folders import Folders
+from worker.stop import StopSign
+
+STARTED = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
+    with running_comfyui(tmp_path_factory.mktemp("comfyui")) as program:
+        yield program
+
+
+class AtRest:
+    """A studio whose ComfyUI is ready and has nothing to do."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.volume = folder / "volume"
+        self.volume.mkdir()
+        self.folders = Folders.make(folder)
+        self.folders.log.touch()
+        self._url = url
+
+    @contextmanager
+    def at_rest(self, _: StopSign) -> Iterator[str]:
+        yield self._url
+
+
+@pytest.fixture
+def studio(comfyui: ComfyUI, tmp_path: Path) -> Iterator[AtRest]:
+    studio = AtRest(comfyui.url, tmp_path)
+    yield studio
+    studio.folders.remove()
+
+
+def left(studio: Any) -> NodeDefinitions | None:
+    """Leave definitions and read what is there."""
+    leave(studio, "ep1", "0.1.0", STARTED, StopSign())
+    path = studio.volume / definitions_path("ep1")
+    return NodeDefinitions.from_bytes(path.read_bytes()) if path.is_file() else None
+
+
+def test_they_are_left_whole(comfyui, studio):
+    """Every node as ComfyUI tells it, and whose they are."""
+    found = left(studio)
+
+    assert found is not None
+    assert found.object_info == comfyui.http.get("/object_info").json()
+    assert (found.started_at, found.worker_version) == (STARTED, "0.1.0")
+
+
+def test_a_pack_that_failed_this_once_is_not_told_as_missing(studio, caplog):
+    """Other workers may have it, and clients would refuse what they can."""
+    studio.folders.log.write_text("0.1 seconds (IMPORT FAILED): /packs/sonic\n")
+
+    assert left(studio) is None
+    assert "a node pack could not be imported" in caplog.text
+
+
+def test_packs_on_the_volume_are_not_the_endpoints(studio):
+    """They change without a release of the endpoint."""
+    (studio.volume / "models" / "custom_nodes").mkdir(parents=True)
+
+    assert left(studio) is None
+
+
+def test_a_worker_without_a_volume_leaves_none(studio):
+    """And does not make one up."""
+    studio.volume.rmdir()
+
+    assert left(studio) is None
+    assert not studio.volume.exists()

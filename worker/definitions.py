@@ -1,0 +1,64 @@
+"""What this worker's ComfyUI knows, left on the volume for clients that ask before they pay.
+
+Only a whole truth is left there: a pack whose import failed this once would be
+missing from the definitions, and clients would refuse what other workers can.
+"""
+
+import logging
+from datetime import datetime
+from typing import Final
+
+from backend.comfyui import ComfyUI
+from backend.drivers import Http
+from backend.errors import ComfyformError
+from backend.landing import land
+from backend.model_folders import MODELS
+from backend.node_definitions import NodeDefinitions, definitions_path
+from worker.generate import Studio
+from worker.stop import Stopped, StopSign
+
+logger = logging.getLogger("worker")
+
+LOG_READ_BYTES: Final = 1 << 20
+"""What ComfyUI prints until it is ready is a small part of it."""
+
+
+def leave(studio: Studio, endpoint_id: str, version: str, started_at: datetime, stop: StopSign) -> None:
+    """Write the node definitions to the volume, once ComfyUI is ready and no job waits for it.
+
+    Args:
+        studio: this worker's.
+        endpoint_id: whose definitions they are.
+        version: of this worker.
+        started_at: when this worker was started: it tells which release of the endpoint it is of.
+        stop: ends the wait.
+    """
+    try:
+        if why := _left_out(studio):
+            logger.info("no node definitions are left on the volume: %s", why)
+            return
+        with studio.at_rest(stop) as url, Http(wait=stop.wait) as http:
+            object_info = http.run(ComfyUI(url).object_info())
+        with studio.folders.log.open("rb") as log:
+            if b"IMPORT FAILED" in log.read(LOG_READ_BYTES):
+                logger.warning(
+                    "a node pack could not be imported: no node definitions are left on the volume"
+                )
+                return
+        known = NodeDefinitions(object_info=object_info, started_at=started_at, worker_version=version)
+        path = definitions_path(endpoint_id)
+        land(known.to_bytes(), studio.volume / path, what="the node definitions")
+        logger.info("left %d node definitions on the volume as %s", len(object_info), path)
+    except (ComfyformError, OSError) as error:
+        logger.warning("no node definitions are left on the volume: %s", error)
+    except Stopped:
+        logger.info("stopped before the node definitions were left on the volume")
+
+
+def _left_out(studio: Studio) -> str | None:
+    """Say why the definitions of this worker are not for others, or None."""
+    if not studio.volume.is_dir():
+        return "there is none"
+    if (studio.volume / MODELS / "custom_nodes").is_dir():
+        return "it has node packs of its own, which may change at any time"
+    return None
