@@ -5,8 +5,8 @@ from pathlib import Path, PurePosixPath
 from backend.contract import VERBS
 from backend.drivers import Http
 from backend.errors import InvalidArgument, RegistryError, SourceMissing
-from backend.settings import Settings
 from backend.model_folders import ALIASES
+from backend.settings import Settings
 from ops.categories import CATEGORIES
 from ops.console import Console, amount
 from ops.disk import write_whole
