@@ -43,14 +43,7 @@ HEAD = """\
 
 <!-- Written by `python -m emulator.coverage SPEC` from the published document and the code. -->
 
-```sh
-python -m emulator --state DIR --env-file FILE --image my/worker:1="python my_worker.py"
-set -a; . FILE; set +a      # every client in this shell now talks to the emulated RunPod
-```
-
-It serves on 127.0.0.1 only, keeps everything in DIR, and runs the command of an image when a job waits.
-Any program on the `runpod` SDK can be a worker; the folder of its network volume is in `RUNPOD_VOLUME_PATH`.
-Under `/_emulator` are `reset`, `requests` (the log), `state`, `routes`, `clock`, `knobs` and `faults`.
+How to run it: [emulator.md](emulator.md).
 
 An operation that is not emulated answers 501 and says its name.
 Nothing here has been compared with the live service yet: the rules come from RunPod's published

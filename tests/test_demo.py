@@ -11,12 +11,14 @@ import pytest
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
+TASK = "demo"
+"""What the README tells to run."""
 
 
 def demo(home: Path) -> subprocess.Popen[str]:
     """Start the demo in a session of its own, with its folder at `home`."""
     return subprocess.Popen(
-        [sys.executable, "-m", "invoke", "demo", "--home", str(home)],
+        [sys.executable, "-m", "ops.program", TASK, "--home", str(home)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -1,103 +1,106 @@
-"""The pages are true: their commands run, in order, in a clone of the project."""
+"""The pages are true: what they name is there, and no block of theirs is run by nobody."""
 
-import os
+import argparse
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
+import shlex
+import tomllib
 
 import pytest
+import yaml
 
 import tasks
+from tests import test_demo, test_docs_run, test_docs_walk
+from tests.pages import PAGES, ROOT, blocks, languages
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-WALK = ("first-deployment", "models", "runtime")
-"""Pages that are walked one after the other in one shell, as a reader would."""
-CONFIG = """
-config:
-  comfyform:data_center: EU-RO-1
-  comfyform:volume_gb: 50
-  comfyform:gpu_pools: [ADA_24, AMPERE_24]
-  comfyform:worker_image: comfyform/worker
-  comfyform:ops_image: comfyform/ops
-  comfyform:budget_usd_per_month: 10
-  comfyform:budget_usd_per_hour: 5
-"""
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    """Give the code blocks of a page in one language."""
-    return re.findall(
-        rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
-
-
-def clone(folder: Path) -> Path:
-    """Copy what is committed or will be, with the small registry in the place of the large one."""
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()
-    for name in names:
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    for name in ("models-registry.yaml", "models-registry.lock.yaml"):
-        shutil.copy(ROOT / "examples" / "demo" / name, folder / name)
-    (folder / "Pulumi.dev.yaml").write_text(CONFIG)
-    # The environment is there already; everything else of `inv` is as a user has it.
-    (folder / "inv").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ops.program "$@"\n')
-    return folder
+RUN_BY = {
+    "README": test_docs_walk.test_a_newcomer_can_follow_the_pages,
+    "CONTRIBUTING": test_docs_run.test_the_commands_of_contributors_run,
+    "add-a-backend": test_docs_run.test_the_backend_of_the_page_is_one,
+    "emulator": test_docs_run.test_the_emulator_page_works_from_top_to_bottom,
+    "first-deployment": test_docs_walk.test_a_newcomer_can_follow_the_pages,
+    "mcp": test_docs_walk.test_a_newcomer_can_follow_the_pages,
+    "models": test_docs_walk.test_a_newcomer_can_follow_the_pages,
+    "runtime": test_docs_walk.test_a_newcomer_can_follow_the_pages,
+    "worker": test_docs_walk.test_a_newcomer_can_follow_the_pages,
+}
+"""Page with code → the test that runs its blocks in `sh`, Python, JSON, YAML and TOML."""
+NOT_RUN = {
+    "docker build": "there is no Docker here: its files, arguments and tag are checked below",
+    "docker push": "it needs a registry of yours",
+    "export RUNPOD_API_KEY=…": "the key is yours",
+}
+"""How each command begins that no test runs, and why; on the pages they stand in `console` blocks."""
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
-@pytest.mark.slow
-def test_a_newcomer_can_follow_the_pages(emu, tmp_path):
-    """Every `sh` block of the deployment, models and runtime pages runs, in order, without an error."""
-    project = clone(tmp_path / "comfyform")
-    script = "\n".join(block for page in WALK for block in blocks(ROOT / "docs" / f"{page}.md", "sh"))
-    models = emu.root / "comfyui" / "models" / "checkpoints"
-    lines = [
-        "set -eux",
-        script,
-        # Afterwards everything can be taken down again, once the volume is no longer protected.
-        "sed -i 's/^config:/config:\\n  comfyform:protect_volume: false/' Pulumi.dev.yaml",
-        "./inv stack.up --yes",
-        "./inv stack.down --yes",
+def console_commands(page: str) -> list[str]:
+    """Give the commands of a page that cannot be run here, a line each."""
+    return [line for block in blocks(page, "console") for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_with_code_is_run_by_a_test(page):
+    """Whoever adds a block to a page that no test reads is told so."""
+    assert languages(page) <= {"sh", "console", "python", "json", "yaml", "toml"}
+    assert bool(languages(page) - {"console"}) == (page in RUN_BY)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_is_not_run_is_known(page):
+    """A command in a `console` block is one of those that cannot be run here, and parses."""
+    for line in console_commands(page):
+        assert any(line.startswith(start) for start in NOT_RUN), line
+        assert shlex.split(line, comments=True)
+
+
+@pytest.mark.parametrize(
+    "line", sorted({line for page in PAGES for line in console_commands(page) if "docker build" in line})
+)
+def test_a_docker_build_names_what_is_there(line):
+    """Its Dockerfile exists, that file takes its build arguments, and its tag is the project's version."""
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    for flag in ("--platform", "-f", "-t"):
+        parser.add_argument(flag, required=True)
+    parser.add_argument("--build-arg", default="")
+    parser.add_argument("context")
+    given = parser.parse_args(shlex.split(line)[2:])
+
+    dockerfile = (ROOT / given.f).read_text(encoding="utf-8")
+    name = given.build_arg.partition("=")[0]
+    assert not name or re.search(rf"^ARG {name}\b", dockerfile, re.MULTILINE)
+    assert (given.platform, given.context) == ("linux/amd64", ".")
+    assert given.t.partition(":")[2] == VERSION
+
+
+def test_the_two_commands_of_the_first_page_are_those_that_are_tested():
+    """The demo's test runs the very command of the README; the other one is what CI runs."""
+    demo, whole = [line.split("#")[0].split() for line in blocks("README", "sh")[0].splitlines()]
+
+    assert demo == ["./inv", test_demo.TASK]
+    assert whole == ["./inv", "test"]
+    assert "exec ./inv test\n" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_registry_entry_of_the_page_is_one(tmp_path):
+    """The example of an entry loads; a registry with a hash of its own needs no lock."""
+    from ops.registry import load
+
+    (entry,) = blocks("models", "yaml")
+    path = tmp_path / "models-registry.yaml"
+    path.write_text(re.sub("…[^…]*…", "0" * 64, entry), encoding="utf-8")
+
+    (model,) = load(path).required
+
+    assert [file.path for file in model.files] == [
+        yaml.safe_load(entry)["required"]["my-checkpoint"]["files"][0]["path"]
     ]
-    state = tmp_path / "state"
-    state.mkdir()
-    env = {
-        **os.environ,
-        **emu.env,
-        "PYTHONPATH": str(project),
-        "PULUMI_BACKEND_URL": state.as_uri(),
-        "PULUMI_CONFIG_PASSPHRASE": "",
-        "PULUMI_HOME": str(tmp_path / "home"),
-        "COMFYFORM_STATE_DIR": str(tmp_path / "journal"),
-        "COMFYUI_MODELS_DIR": str(models.parent),
-    }
-
-    done = subprocess.run(
-        ["bash", "-c", "\n".join(lines)],
-        capture_output=True,
-        text=True,
-        cwd=project,
-        env=env,
-        stdin=subprocess.DEVNULL,
-    )
-
-    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
-    assert (project / "odin.png").read_bytes().startswith(b"\x89PNG")
-    assert emu.rest("GET", "/network-volumes").json() == {"networkVolumes": []}
-    assert emu.rest("GET", "/serverless").json() == {"endpoints": []}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES)
 def test_every_task_that_a_page_names_is_there(page):
     """A page names no task and no option that does not exist."""
-    found = re.findall(
-        r"(?:\./inv|`inv) ([a-z][\w.-]*)((?: --[a-z][\w-]*)*)", page.read_text(encoding="utf-8")
-    )
+    text = PAGES[page].read_text(encoding="utf-8")
+    found = re.findall(r"(?:\./inv|`inv) ([a-z][\w.-]*)((?: --[a-z][\w-]*)*)", text)
     known = {
         name: {flag for a in tasks.namespace[name].get_arguments() for flag in a.names}
         for name in tasks.namespace.task_names
@@ -113,16 +116,14 @@ def test_every_task_that_a_page_names_is_there(page):
     assert wrong == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES)
 def test_every_link_between_pages_leads_somewhere(page):
-    """A relative link names a file that is there."""
-    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
-
-    assert [target for target in targets if not (page.parent / target).exists()] == []
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_python_block_is_python(page):
-    """A Python block parses."""
-    for block in blocks(page, "python"):
-        compile(block, str(page), "exec")
+    """A relative link names a file that is there, and a heading that is there where it names one."""
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", PAGES[page].read_text(encoding="utf-8")):
+        name, _, anchor = target.partition("#")
+        place = PAGES[page].parent / name if name else PAGES[page]
+        assert place.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", place.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in anchors, target
