@@ -8,13 +8,14 @@ result is here.
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urljoin
 
 from backend.comfy_api import ASSET, ComfyApi
 from backend.comfy_api_answers import status_of
-from backend.delivery import deliver
+from backend.delivery import deliver, journal_again, result_of
 from backend.errors import ComfyformError, JobFailed, NotSupported, WaitTimeout
 from backend.flow import Downloaded, Flow, Progress
 from backend.graphs import Graph
@@ -184,40 +185,41 @@ class CloudBackend:
                 job_id=str(job["id"]),
                 hint="The workflow should end in a node that saves, like SaveImage.",
             )
-        names = [Path(str(output["name"])).name for output in made]
-        files, warnings = yield from deliver(
-            names, output_path, lambda number, place: self._file(made[number], names[number], place)
+        delivered = yield from deliver(
+            [self._left(output) for output in made],
+            output_path,
+            lambda number, place: self._fetch(made[number], place),
+            again=journal_again(str(job["id"])),
         )
         metrics = job.get("metrics") or {}
         spent = {"queue": metrics.get("queue_ms"), "run": metrics.get("execution_ms")}
-        result = GenerationResult(
-            success=True,
+        result = result_of(
+            replace(delivered, warnings=(*planned.warnings, *delivered.warnings)),
             backend=self.name,
-            files=files,
             seed=planned.seed,
             job_id=str(job["id"]),
-            warnings=(*planned.warnings, *warnings),
             timings={
                 **{name: ms / 1000 for name, ms in spent.items() if ms is not None},
-                "total": round(self._clock() - start, 3),
+                "total": self._clock() - start,
             },
         )
         record.done(result)
         return result
 
-    def _file(self, output: Mapping[str, Any], name: str, place: Path | None) -> Flow[GeneratedFile]:
-        got: Downloaded | None = None
-        if place is not None:
-            got = yield from self.api.save(output, place)
+    def _fetch(self, output: Mapping[str, Any], place: Path | None) -> Flow[GeneratedFile]:
         text = (yield from self.api.text(output)) if output.get("type") == "text" else None
+        file = replace(self._left(output), text=text)
+        if place is None:
+            return file
+        got: Downloaded = yield from self.api.save(output, place)
+        return replace(file, local_path=place, size_bytes=got.size_bytes, sha256=got.sha256)
+
+    def _left(self, output: Mapping[str, Any]) -> GeneratedFile:
         return GeneratedFile(
             type=_KINDS.get(str(output.get("type")), "file"),
-            filename=name,
-            local_path=place,
+            filename=Path(str(output["name"])).name,
             remote_url=urljoin(self.api.url, output["url"]),
-            size_bytes=got.size_bytes if got else output.get("size_bytes") or None,
-            sha256=got.sha256 if got else None,
-            text=text,
+            size_bytes=output.get("size_bytes") or None,
             origin=self.api.origin,
             origin_path=f"{ASSET}{output['id']}",
         )

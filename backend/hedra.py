@@ -12,11 +12,12 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
 from backend.comfyui_answers import kind_of
-from backend.delivery import deliver
+from backend.delivery import deliver, journal_again, result_of
 from backend.errors import (
     ApiError,
     ComfyformError,
@@ -184,21 +185,20 @@ class HedraBackend:
                 error.hint = f"Hedra cannot cancel it: it is paid for. backend.resume({job_id!r}) fetches it."
             record.ended(error)
             raise
-        names = [f"{record.entry.verb}_{job_id}.{_suffix(item['content_type'])}" for item in items]
-        files, said = yield from deliver(
-            names,
+        left = [self._left(record.entry.verb, job_id, item) for item in items]
+        delivered = yield from deliver(
+            left,
             place,
-            lambda number, target: self._file(job_id, number, items[number], names[number], target),
+            lambda number, target: self._fetch(job_id, number, left[number], target),
+            again=journal_again(job_id),
         )
         run_s = ((job.get("metrics") or {}).get("processing_time_ms") or 0) / 1000
-        result = GenerationResult(
-            success=True,
+        result = result_of(
+            replace(delivered, warnings=(*warnings, *lost, *delivered.warnings)),
             backend=self.name,
-            files=files,
             seed=record.entry.seed,
             job_id=job_id,
-            warnings=(*warnings, *lost, *said),
-            timings={"run": run_s, "total": round(self._clock() - start, 3)},
+            timings={"run": run_s, "total": self._clock() - start},
         )
         record.done(result)
         return result
@@ -219,24 +219,27 @@ class HedraBackend:
             error.sent = True  # the job was: it is not to be given to another backend
             raise
 
-    def _file(
-        self, job_id: str, number: int, item: Mapping[str, Any], name: str, place: Path | None
+    def _fetch(
+        self, job_id: str, number: int, file: GeneratedFile, place: Path | None
     ) -> Flow[GeneratedFile]:
-        got = None
-        if place is not None:
-            # Without the key: the link is signed, and on another host.
-            try:
-                got = yield from download(Download(url=item["url"], to=place, what=name))
-            except Forbidden:
-                item = _outputs((yield from self._job(job_id)))[0][number]
-                got = yield from download(Download(url=item["url"], to=place, what=name))
+        if place is None:
+            return file
+        # Without the key: the link is signed, and on another host.
+        step = Download(url=file.signed_url or "", to=place, what=file.filename)
+        try:
+            got = yield from download(step)
+        except Forbidden:
+            fresh = _outputs((yield from self._job(job_id)))[0][number]
+            file = replace(file, signed_url=fresh["url"])
+            got = yield from download(replace(step, url=fresh["url"]))
+        return replace(file, local_path=place, size_bytes=got.size_bytes, sha256=got.sha256)
+
+    def _left(self, verb: str, job_id: str, item: Mapping[str, Any]) -> GeneratedFile:
+        name = f"{verb}_{job_id}.{_suffix(item['content_type'])}"
         return GeneratedFile(
             type=kind_of(name),
             filename=name,
-            local_path=place,
             signed_url=item["url"],
-            size_bytes=got.size_bytes if got else None,
-            sha256=got.sha256 if got else None,
             origin=self.inputs.origin,
             origin_path=item["asset_id"],
         )

@@ -14,6 +14,7 @@ from backend.contract import VERBS, Verb
 from backend.errors import ComfyformError, ConfigError, InvalidArgument, NotSupported
 from backend.flow import Flow
 from backend.job_status import JobStatus
+from backend.places import check_writable
 from backend.request import Request, load_graph, read
 from backend.result import GenerationResult, Health
 
@@ -103,6 +104,8 @@ class Face:
         self, job_id: str, output_path: str | Path | None, timeout_s: float | None
     ) -> Flow[GenerationResult]:
         place = None if output_path is None else Path(output_path).expanduser()
+        if place is not None:
+            check_writable(place)
         deadline_s = self._deadline(timeout_s)
         return _settled(self._resumable().resume(job_id, deadline_s=deadline_s, output_path=place), self.name)
 
@@ -114,7 +117,10 @@ def _request(verb: Verb, params: Mapping[str, Any]) -> Request:
     graph = params.get("graph")
     if verb == "workflow" and isinstance(graph, str | os.PathLike):
         params = {**params, "graph": load_graph(graph)}
-    return read(verb, params)
+    request = read(verb, params)
+    if request.output_path is not None:
+        check_writable(request.output_path)
+    return request
 
 
 def _settled(flow: Flow[GenerationResult], backend: str) -> Flow[GenerationResult]:

@@ -14,7 +14,7 @@ from typing import Any, Self
 from backend.comfyui import ComfyUI
 from backend.comfyui_answers import Output, outputs
 from backend.comfyui_run import SILENCE_S, finished, run, wait
-from backend.delivery import deliver
+from backend.delivery import Delivered, deliver, result_of
 from backend.errors import ComfyformError, JobCancelled, JobError, JobFailed, NotFound
 from backend.flow import Downloaded, Flow, work
 from backend.graphs import Graph
@@ -80,26 +80,22 @@ class LocalBackend:
             left = deadline_s - (self._clock() - start)
             prompt_id, entry = yield from self._run(planned.graph, left)
             ran = self._clock()
-            try:
-                files, warnings = yield from self._collect(request.output_path, entry)
+            delivered = yield from self._collect(request.output_path, prompt_id, entry)
+            if not isinstance(delivered.failure, NotFound) or planned.own or attempt == 2:
                 break
-            except NotFound:
-                if planned.own or attempt == 2:
-                    raise
-                # ComfyUI answered from its cache, with a file that somebody deleted since.
-                yield from self.comfyui.free()
-        if request.verb == "portrait" and request["save_to_avatars"]:
+            # ComfyUI answered from its cache, with a file that somebody deleted since.
+            yield from self.comfyui.free()
+        files = delivered.files
+        if request.verb == "portrait" and request["save_to_avatars"] and delivered.failure is None:
             files = yield from self._keep_avatar(request, files)
         end = self._clock()
         timings = {"run": ran - start, "fetch": end - ran, "total": end - start}
-        return GenerationResult(
-            success=True,
+        return result_of(
+            replace(delivered, files=files, warnings=(*planned.warnings, *delivered.warnings)),
             backend=self.name,
-            files=files,
             seed=planned.seed,
             prompt_id=prompt_id,
-            warnings=(*planned.warnings, *warnings),
-            timings={name: round(value, 3) for name, value in timings.items()},
+            timings=timings,
         )
 
     def _run(self, graph: Graph, deadline_s: float) -> Flow[tuple[str, Mapping[str, Any]]]:
@@ -122,15 +118,12 @@ class LocalBackend:
         """
         start = self._clock()
         entry = yield from wait(self.comfyui, job_id, deadline_s=deadline_s, clock=self._clock)
-        files, warnings = yield from self._collect(output_path, entry)
-        return GenerationResult(
-            success=True,
+        return result_of(
+            (yield from self._collect(output_path, job_id, entry)),
             backend=self.name,
-            files=files,
             seed=seed_in(entry),
             prompt_id=job_id,
-            warnings=warnings,
-            timings={"total": round(self._clock() - start, 3)},
+            timings={"total": self._clock() - start},
         )
 
     def status(self, job_id: str) -> Flow[JobStatus]:
@@ -161,9 +154,7 @@ class LocalBackend:
         yield from self.comfyui.interrupt(job_id)
         return True
 
-    def _collect(
-        self, output_path: Path | None, entry: Mapping[str, Any]
-    ) -> Flow[tuple[tuple[GeneratedFile, ...], tuple[str, ...]]]:
+    def _collect(self, output_path: Path | None, prompt_id: str, entry: Mapping[str, Any]) -> Flow[Delivered]:
         """Fetch what a run gave, where it is wanted here."""
         made = outputs(entry)
         if not made:
@@ -173,9 +164,11 @@ class LocalBackend:
             )
         return (
             yield from deliver(
-                [output.filename for output in made],
+                [self._left(output) for output in made],
                 output_path,
                 lambda number, place: self._fetch(made[number], place),
+                again="ComfyUI has it still: "
+                f"`inv jobs.wait {prompt_id} --backend local --output-path …` fetches it.",
             )
         )
 

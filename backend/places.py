@@ -1,9 +1,15 @@
 """Where results go on this machine. Pure, but for looking whether a folder is there."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from backend.comfyui_answers import kind_of
+from backend.errors import InvalidArgument
+
+ROOM_BYTES: Final = 16 * 1024 * 1024
+"""What must be free on a disk; a film is smaller than that, a picture much smaller."""
 
 
 def places(output_path: Path, filenames: Sequence[str]) -> list[Path]:
@@ -15,7 +21,7 @@ def places(output_path: Path, filenames: Sequence[str]) -> list[Path]:
         filenames: as ComfyUI named them.
     """
     if output_path.is_dir():
-        return _distinct([output_path / Path(name).name for name in filenames])
+        return within(output_path, filenames)
     places = []
     for number, name in enumerate(filenames, start=1):
         suffix = output_path.suffix if _same_kind(output_path.name, name) else Path(name).suffix
@@ -24,15 +30,39 @@ def places(output_path: Path, filenames: Sequence[str]) -> list[Path]:
     return places
 
 
+def check_writable(output_path: Path) -> None:
+    """See to it, before anything is paid for, that a result can be put here.
+
+    Raises:
+        InvalidArgument: it cannot; the message says which folder or file is in the way.
+    """
+    import shutil  # slow to load
+
+    folder = output_path if output_path.is_dir() else output_path.parent
+    there = next((path for path in (folder, *folder.absolute().parents) if os.path.lexists(path)), folder)
+    if not there.is_dir():
+        why = f"{there} is no folder"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        why = f"{there} may not be written to"
+    elif shutil.disk_usage(there).free < ROOM_BYTES:
+        why = f"the disk of {there} is full"
+    else:
+        return
+    raise InvalidArgument(
+        f"output_path {str(output_path)!r}: {why}.",
+        hint="Nothing was sent. Choose another place.",
+    )
+
+
 def _same_kind(name: str, other: str) -> bool:
     return kind_of(name) == kind_of(other)
 
 
-def _distinct(paths: list[Path]) -> list[Path]:
-    """Tell files of the same name apart: nodes may save into folders of their own."""
+def within(folder: Path, filenames: Sequence[str]) -> list[Path]:
+    """Give each file a place in a folder, apart from the others: nodes may save into folders of their own."""
     seen: dict[Path, int] = {}
     result = []
-    for path in paths:
+    for path in (folder / Path(name).name for name in filenames):
         count = seen[path] = seen.get(path, 0) + 1
         result.append(path if count == 1 else path.with_name(f"{path.stem}-{count}{path.suffix}"))
     return result

@@ -6,12 +6,13 @@ here, so that ``resume`` can fetch what was paid for.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from backend.contract import CONTRACT
+from backend.delivery import result_of
 from backend.errors import ComfyformError, JobError, JobExpired, MissingSetting, NotFound
 from backend.flow import Flow, Send, send, work
 from backend.job_request import execution_policy
@@ -248,29 +249,27 @@ class RunPodBackend:
     ) -> Flow[GenerationResult]:
         """Put the files of an output in their places, and write down where they are."""
         answer: Mapping[str, Any] = output if isinstance(output, Mapping) else {}
-        collected = yield from collect(
+        delivered = yield from collect(
             answer,
             output_path=output_path,
             spare_folder=self.journal.folder.parent / "outputs" / record.entry.key,
             origin=self.origin,
             volume=self._volume,
+            job_id=record.entry.job_id,
         )
         job = record.last
         timings = {"queue": job.delay_s, "run": job.execution_s} if job else {}
         used = answer.get("seed")
-        result = GenerationResult(
-            success=collected.failure is None,
+        warnings = (*map(str, answer.get("warnings") or ()), *delivered.warnings)
+        result = result_of(
+            replace(delivered, warnings=warnings),
             backend=self.name,
-            files=collected.files,
             seed=used if isinstance(used, int) else seed,
             prompt_id=answer.get("prompt_id"),
             job_id=record.entry.job_id,
-            error=None if collected.failure is None else str(collected.failure),
-            exception=collected.failure,
-            warnings=(*map(str, answer.get("warnings") or ()), *collected.warnings),
             timings={
-                **{name: round(value, 3) for name, value in timings.items() if value is not None},
-                "total": round(self._clock() - start, 3),
+                **{name: value for name, value in timings.items() if value is not None},
+                "total": self._clock() - start,
             },
         )
         record.done(result)

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from backend.comfyui_answers import kind_of
-from backend.errors import JobFailed, TransferError
-from backend.flow import Download, Downloaded, Flow, Progress, download, work
+from backend.delivery import Delivered, deliver, journal_again
+from backend.errors import HashMismatch, JobFailed, TransferError
+from backend.flow import Download, Downloaded, Flow, download, work
 from backend.landing import land
-from backend.places import places, suffix_warning
+from backend.places import within
 from backend.result import GeneratedFile, GenerationResult, Kind
 from backend.s3 import VolumeS3
 
@@ -91,19 +93,6 @@ def _foreign(images: Any) -> Iterator[Arrived]:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collected:
-    """The files of a job where they are now, and what is to be said about them.
-
-    Attributes:
-        failure: why a file that is wanted here is not here; the job itself went well.
-    """
-
-    files: tuple[GeneratedFile, ...]
-    warnings: tuple[str, ...] = ()
-    failure: TransferError | None = None
-
-
 def collect(
     output: Mapping[str, Any],
     *,
@@ -111,42 +100,36 @@ def collect(
     spare_folder: Path,
     origin: str,
     volume: VolumeS3 | None,
-) -> Flow[Collected]:
+    job_id: str,
+) -> Flow[Delivered]:
     """Put the files of an answer where they are wanted.
 
     Args:
         output: the job's.
         output_path: where they are wanted, or None to leave each where it lies.
-        spare_folder: where files go that came inside the answer and have no other place.
+        spare_folder: where files go that came inside the answer and have no other place: RunPod forgets them.
         origin: names the endpoint whose volume holds the rest.
         volume: that volume over S3, if the settings name it.
+        job_id: of the job, to name in errors.
     """
     found = arrived(output)
     if not found:
-        raise JobFailed("The job ended well and gave no file.", output=output)
-    if output_path is None:
-        yield from work(partial(spare_folder.mkdir, parents=True, exist_ok=True))
-    targets = places(output_path or spare_folder, [file.filename for file in found])
-    files, warnings = [], []
-    failure: TransferError | None = None
-    for file, target in zip(found, targets, strict=True):
-        place, got = (target if output_path or file.data is not None else None), None
-        if place is not None:
-            yield Progress({"progress": "fetch", "filename": file.filename})
-            try:
-                got = yield from _fetch(file, place, volume)
-            except TransferError as error:
-                failure, place = error, None
-            else:
-                if output_path is not None and (warning := suffix_warning(place, file.filename)):
-                    warnings.append(warning)
-        files.append(_file(file, place, got, origin))
-    return Collected(files=tuple(files), warnings=tuple(warnings), failure=failure)
+        raise JobFailed("The job ended well and gave no file.", job_id=job_id, output=output)
+    spares = within(spare_folder, [file.filename for file in found])
+
+    def fetch(number: int, place: Path | None) -> Flow[GeneratedFile]:
+        file = found[number]
+        to = place or (spares[number] if file.data is not None else None)
+        got = (yield from _fetch(file, to, spares[number], volume)) if to is not None else None
+        return _file(file, to, got, origin)
+
+    left = [_file(file, None, None, origin) for file in found]
+    return (yield from deliver(left, output_path, fetch, again=journal_again(job_id)))
 
 
-def _fetch(file: Arrived, place: Path, volume: VolumeS3 | None) -> Flow[Downloaded]:
+def _fetch(file: Arrived, place: Path, spare: Path, volume: VolumeS3 | None) -> Flow[Downloaded]:
     if file.data is not None:
-        return (yield from work(lambda: _decode(file, place)))
+        return (yield from work(partial(_land, file, place, spare)))
     if address := file.signed_url or file.url:
         step = Download(url=address, to=place, sha256=file.sha256, what=file.filename, timeout_s=300.0)
         return (yield from download(step))
@@ -158,21 +141,33 @@ def _fetch(file: Arrived, place: Path, volume: VolumeS3 | None) -> Flow[Download
             f"{file.filename} ({size}) was too large for the job's answer; it lies on the volume "
             f"as {file.volume_path}.",
             path=file.volume_path,
-            hint="Set RUNPOD_VOLUME_ID and the RUNPOD_S3_… keys, and fetch it with "
-            "`inv jobs.wait`; or configure a bucket on the endpoint.",
+            hint="Set RUNPOD_VOLUME_ID and the RUNPOD_S3_… keys to fetch it, or configure a bucket on the "
+            "endpoint.",
         )
     raise TransferError(f"{file.filename}: the worker sent neither {size} nor a place to fetch them.")
 
 
-def _decode(file: Arrived, place: Path) -> Downloaded:
+def _land(file: Arrived, place: Path, spare: Path) -> Downloaded:
+    """Write bytes that came inside the answer; where they cannot go to their place they are kept aside."""
+    content = _decode(file)
+    try:
+        return land(content, place, sha256=file.sha256, what=file.filename)
+    except HashMismatch:
+        raise
+    except TransferError as error:
+        if place != spare:
+            with contextlib.suppress(TransferError):
+                land(content, spare)
+                error.hint = f"Its bytes are kept as {spare}."
+        raise
+
+
+def _decode(file: Arrived) -> bytes:
     data = file.data or ""
     try:
-        content = base64.b64decode(
-            data.partition(",")[2] if data.startswith("data:") else data, validate=True
-        )
+        return base64.b64decode(data.partition(",")[2] if data.startswith("data:") else data, validate=True)
     except binascii.Error as error:
         raise TransferError(f"{file.filename} came as broken base64: {error}.") from error
-    return land(content, place, sha256=file.sha256, what=file.filename)
 
 
 def _file(file: Arrived, place: Path | None, got: Downloaded | None, origin: str) -> GeneratedFile:

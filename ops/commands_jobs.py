@@ -38,14 +38,21 @@ def list_jobs(*, json: bool = False, all: bool = False, settings: Settings | Non
     return 0
 
 
-def show_job(job: str, *, json: bool = False, settings: Settings | None = None) -> int:
-    """Show what is written down of a job, and how RunPod says that it is now."""
+def show_job(job: str, *, backend: str = "", json: bool = False, settings: Settings | None = None) -> int:
+    """Show what is written down of a job, and how its backend says that it is now.
+
+    Args:
+        job: its id, or its key in the journal.
+        backend: whose it is, where the journal does not know it; by default RunPod's.
+        json: give JSON.
+        settings: by default those of the environment.
+    """
     settings = settings or Settings.from_env()
     console = Console("json" if json else "human")
     entry = Journal.from_settings(settings).find(job)
     now: dict[str, Any] = {}
     if entry is None or (entry.job_id and not entry.result):
-        with get_backend(entry.backend if entry else RUNPOD, settings=settings) as client:
+        with get_backend(entry.backend if entry else backend or RUNPOD, settings=settings) as client:
             try:
                 status = client.status(entry.job_id if entry else job)
                 now = {"state": status.state, "error": status.error, "worker_id": status.worker_id}
@@ -63,14 +70,24 @@ def wait_job(
     job: str,
     *,
     output_path: str = "",
+    backend: str = "",
     timeout: float | None = None,
     json: bool = False,
     settings: Settings | None = None,
 ) -> int:
-    """Wait for a job and fetch its result, to where it was to go or to ``output_path``."""
+    """Wait for a job and fetch its result. What is done is not paid for again.
+
+    Args:
+        job: its id, or its key in the journal.
+        output_path: where the result goes; by default where it was to go.
+        backend: whose it is, where the journal does not know it; by default RunPod's.
+        timeout: seconds from now.
+        json: give the result as JSON.
+        settings: by default those of the environment.
+    """
     settings = settings or Settings.from_env()
     console = Console("json" if json else "human")
-    backend, job_id, place = _found(job, settings)
+    backend, job_id, place = _found(job, backend, settings)
     with get_backend(backend, settings=settings) as client, watching(console) as on_progress:
         result = client.resume(
             job_id,
@@ -81,23 +98,32 @@ def wait_job(
     return show(console, result)
 
 
-def cancel_job(job: str, *, json: bool = False, settings: Settings | None = None) -> int:
-    """Cancel a job."""
+def cancel_job(job: str, *, backend: str = "", json: bool = False, settings: Settings | None = None) -> int:
+    """Cancel a job.
+
+    Args:
+        job: its id, or its key in the journal.
+        backend: whose it is, where the journal does not know it; by default RunPod's.
+        json: give JSON.
+        settings: by default those of the environment.
+    """
     settings = settings or Settings.from_env()
     console = Console("json" if json else "human")
-    backend, job_id, _ = _found(job, settings)
+    backend, job_id, _ = _found(job, backend, settings)
     with get_backend(backend, settings=settings) as client:
         done = client.cancel(job_id)
     console.data({"job": job, "cancelled": done})
-    console.text(f"{job}: {'cancelled' if done else f'{backend} does not know it (any more)'}")
+    console.text(
+        f"{job}: {'cancelled' if done else f'it has ended, or {backend} does not know it (any more)'}"
+    )
     return 0 if done else JobError.exit_code
 
 
-def _found(name: str, settings: Settings) -> tuple[str, str, str | None]:
+def _found(name: str, backend: str, settings: Settings) -> tuple[str, str, str | None]:
     """Give the backend, the id and the place of the result of a job, by its id or its journal key."""
     entry = Journal.from_settings(settings).find(name)
     if entry is None:
-        return RUNPOD, name, None
+        return backend or RUNPOD, name, None
     return entry.backend, entry.job_id or name, entry.output_path
 
 

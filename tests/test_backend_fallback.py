@@ -11,16 +11,23 @@ from backend import (
     Backend,
     GenerationResult,
     Health,
+    InvalidArgument,
     NotSupported,
     Request,
+    Secret,
     Settings,
     Unavailable,
     get_backend,
 )
 from backend.chain import FallbackBackend
+from backend.drivers import Http
 from backend.flow import Flow, Work
+from backend.jobs import JobPlane
+from backend.journal import Journal
+from backend.runpod import RunPodBackend
 from tests.comfyui_program import slow
 from tests.emulation import Emulator
+from tests.small_server import Answer, serving
 
 
 @pytest.fixture
@@ -57,6 +64,51 @@ def test_a_job_that_is_paid_for_is_not_given_to_the_next(emu, chain, tmp_path):
 
     assert isinstance(result.exception, Unavailable)
     assert emu.requests("POST", "/hedra/*") == []
+
+
+JOB = b'{"id": "j1", "status": "COMPLETED", "output": {"files": [%s]}}'
+ENTRY = b'{"type": "image", "filename": "a.png", "size_bytes": 3, %s}'
+WAYS = {
+    "a bucket that cannot be reached": b'"url": "http://127.0.0.1:9/a.png"',
+    "a volume without keys": b'"volume_path": "outputs/a.png"',
+    "broken bytes": b'"data": "!!!"',
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_runpod_job_that_is_done_is_never_paid_for_twice(way, tmp_path):
+    """Its files cannot be had now: the error names the job and how to get them, and nobody else is asked."""
+    other = Slow("other", [0.0], able=True)
+
+    with serving(lambda _: Answer(body=JOB % (ENTRY % WAYS[way]))) as runpod:
+        plane = JobPlane(runpod.url, Secret("rpa_1"))
+        flows = RunPodBackend(plane, "ep", journal=Journal(tmp_path / "jobs"))
+        with Backend(FallbackBackend([flows, other])) as backend:
+            backend._http = Http(wait=lambda _: None)
+            result = backend.portrait(prompt="x", output_path=tmp_path / "a.png")
+
+    (entry,) = flows.journal.entries()
+    assert (result.success, result.backend, result.job_id, other.given) == (False, "runpod", "j1", [])
+    assert "`inv jobs.wait j1 --output-path …` fetches its result without paying again" in str(result.error)
+    assert (entry.state, entry.job_id) == ("COMPLETED", "j1")
+
+
+@pytest.mark.parametrize("blocked", ["a file where a folder should be", "a full disk"])
+def test_a_place_where_nothing_can_be_put_is_refused_before_anything_is_sent(blocked, tmp_path, monkeypatch):
+    """For a verb, for a job that is submitted, for one that is resumed: nobody listens at the address."""
+    (tmp_path / "file").write_text("x")
+    if blocked == "a full disk":
+        monkeypatch.setattr("backend.places.ROOM_BYTES", 1 << 62)
+    place = tmp_path / ("new" if blocked == "a full disk" else "file") / "deep" / "a.png"
+
+    with get_backend("local", settings=Settings(comfyui_url="http://127.0.0.1:9")) as client:
+        for call in (
+            lambda: client.portrait(prompt="x", output_path=place),
+            lambda: client.submit("portrait", prompt="x", output_path=place),
+            lambda: client.resume("some-job", output_path=place),
+        ):
+            with pytest.raises(InvalidArgument, match=r"output_path .*Choose another place"):
+                call()
 
 
 class Slow:

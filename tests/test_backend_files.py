@@ -16,6 +16,7 @@ from backend import (
     InvalidArgument,
     Settings,
     TransferError,
+    Unavailable,
 )
 from backend.drivers import Http
 from backend.errors import HashMismatch, JobFailed
@@ -191,6 +192,7 @@ def collected(http: Http, output: Any, tmp_path: Path, **options: Any) -> Any:
         "spare_folder": tmp_path / "spare",
         "origin": "runpod ep",
         "volume": None,
+        "job_id": "job-1",
     }
     return http.run(collect(output, **(given | options)))
 
@@ -261,3 +263,30 @@ def test_inline_results_without_a_place_are_kept_anyway(http, tmp_path):
     result = collected(http, {"files": [file(data=INLINE)]}, tmp_path, output_path=None)
 
     assert result.files[0].local_path == tmp_path / "spare" / "a.png"
+
+
+def test_inline_results_whose_place_is_lost_are_kept_aside(http, tmp_path):
+    """The folder became a file while the job ran: the bytes are saved, and the error says where."""
+    (tmp_path / "gone").write_text("a file")
+
+    result = collected(
+        http, {"files": [file(data=INLINE)]}, tmp_path, output_path=tmp_path / "gone" / "a.png"
+    )
+
+    spare = tmp_path / "spare" / "a.png"
+    assert isinstance(result.failure, TransferError)
+    assert spare.read_bytes() == b"png"
+    assert f"Its bytes are kept as {spare}." in str(result.failure)
+    assert "`inv jobs.wait job-1 --output-path …`" in str(result.failure)
+
+
+def test_one_file_that_does_not_come_holds_up_no_other(http, tmp_path):
+    """The rest is fetched; each is told with where it is."""
+    output = {"files": [file("a.png", url="http://127.0.0.1:9/a.png"), file("b.png", data=INLINE)]}
+
+    with Http(wait=lambda _: None) as impatient:
+        result = collected(impatient, output, tmp_path)
+
+    assert isinstance(result.failure, Unavailable)
+    assert [made.local_path for made in result.files] == [None, tmp_path / "out-2.png"]
+    assert result.files[0].remote_url == "http://127.0.0.1:9/a.png"

@@ -157,7 +157,10 @@ class Studio:
         try:
             with Http(wait=wait) as http:
                 flow = LocalBackend(ComfyUI(url)).generate(into, deadline_s=end - time.monotonic())
-                return http.run(flow, on_progress=tell)
+                result = http.run(flow, on_progress=tell)
+            if result.exception is not None:
+                result.exception.hint = "It was made, and could not be fetched: is the container's disk full?"
+            return result.raise_for_failure()
         except (Stopped, WaitTimeout):
             self.comfyui.settle(SETTLE_S)
             raise
