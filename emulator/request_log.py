@@ -18,7 +18,12 @@ class HasNow(Protocol):
 
 @dataclass(slots=True)
 class LoggedRequest:
-    """One request. `status` is None while it is under way, and 0 when the connection was cut instead."""
+    """One request.
+
+    Attributes:
+        status: None while it is under way, and 0 when the connection was cut instead.
+        sent_bytes: of the answer's body, as far as they were handed to the connection.
+    """
 
     number: int
     time: float
@@ -29,6 +34,7 @@ class LoggedRequest:
     status: int | None = None
     seconds: float | None = None
     fault: str | None = None
+    sent_bytes: int = 0
 
 
 class RequestLog:

@@ -66,6 +66,7 @@ class Front:
             # Before it is sent: who has the answer finds it in the log.
             if message["type"] == "http.response.start":
                 log.finish(entry, message["status"], name)
+            entry.sent_bytes += len(message.get("body", b""))
             await send(message)
 
         try:

@@ -11,8 +11,10 @@ reports collected until 2026-11.
 import contextlib
 import io
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from backend.errors import Forbidden, NotFound, TransferError, Unavailable
@@ -42,6 +44,15 @@ class Stored:
     etag: str
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part that arrived: its size, its ETag without quotes, and when (Unix seconds)."""
+
+    size_bytes: int
+    etag: str
+    modified_s: float
+
+
 class Bucket:
     """One volume's bucket. Safe to share between threads.
 
@@ -66,7 +77,7 @@ class Bucket:
         wait: Callable[[float], object] | None = None,
     ) -> None:
         self._name = volume_id
-        self._retry = retry or Retry(attempts=4, first_s=0.5)
+        self._retry = retry or Retry(attempts=8, first_s=0.5)
         self._wait = wait or threading.Event().wait
         self._client = _connect(endpoint_url, region, access_key_id, secret_access_key, read_timeout_s=60)
         self._patient = _connect(
@@ -75,7 +86,6 @@ class Bucket:
             access_key_id,
             secret_access_key,
             read_timeout_s=_COMPLETE_TIMEOUT_S,
-            tries=1,
         )
 
     @property
@@ -176,9 +186,16 @@ class Bucket:
             )
         return answer
 
-    def write(self, key: str, content: bytes | IO[bytes]) -> None:
+    def write(self, key: str, content: bytes | io.RawIOBase) -> None:
         """Write an object in one request, at most 500 MB."""
-        self._ask(f"Write {key}", lambda: self._client.put_object(Bucket=self._name, Key=key, Body=content))
+
+        def send() -> None:
+            if not isinstance(content, bytes):
+                content.seek(0)  # an attempt before this one may have read it
+            body = cast("bytes | IO[bytes]", content)
+            self._client.put_object(Bucket=self._name, Key=key, Body=body)
+
+        self._ask(f"Write {key}", send)
 
     def delete(self, key: str) -> None:
         """Delete an object; one that is not there is no error."""
@@ -208,9 +225,9 @@ class Bucket:
 
         return self._ask(f"Send part {number} of {key}", send)
 
-    def parts(self, key: str, upload_id: str) -> Mapping[int, tuple[int, str]] | None:
-        """List the parts of an upload that arrived: number → size and ETag; None when it is gone."""
-        found: dict[int, tuple[int, str]] = {}
+    def parts(self, key: str, upload_id: str) -> Mapping[int, Part] | None:
+        """List the parts of an upload that arrived, by number; None when the upload is gone."""
+        found: dict[int, Part] = {}
         marker = 0
         try:
             while True:
@@ -221,13 +238,24 @@ class Bucket:
                     ),
                 )
                 for part in page.get("Parts", []):
-                    found[part["PartNumber"]] = (part["Size"], part["ETag"].strip('"'))
+                    found[part["PartNumber"]] = Part(
+                        part["Size"], part["ETag"].strip('"'), part["LastModified"].timestamp()
+                    )
                 following = int(page.get("NextPartNumberMarker") or 0)
                 if not page.get("IsTruncated") or following <= marker:
                     return found
                 marker = following
         except NotFound:
             return None
+
+    def now(self) -> float:
+        """Tell the time by the gateway's clock, which is the one that its objects' times are of."""
+        answer = self._ask("Tell the time", lambda: self._client.head_bucket(Bucket=self._name))
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        try:
+            return parsedate_to_datetime(date).timestamp()
+        except ValueError:
+            return time.time()
 
     def complete_upload(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
         """Put the parts together under the final name. Not repeated here: see ``ops.uploads``."""
@@ -267,7 +295,6 @@ def _connect(
     secret_access_key: Secret,
     *,
     read_timeout_s: int,
-    tries: int = 3,
 ) -> "S3Client":
     """Make a client for the gateway."""
     import boto3
@@ -282,7 +309,8 @@ def _connect(
         "s3",
         endpoint_url=endpoint_url,
         config=Config(
-            retries={"total_max_attempts": tries, "mode": "standard"},
+            # Trying again is decided in one place, `Bucket`.
+            retries={"total_max_attempts": 1, "mode": "standard"},
             s3={"addressing_style": "path"},
             connect_timeout=10,
             read_timeout=read_timeout_s,

@@ -36,6 +36,7 @@ class Crew(Generic[T, R]):
         self._results: dict[int, R | BaseException] = {}
         self._begun = self._taken = 0
         self._room = threading.Semaphore(ahead)
+        self._order = threading.Lock()
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._labour, daemon=True) for _ in range(threads)]
@@ -76,7 +77,7 @@ class Crew(Generic[T, R]):
     def _labour(self) -> None:
         while True:
             self._room.acquire()
-            with self._changed:
+            with self._order:  # not `_changed`: the next task may have to be waited for
                 if self.stopped:
                     return
                 try:

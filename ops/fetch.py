@@ -14,7 +14,7 @@ from ops.disk import need_room, settle, translated
 from ops.partial import Partial
 from ops.patience import PACE, Pace
 from ops.sources import Origin, Sources
-from ops.transfer import Fetched, Transfer
+from ops.transfer import Fetched, Outlet, Transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,16 @@ def fetch(
     spent = 0
     for last in (False, True):
         held = Partial(partial)
-        fetched = _transfer(wish, origin, sha256, sources, held, room, on_progress, pace)
+        fetched = transfer(
+            wish,
+            origin,
+            sha256,
+            sources,
+            held,
+            need_room=lambda needed: need_room(room, needed, path=wish.path),
+            on_progress=on_progress,
+            pace=pace,
+        )
         spent += fetched.fetched_bytes
         if sha256 in (None, fetched.sha256):
             return Ready(held.release(), fetched.size_bytes, fetched.sha256, spent)
@@ -88,44 +97,54 @@ def fetch(
             prison.parent.mkdir(parents=True, exist_ok=True)
             held.release().replace(prison)
         if last:
-            raise HashMismatch(
-                f"{wish.path}: what {wish.source} sent has sha256 {fetched.sha256} instead of {sha256}.",
-                path=wish.path,
-                expected=sha256 or "",
-                actual=fetched.sha256,
-                hint=f"They were refused and lie in {prison}. "
-                "Correct the sha256 in the registry, or name another source.",
-            )
+            raise refused(wish, sha256 or "", fetched.sha256, f"were refused and lie in {prison}")
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _transfer(
+def transfer(
     wish: Wish,
     origin: Origin,
     sha256: str | None,
     sources: Sources,
     held: Partial,
-    room: Path,
+    *,
+    need_room: Callable[[int], object],
     on_progress: Callable[[ProvisionProgress], object],
-    pace: Pace,
+    pace: Pace = PACE,
+    outlet: Outlet | None = None,
 ) -> Fetched:
-    """Run one transfer into a partial file."""
+    """Run one transfer into a partial file, and through it where there is an outlet."""
 
     def tell(done: int, total: int | None) -> None:
         on_progress({"progress": "provision", "path": wish.path, "done_bytes": done, "total_bytes": total})
 
-    transfer = Transfer(
+    return Transfer(
         origin,
         sources,
         held,
         source=wish.source,
         size_bytes=wish.size_bytes if wish.size_bytes is not None else origin.size_bytes,
         sha256=sha256,
-        need_room=lambda needed: need_room(room, needed, path=wish.path),
+        need_room=need_room,
         on_bytes=tell,
+        outlet=outlet,
         pace=pace,
+    ).run()
+
+
+def refused(wish: Wish, expected: str, actual: str, fate: str) -> HashMismatch:
+    """Make the error for bytes that came twice and were wrong twice.
+
+    Args:
+        fate: what became of them, after "They".
+    """
+    return HashMismatch(
+        f"{wish.path}: what {wish.source} sent has sha256 {actual} instead of {expected}.",
+        path=wish.path,
+        expected=expected,
+        actual=actual,
+        hint=f"They {fate}. Correct the sha256 in the registry, or name another source.",
     )
-    return transfer.run()
 
 
 def agreed_hash(wish: Wish, origin: Origin) -> str | None:

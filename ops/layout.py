@@ -12,6 +12,7 @@
         ├── records/<path>.json                           written last: a file with a record was complete
         ├── partial/<path>                                bytes on their way, with a journal beside them
         ├── locks/<hash>.lock                             one writer a file
+        ├── uploads/<path>/<owner>.json                   which machine is sending a file over S3
         └── quarantine/<path>.<hash>                      bytes that were not what was asked for
 
 The cache folder is where RunPod itself puts its cached models.

@@ -6,6 +6,9 @@ of bytes always comes before the write of their number, so a process that is
 killed loses at most what was in its hands. After a power cut the journal may
 promise more than the disk kept; the hash over the whole file finds that.
 
+A file that goes on to another place is not kept whole: the last pieces are,
+in a ring, and a piece takes the room of the one that went on before it.
+
 The journal is a header, one line of JSON padded to `HEADER_BYTES`, then one
 unsigned 32-bit little-endian number a piece.
 """
@@ -36,6 +39,7 @@ class Identity:
         sha256: of the whole file, when known beforehand.
         etag: what the server called this version, strong ones only.
         piece_bytes: size of a piece; the last may be shorter.
+        window: how many pieces are kept at a time; None keeps all of them.
     """
 
     source: str
@@ -43,6 +47,7 @@ class Identity:
     sha256: str | None
     etag: str | None
     piece_bytes: int
+    window: int | None = None
 
     @property
     def pieces(self) -> int:
@@ -53,9 +58,14 @@ class Identity:
         """Bytes of a piece."""
         return min(self.piece_bytes, self.size_bytes - index * self.piece_bytes)
 
+    def offset(self, index: int) -> int:
+        """Where a piece lies in the partial file."""
+        return (index if self.window is None else index % self.window) * self.piece_bytes
+
     def continues(self, earlier: "Identity") -> bool:
         """Tell whether bytes kept under the earlier identity are bytes of this one."""
-        if (self.size_bytes, self.piece_bytes) != (earlier.size_bytes, earlier.piece_bytes):
+        shape, before = ((one.size_bytes, one.piece_bytes, one.window) for one in (self, earlier))
+        if shape != before:
             return False
         if self.source == earlier.source and self.etag is not None and earlier.etag is not None:
             return self.etag == earlier.etag and earlier.sha256 in (None, self.sha256)
@@ -91,7 +101,7 @@ class Partial:
         if identity.size_bytes <= 0 or identity.piece_bytes <= 0 or len(counts) != identity.pieces:
             return
         for index, count in enumerate(counts):
-            if count > identity.length(index) or index * identity.piece_bytes + count > max(size, 0):
+            if count > identity.length(index) or identity.offset(index) + count > size:
                 counts[index] = 0
         self.identity, self._done = identity, counts
 
@@ -100,13 +110,12 @@ class Partial:
         """Where the bytes are."""
         return self._path
 
-    @property
-    def done_bytes(self) -> int:
-        """Bytes that are here."""
-        return sum(self._done)
+    def begin(self, identity: Identity) -> bool:
+        """Open for writing: go on where the kept bytes are of this identity, else from nothing.
 
-    def begin(self, identity: Identity) -> None:
-        """Open for writing: go on where the kept bytes are of this identity, else from nothing."""
+        Returns:
+            True when kept bytes are gone on with.
+        """
         kept = self.identity is not None and identity.continues(self.identity)
         self.close()
         if not kept:
@@ -120,6 +129,7 @@ class Partial:
         if len(header) != HEADER_BYTES:
             raise TransferError(f"The source of {self._path.name} has too long a name.", path=str(self._path))
         self._write(self._journal, header + b"".join(map(_COUNT.pack, self._done)), 0)
+        return kept
 
     def plain(self) -> BinaryIO:
         """Open the bytes for writing from nothing, without a journal: they cannot be gone on with."""
@@ -141,17 +151,17 @@ class Partial:
         with self._gate:
             if self.identity is None or self._file is None or self._journal is None:
                 raise TransferError("The transfer has ended.", path=str(self._path))
-            done = self._done[index]
-            self._write(self._file, data, index * self.identity.piece_bytes + done)
-            done += len(data)
-            self._write(self._journal, _COUNT.pack(done), HEADER_BYTES + index * _COUNT.size)
-            self._done[index] = done
+            done, window = self._done[index], self.identity.window
+            if window is not None and index >= window and self._done[index - window]:
+                self._note(index - window, 0)
+            self._write(self._file, data, self.identity.offset(index) + done)
+            self._note(index, done + len(data))
 
     def read(self, index: int) -> Iterator[bytes]:
         """Give the bytes of a piece that are here."""
         if self.identity is None or self._file is None:
             raise TransferError("The transfer has ended.", path=str(self._path))
-        start = index * self.identity.piece_bytes
+        start = self.identity.offset(index)
         end = start + self._done[index]
         while start < end:
             data = os.pread(self._file, min(_READ_BYTES, end - start), start)
@@ -163,15 +173,19 @@ class Partial:
     def send_off(self, index: int) -> None:
         """Let the system begin to write a piece out, so that the flush of the whole file is short."""
         if self.identity is not None and self._file is not None and hasattr(os, "posix_fadvise"):
-            start = index * self.identity.piece_bytes
+            start = self.identity.offset(index)
             os.posix_fadvise(self._file, start, self.identity.length(index), os.POSIX_FADV_DONTNEED)
 
     def forget(self, index: int) -> None:
         """Count a piece as not here."""
         with self._gate:
-            self._done[index] = 0
-            if self._journal is not None:
-                self._write(self._journal, _COUNT.pack(0), HEADER_BYTES + index * _COUNT.size)
+            self._note(index, 0)
+
+    def _note(self, index: int, done: int) -> None:
+        """Write into the journal how much of a piece is here."""
+        if self._journal is not None:
+            self._write(self._journal, _COUNT.pack(done), HEADER_BYTES + index * _COUNT.size)
+        self._done[index] = done
 
     def close(self) -> None:
         """Close the files; what is here stays for a later run."""

@@ -1,7 +1,8 @@
 """Move a file's bytes from an origin to a partial file: in parallel pieces, hashed on the way, resumable.
 
 Knows bytes, not models: what they should be and where they end up is decided
-in ``ops.fetch``. Memory holds at most ``connections + 1`` pieces, in buffers that
+in ``ops.fetch``, or in ``ops.relay`` where the partial file is a station on the
+way to a volume. Memory holds at most ``connections + 1`` pieces, in buffers that
 are used again: an allocator that is given pieces to juggle keeps twice as much.
 """
 
@@ -10,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias, cast
+from typing import Final, Protocol, TypeAlias, cast
 
 from backend.errors import TransferError, Unavailable
 from ops.crew import Crew
@@ -21,7 +22,7 @@ from ops.route import Changed, NoRange, Range, Route
 from ops.sources import Origin, Sources
 
 _WRITE_BYTES: Final = 512 * 1024
-"""Bytes gathered before a write: what a killed process may lose of each connection."""
+"""Bytes gathered before a write."""
 _PROGRESS_S: Final = 0.25
 _RESTARTS: Final = 2
 
@@ -40,6 +41,42 @@ class Fetched:
     fetched_bytes: int
 
 
+class Hash(Protocol):
+    """A hash over the bytes so far, such as ``hashlib``'s."""
+
+    def update(self, data: bytes | memoryview, /) -> object:
+        """Add bytes."""
+        ...
+
+    def hexdigest(self) -> str:
+        """Give the hash in hex."""
+        ...
+
+
+class Outlet(Protocol):
+    """What becomes of the pieces once they are in the partial file and hashed, in their order."""
+
+    def window(self, size_bytes: int) -> int | None:
+        """Say how many pieces the partial file keeps at a time; None for all."""
+        ...
+
+    def begin(self, partial: Partial, *, kept: bool) -> tuple[int, Hash]:
+        """Get ready for a file.
+
+        Args:
+            partial: where its pieces will be; its identity says which file.
+            kept: an earlier run is gone on with.
+
+        Returns:
+            The first piece that has not gone through, and the hash of those before it.
+        """
+        ...
+
+    def passed(self, index: int) -> None:
+        """Take a piece that is complete and hashed. Its room may be used again after this returns."""
+        ...
+
+
 class Transfer:
     """One file on its way. Used once, by one thread.
 
@@ -51,6 +88,7 @@ class Transfer:
         size_bytes, sha256: what they should be, as far as it is known.
         need_room: called with the bytes still to come, before the first of them; raises if they do not fit.
         on_bytes: progress.
+        outlet: where the pieces go; by default they stay. With one, a server must be able to send parts.
         pace: how hard to try.
         clock: monotonic seconds.
     """
@@ -66,6 +104,7 @@ class Transfer:
         sha256: str | None,
         need_room: Callable[[int], object],
         on_bytes: OnBytes,
+        outlet: Outlet | None = None,
         pace: Pace = PACE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -75,12 +114,13 @@ class Transfer:
         self._sha256 = sha256
         self._need_room = need_room
         self._on_bytes = on_bytes
+        self._outlet = outlet
         self._pace = pace
         self._clock = clock
         self._route = Route(origin, sources, timeout_s=pace.silence_s)
         self._patience = Patience(pace, source, clock=clock)
         self._lock = threading.Lock()
-        self._came = 0
+        self._came = self._here = 0
         self._buffers: list[bytearray] = []
         self._told = float("-inf")
 
@@ -91,6 +131,7 @@ class Transfer:
             SourceMissing: the server refuses for good.
             ApiError: it did not answer properly within the attempts or the deadline.
             TransferError: it has another size than it should, or the disk refuses.
+            NoRange: there is an outlet, and the server sends everything or nothing.
         """
         restarts = 0
         while True:
@@ -127,6 +168,7 @@ class Transfer:
             sha256=self._sha256,
             etag=answer.etag,
             piece_bytes=self._pace.piece_bytes,
+            window=None if self._outlet is None else self._outlet.window(answer.total_bytes),
         )
 
     def _check_size(self, size_bytes: int) -> None:
@@ -141,12 +183,14 @@ class Transfer:
         """Fetch the missing pieces in parallel, and hash all of them in order."""
         partial = self._partial
         with translated(self._source):
-            partial.begin(identity)
-            if identity.sha256 is None and partial.done_bytes == identity.size_bytes:
-                partial.forget(identity.pieces - 1)  # unproven bytes need one answer of their version
-        self._need_room(identity.size_bytes - partial.done_bytes)
-        missing = [index for index in range(identity.pieces) if partial.done(index) < identity.length(index)]
-        digest = hashlib.sha256()
+            kept = partial.begin(identity)
+        first, digest = (
+            (0, hashlib.sha256()) if self._outlet is None else self._outlet.begin(partial, kept=kept)
+        )
+        missing = [i for i in range(first, identity.pieces) if partial.done(i) < identity.length(i)]
+        left = sum(identity.length(index) - partial.done(index) for index in missing)
+        self._need_room(left)
+        self._here = identity.size_bytes - left
         threads = min(self._pace.connections, len(missing))
 
         def work(crew: _Pieces, index: int) -> memoryview:
@@ -155,7 +199,7 @@ class Transfer:
         with Crew(work, missing, threads=threads, ahead=threads) as crew:
             try:
                 awaited = set(missing)
-                for index in range(identity.pieces):
+                for index in range(first, identity.pieces):
                     if index in awaited:
                         piece = crew.take()
                         digest.update(piece)
@@ -163,7 +207,10 @@ class Transfer:
                     else:
                         for chunk in partial.read(index):
                             digest.update(chunk)
-                    partial.send_off(index)
+                    if self._outlet is None:
+                        partial.send_off(index)
+                    else:
+                        self._outlet.passed(index)
             finally:
                 partial.close()
         self._tell(identity.size_bytes, last=True)
@@ -224,10 +271,13 @@ class Transfer:
             self._partial.write(index, data)
         with self._lock:
             self._came += len(data)
-        self._tell(self._partial.done_bytes)
+            self._here += len(data)
+        self._tell(self._here)
 
     def _whole(self) -> Fetched:
         """Fetch everything in one answer, from its beginning, as often as it takes."""
+        if self._outlet is not None:
+            raise NoRange(f"{self._source} cannot be had in parts.")
 
         def once() -> Fetched:
             digest, size = hashlib.sha256(), 0

@@ -1,9 +1,11 @@
 """Model files on a network volume, over RunPod's S3 and through this machine; it needs no worker.
 
-A file from the internet is staged in a folder of this machine, so that it can
-be resumed at both ends, and is checked before its first byte goes up.
+A file from the internet passes through (``ops.relay``). Only where its source
+cannot send parts is all of it staged in a folder of this machine first: such a
+fetch could not be gone on with otherwise.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from backend.contract import FileRecord, ProvisionedFile, WantedFile
-from backend.errors import HashMismatch, SourceMissing, TransferError, VolumeFull
+from backend.errors import ComfyformError, HashMismatch, SourceMissing, TransferError, VolumeFull
 from ops.bucket import Bucket, Stored
+from ops.claims import LOOK_S, STALE_S, Claims, Outrun
 from ops.disk import one_writer, translated
-from ops.hashing import hash_file
+from ops.fetch import Wish
+from ops.hashing import can_run, hash_file
 from ops.inventory import Inventory
 from ops.layout import (
     HF_HUB,
@@ -23,14 +27,19 @@ from ops.layout import (
     check_model_path,
     is_model_file,
     lock_path,
+    partial_path,
     record_path,
 )
+from ops.parts import PART_BYTES
 from ops.patience import PACE, Pace
 from ops.records import Record, describe, judge
+from ops.relay import relay
+from ops.route import NoRange
 from ops.source_names import LocalSource, parse
 from ops.sources import Sources
 from ops.store import FileByFile, FolderStore, OnProgress, Removal, ignore_progress
-from ops.uploads import PART_BYTES, Parcel, upload
+from ops.transfer import Fetched
+from ops.uploads import Parcel, upload
 
 _READERS: Final = 8
 """Records that are read at a time."""
@@ -42,11 +51,13 @@ class S3Store(FileByFile):
     Args:
         bucket: the volume.
         sources: where files come from.
-        staging: a folder of this machine for files on their way.
+        staging: a folder of this machine for files on their way, and for who we are to other machines.
         local_models: the models folder that ``local:`` sources are relative to, if there is one.
         capacity_bytes: the volume's size, where it is known; the gateway does not say.
         pace: how hard a fetch tries.
-        part_bytes: size of an uploaded part.
+        part_bytes: size of an uploaded part; a multiple of the pace's pieces.
+        stale_s, look_s: how long a machine that sends the same file may be silent, and how often to look;
+            see `ops.claims`.
     """
 
     def __init__(
@@ -59,6 +70,8 @@ class S3Store(FileByFile):
         capacity_bytes: int | None = None,
         pace: Pace = PACE,
         part_bytes: int = PART_BYTES,
+        stale_s: float = STALE_S,
+        look_s: float = LOOK_S,
     ) -> None:
         self._bucket = bucket
         self._sources = sources
@@ -67,6 +80,7 @@ class S3Store(FileByFile):
         self._capacity = capacity_bytes
         self._pace = pace
         self._part_bytes = part_bytes
+        self._claims = Claims(bucket, staging, stale_s=stale_s, look_s=look_s)
 
     def inventory(self, *, hash: bool = False, on_progress: OnProgress = ignore_progress) -> Inventory:  # noqa: A002
         """List every model file; see `ops.store.ModelStore`. To hash, every byte travels to this machine."""
@@ -95,30 +109,78 @@ class S3Store(FileByFile):
     def _provision(self, wanted: WantedFile, on_progress: OnProgress) -> ProvisionedFile:
         """Make one file be there."""
         path = check_model_path(wanted["path"])
-        # Two syncs on this machine share the staged file; those of two machines send the same bytes.
+        # One process of this machine, and then one machine: see ops.claims.
         with one_writer(self._staging / "sending" / lock_path(path)):
-            held = self._held(path)
-            if held is not None and judge(wanted, held)[0] == "unverified" and wanted.get("sha256"):
-                held = self._hashed(held, on_progress)
-                if held["sha256"] == wanted.get("sha256"):
-                    self._write_record(path, held["sha256"] or "", wanted["source"])
-            if held is not None and held["sha256"] and judge(wanted, held)[0] == "right":
-                self._write_ref(path)
-                return ProvisionedFile(
-                    path=path,
-                    status="kept",
-                    size_bytes=held["size_bytes"],
-                    sha256=held["sha256"],
-                    fetched_bytes=0,
-                )
-            source = parse(wanted["source"])
-            if isinstance(source, LocalSource):
-                return self._send_local(wanted, source, held, on_progress)
-            return self._send_fetched(wanted, held, on_progress)
+            while True:
+                held = self._held(path)
+                kept = self._keep(wanted, held, on_progress)
+                if kept is not None:
+                    return kept
+                try:
+                    return self._send(wanted, held, on_progress)
+                except Outrun:
+                    self._wait_for_rival(wanted, on_progress)
+                except ComfyformError:
+                    with contextlib.suppress(ComfyformError):
+                        self._claims.rest(path)
+                    raise
+
+    def _wait_for_rival(self, wanted: WantedFile, on_progress: OnProgress) -> None:
+        """Wait while another machine sends the file, and show how far that is."""
+        path, size = wanted["path"], wanted.get("size_bytes")
+
+        def tell(host: str, done: int) -> None:
+            shown = f"{path} (sent by {host})"
+            on_progress({"progress": "provision", "path": shown, "done_bytes": done, "total_bytes": size})
+
+        self._claims.wait_for_rival(path, tell, patience_s=self._pace.deadline_s)
+
+    def _keep(
+        self, wanted: WantedFile, held: FileRecord | None, on_progress: OnProgress
+    ) -> ProvisionedFile | None:
+        """Leave the file that is there, when it is the right one."""
+        if held is None:
+            return None
+        path = wanted["path"]
+        if judge(wanted, held)[0] == "unverified" and wanted.get("sha256"):
+            held = self._hashed(held, on_progress)
+            if held["sha256"] == wanted.get("sha256"):
+                self._write_record(path, held["sha256"] or "", wanted["source"])
+        if not held["sha256"] or judge(wanted, held)[0] != "right":
+            return None
+        self._write_ref(path)
+        return ProvisionedFile(
+            path=path,
+            status="kept",
+            size_bytes=held["size_bytes"],
+            sha256=held["sha256"],
+            fetched_bytes=0,
+        )
+
+    def _send(self, wanted: WantedFile, held: FileRecord | None, on_progress: OnProgress) -> ProvisionedFile:
+        """Send the file from where it is, and write its record last."""
+        path = wanted["path"]
+        # Until its own record is written, what is sent has none.
+        self._bucket.delete(record_path(path))
+        source = parse(wanted["source"])
+        if isinstance(source, LocalSource):
+            sent = self._send_local(wanted, source, held, on_progress)
+        else:
+            sent = self._send_fetched(wanted, held, on_progress)
+        self._write_record(path, sent.sha256, wanted["source"])
+        self._write_ref(path)
+        self._claims.release(path)
+        return ProvisionedFile(
+            path=path,
+            status="fetched",
+            size_bytes=sent.size_bytes,
+            sha256=sent.sha256,
+            fetched_bytes=sent.fetched_bytes,
+        )
 
     def _send_local(
         self, wanted: WantedFile, source: LocalSource, held: FileRecord | None, on_progress: OnProgress
-    ) -> ProvisionedFile:
+    ) -> Fetched:
         """Send a file that exists only here."""
         file = None if self._local_models is None else self._local_models / source.path
         if file is None or not file.is_file():
@@ -139,38 +201,48 @@ class S3Store(FileByFile):
                 hint="Correct the sha256 in the registry (inv models.lock), or put the right file there.",
             )
         self._need_room(wanted["path"], size, held)
-        sent = self._send(Parcel(file, wanted["path"], size, sha256), wanted["source"], on_progress)
-        return _fetched(wanted["path"], size, sha256, sent)
+        return self._upload(Parcel(file, wanted["path"], size, sha256), on_progress)
 
-    def _send_fetched(
-        self, wanted: WantedFile, held: FileRecord | None, on_progress: OnProgress
-    ) -> ProvisionedFile:
-        """Fetch a file to the staging folder and send it from there."""
-        path = wanted["path"]
-        if wanted.get("size_bytes") is not None:
-            self._need_room(path, wanted["size_bytes"] or 0, held)
+    def _send_fetched(self, wanted: WantedFile, held: FileRecord | None, on_progress: OnProgress) -> Fetched:
+        """Pass a file on from its source; where that cannot be done, fetch it first."""
+        path, size = wanted["path"], wanted.get("size_bytes")
+        if size is not None:
+            self._need_room(path, size, held)
+        if can_run():
+            with contextlib.suppress(NoRange):
+                return relay(
+                    Wish(path, wanted["source"], size, wanted.get("sha256")),
+                    self._sources,
+                    self._bucket,
+                    self._claims,
+                    partial=self._staging / partial_path(path),
+                    need_room_there=lambda left: self._need_room(path, left, held),
+                    on_progress=on_progress,
+                    pace=self._pace,
+                    part_bytes=self._part_bytes,
+                )
+        if self._claims.rival(path) is not None:
+            raise Outrun
         staging = FolderStore(self._staging, self._sources, pace=self._pace)
         (staged,) = staging.provision([wanted], on_progress=on_progress)
-        size, sha256 = staged["size_bytes"], staged["sha256"]
-        self._need_room(path, size, held)
-        self._send(Parcel(self._staging / path, path, size, sha256), wanted["source"], on_progress)
+        self._need_room(path, staged["size_bytes"], held)
+        parcel = Parcel(self._staging / path, path, staged["size_bytes"], staged["sha256"])
+        self._upload(parcel, on_progress)
         staging.remove([path])
-        return _fetched(path, size, sha256, staged["fetched_bytes"])
+        return Fetched(parcel.size_bytes, parcel.sha256, staged["fetched_bytes"])
 
-    def _send(self, parcel: Parcel, source: str, on_progress: OnProgress) -> int:
-        """Send a file whose bytes are known to be right, and write its record last."""
-        self._bucket.delete(record_path(parcel.key))
+    def _upload(self, parcel: Parcel, on_progress: OnProgress) -> Fetched:
+        """Send a file whose bytes are known to be right."""
         sent = upload(
             parcel,
             self._bucket,
+            self._claims,
             on_bytes=lambda done, total: on_progress(
                 {"progress": "provision", "path": parcel.key, "done_bytes": done, "total_bytes": total}
             ),
             part_bytes=self._part_bytes,
         )
-        self._write_record(parcel.key, parcel.sha256, source)
-        self._write_ref(parcel.key)
-        return sent
+        return Fetched(parcel.size_bytes, parcel.sha256, sent)
 
     def _need_room(self, path: str, size_bytes: int, held: FileRecord | None) -> None:
         """Refuse before the first byte what the volume cannot hold; the gateway would find out late."""
@@ -228,9 +300,3 @@ class S3Store(FileByFile):
         reference = cache_ref(path)
         if reference is not None and self._bucket.read(reference[0]) != reference[1].encode():
             self._bucket.write(reference[0], reference[1].encode())
-
-
-def _fetched(path: str, size_bytes: int, sha256: str, fetched_bytes: int) -> ProvisionedFile:
-    return ProvisionedFile(
-        path=path, status="fetched", size_bytes=size_bytes, sha256=sha256, fetched_bytes=fetched_bytes
-    )

@@ -69,3 +69,10 @@ def folder(root: Path, sources: Sources, **options: Any) -> FolderStore:
 def bytes_asked(emu: Emulator, glob: str = FILE_GLOB) -> int:
     """Count the requests for a file's bytes."""
     return len(emu.requests("GET", glob))
+
+
+def bytes_sent(emu: Emulator, glob: str = FILE_GLOB) -> int:
+    """Count the bytes that were sent of a file."""
+    return sum(
+        request["sent_bytes"] for request in emu.requests("GET", glob) if request["status"] in {200, 206}
+    )

@@ -29,7 +29,6 @@ class Shelf:
         self.emu = emu
         self.id = str(emu.rest("POST", "/network-volumes", volume).json()["id"])
         self.folder = emu.volume_dir(self.id)
-        self.staging = root / "staging"
         self.mine = root / "models" / "loras" / "mine.safetensors"
         self.mine.parent.mkdir(parents=True)
         self.mine.write_bytes(random.Random(7).randbytes(SIZE))
@@ -52,16 +51,15 @@ class Shelf:
         }
         return Bucket(self.emu.url("s3"), options.pop("volume", self.id), **(keywords | options))
 
-    def store(self, **options: Any) -> S3Store:
-        """Open the store, with small parts."""
+    def store(self, machine: str = "staging", **options: Any) -> S3Store:
+        """Open the store as some machine does, with small parts."""
+        keywords: dict[str, Any] = {"pace": QUICK, "part_bytes": PART}
         return S3Store(
             options.pop("bucket", None) or self.bucket(),
             sources_of(self.emu, self.http),
-            staging=self.staging,
+            staging=self.root / machine,
             local_models=self.root / "models",
-            pace=QUICK,
-            part_bytes=PART,
-            **options,
+            **(keywords | options),
         )
 
     def files(self) -> list[str]:

@@ -21,7 +21,7 @@ from backend.errors import (
     Unavailable,
 )
 from ops.bucket import Bucket
-from ops.layout import record_path, upload_path
+from ops.layout import claims_folder, record_path
 from tests.emulation import Emulator
 from tests.ops_shelf import LOCAL, PART, SIZE, Shelf
 
@@ -194,7 +194,7 @@ def test_a_killed_upload_goes_on(shelf: Shelf):
     assert second.stderr == ""
     assert int(second.stdout) <= SIZE - 2 * PART
     assert (shelf.folder / LOCAL).read_bytes() == shelf.mine.read_bytes()
-    assert not (shelf.folder / upload_path(LOCAL)).exists()
+    assert list((shelf.folder / claims_folder(LOCAL)).iterdir()) == []
 
 
 def test_an_upload_that_vanishes_is_said(shelf: Shelf, monkeypatch: pytest.MonkeyPatch):

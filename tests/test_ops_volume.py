@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,13 +15,11 @@ from backend.errors import (
     HashMismatch,
     NotFound,
     SourceMissing,
-    Unavailable,
     VolumeFull,
 )
 from backend.settings import Secret
 from tests.emulation import Emulator
-from tests.ops_places import PATH, serve
-from tests.ops_shelf import LOCAL, PART, SIZE, Shelf
+from tests.ops_shelf import LOCAL, PART, Shelf
 
 
 @pytest.fixture
@@ -30,31 +27,6 @@ def shelf(emu: Emulator, tmp_path: Path) -> Iterator[Shelf]:
     """Give an empty volume and somebody with a file."""
     with Http() as http:
         yield Shelf(emu, http, tmp_path)
-
-
-def test_a_file_from_the_internet_goes_through_here(shelf: Shelf):
-    """It is fetched, checked and sent; nothing of it stays on this machine."""
-    served = serve(shelf.emu, size=SIZE)
-
-    (answer,) = shelf.store().provision([served.wanted()])
-
-    assert answer["fetched_bytes"] == served.size_bytes
-    assert hashlib.sha256((shelf.folder / PATH).read_bytes()).hexdigest() == served.sha256
-    assert [path for path in (shelf.staging / "models").rglob("*") if path.is_file()] == []
-
-
-def test_a_fetch_that_was_staged_is_not_fetched_again(shelf: Shelf):
-    """A stop between fetch and upload costs neither."""
-    served = serve(shelf.emu, size=SIZE)
-    shelf.emu.fault("/s3/*", method="PUT", status=500, times=0)
-    with pytest.raises(Unavailable):
-        shelf.store().provision([served.wanted()])
-    shelf.emu.control("DELETE", "/faults")
-
-    (answer,) = shelf.store().provision([served.wanted()])
-
-    assert answer["fetched_bytes"] == 0
-    assert hashlib.sha256((shelf.folder / PATH).read_bytes()).hexdigest() == served.sha256
 
 
 def test_a_repeated_token_does_not_end_the_list(shelf: Shelf):
