@@ -6,6 +6,7 @@ from pathlib import Path
 from backend.settings import Settings
 from ops.console import Console
 from ops.disk import write_whole
+from ops.report import SECTIONS
 from ops.report_facts import gather
 from ops.report_page import draw
 from ops.session import cheapest_transport
@@ -24,6 +25,9 @@ def report(
     settings: Settings | None = None,
 ) -> int:
     """Write one page to look at: stack, models, recent jobs and costs.
+
+    The page is written in any case. What could not be found out is said on it and on stderr; then the
+    exit code is that of the first such error.
 
     Args:
         output: the page's file; an existing one is replaced.
@@ -45,7 +49,8 @@ def report(
     place = Path(output)
     write_whole(place, draw(made).encode())
     for problem in made.problems:
-        console.warn(problem)
-    console.data({"output": str(place.resolve()), "problems": list(made.problems)})
+        console.warn(f"{SECTIONS[problem.section]}: {problem.sentence}")
+    problems = [{"section": problem.section, "sentence": problem.sentence} for problem in made.problems]
+    console.data({"output": str(place.resolve()), "problems": problems})
     console.text(str(place.resolve()))
-    return 0
+    return made.problems[0].exit_code if made.problems else 0

@@ -90,7 +90,7 @@ _COLUMNS: Final = ("Model", "Here", "On the volume", "Action", "Size", "Why")
 
 def _row(action: Action, largest: int) -> tuple[Child, ...]:
     return (
-        element("div", action.model or "–", path_text(action.path)),
+        element("div", action.model or action.path.rpartition("/")[2], path_text(action.path)),
         _here(action.here),
         _standing(action.there),
         chip(action.kind, _ACTIONS[action.kind]),

@@ -10,13 +10,13 @@ from typing import Final
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
+from ops.console import amount
 from ops.media import mime_type
 from ops.page_style import STYLE
 
 Child = Element | str | None
 
 _POLICY: Final = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 
 def element(name: str, /, *children: Child, **attributes: str | bool | None) -> Element:
@@ -102,6 +102,11 @@ def table(
     return element("div", made, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
+def more(summary: str, content: Element) -> Element:
+    """Make something that is there for whoever opens it."""
+    return element("details", element("summary", summary), content)
+
+
 def chip(word: str, tone: str) -> Element:
     """Make a small label. The word says it; the colour only repeats it.
 
@@ -151,11 +156,4 @@ def data_url(path: Path) -> str:
 
 def size(count: int | None) -> str:
     """Give bytes for a reader: ``6.94 GB``; a dash where nobody knows."""
-    if count is None:
-        return "–"
-    value = float(count)
-    for unit in _UNITS:
-        if value < 1000 or unit == _UNITS[-1]:
-            return f"{value:.3g} {unit}" if unit != "B" else f"{count} B"
-        value /= 1000
-    raise AssertionError("the last unit takes everything")
+    return "–" if count is None else amount(count)

@@ -50,7 +50,12 @@ th, td {
 }
 thead th { border-top: 0; color: var(--soft); font-size: .8125rem; font-weight: 600; white-space: nowrap; }
 tbody th { min-width: 11rem; font-weight: 600; overflow-wrap: anywhere; }
+@media (max-width: 40rem) { tbody td { min-width: 7.5rem; } }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+details { border-top: 1px solid var(--line); padding-top: .75rem; }
+summary { color: var(--soft); cursor: pointer; font-size: .9375rem; }
+summary:focus-visible, a:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+a { color: var(--accent); }
 .path {
   color: var(--soft); font: .8125rem/1.4 ui-monospace, "SF Mono", Menlo, Consolas, monospace;
   overflow-wrap: anywhere;

@@ -3,6 +3,16 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final, Literal
+
+Section = Literal["stack", "jobs", "models", "costs"]
+SECTIONS: Final[dict[Section, str]] = {
+    "stack": "Stack",
+    "jobs": "Recent jobs",
+    "models": "Models",
+    "costs": "Costs",
+}
+"""The parts of a report, in their order → heading."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,22 +107,43 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something that could not be found out.
+
+    Attributes:
+        section: the part of the page that lacks it.
+        sentence: what happened, to what, and what to do next.
+        exit_code: that of the error behind it.
+    """
+
+    section: Section
+    sentence: str
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything on the page.
 
     Attributes:
         title: the stack's name.
         made_at: UTC.
-        problems: what could not be found out, a sentence each.
+        deployed: False where no setting speaks of RunPod, so that a page without a stack lacks nothing.
+        problems: what could not be found out.
     """
 
     title: str
     made_at: datetime
+    deployed: bool = True
     resources: tuple[Resource, ...] = ()
     models: tuple[Model, ...] = ()
     jobs: tuple[Job, ...] = ()
     costs: tuple[Cost, ...] = ()
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def problems_of(self, section: Section) -> tuple[Problem, ...]:
+        """Give what a section lacks."""
+        return tuple(problem for problem in self.problems if problem.section == section)
 
     @property
     def monthly_usd(self) -> float | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from backend.drivers import Http
-from backend.errors import ComfyformError
+from backend.errors import ComfyformError, MissingSetting
 from backend.jobs import JobPlane
 from backend.journal import Entry, Journal
 from backend.settings import Settings
@@ -18,7 +18,7 @@ from ops.cost import Workers, estimate
 from ops.inventory import Inventory
 from ops.plan import Action, compare
 from ops.registry import load
-from ops.report import Cost, Job, JobFile, Model, Report, Resource
+from ops.report import Cost, Job, JobFile, Model, Problem, Report, Resource, Section
 from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, Live, RunPodApi
 from ops.runpod_specs import EndpointSpec, NetworkVolumeSpec
 from ops.session import look_here, open_remote
@@ -50,15 +50,49 @@ _STATES: Final = {
 class _Problems:
     """What could not be found out."""
 
-    sentences: list[str] = field(default_factory=list)
+    found: list[Problem] = field(default_factory=list)
 
     @contextlib.contextmanager
-    def noting(self, what: str) -> Iterator[None]:
-        """Go on after an error within the ``with``, and remember it."""
+    def noting(self, section: Section, what: str = "") -> Iterator[None]:
+        """Go on after an error within the ``with``, and remember it.
+
+        Args:
+            section: what lacks something then.
+            what: of the section, where the error does not say it.
+        """
         try:
             yield
         except ComfyformError as error:
-            self.sentences.append(f"{what}: {error}")
+            self.found.append(
+                Problem(
+                    section=section,
+                    sentence=f"{what}: {error}" if what else str(error),
+                    exit_code=error.exit_code,
+                )
+            )
+
+
+@dataclass(slots=True)
+class _Deployment:
+    """What RunPod says of the stack, as far as it could be asked."""
+
+    volume: Live[NetworkVolumeSpec] | None = None
+    endpoints: list[Live[EndpointSpec]] = field(default_factory=list)
+    workers: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Endpoint id → what the job plane counts there."""
+    prices: catalog.Catalog | None = None
+    remote: Inventory | None = None
+
+    def resources(self) -> tuple[Resource, ...]:
+        """Give what is deployed."""
+        volumes = [_volume(self.volume, self.remote)] if self.volume is not None else []
+        return (*volumes, *(_endpoint(live, self.workers.get(live.id, {})) for live in self.endpoints))
+
+    def costs(self) -> tuple[Cost, ...]:
+        """Give what it costs, where volume and prices are known."""
+        if self.prices is None or self.volume is None:
+            return ()
+        return _costs(self.prices, self.volume, self.endpoints)
 
 
 def gather(
@@ -79,47 +113,60 @@ def gather(
         now: tells the time.
     """
     problems = _Problems()
-    volume: Live[NetworkVolumeSpec] | None = None
-    endpoints: list[Live[EndpointSpec]] = []
-    resources: list[Resource] = []
-    costs: tuple[Cost, ...] = ()
-    remote: Inventory | None = None
-    with Http() as http:
-        key = settings.runpod_api_key
-        if key is not None and (settings.runpod_volume_id or settings.runpod_endpoint_id):
-            api = RunPodApi(http, settings.runpod_rest_url, key)
-            plane = JobPlane(settings.runpod_jobs_url, key)
-            if settings.runpod_volume_id:
-                with problems.noting("The network volume"):
-                    volume = api.get(NETWORK_VOLUMES, settings.runpod_volume_id)
-            for id_ in (settings.runpod_endpoint_id, settings.runpod_ops_endpoint_id):
-                if id_:
-                    with problems.noting(f"Endpoint {id_}"):
-                        endpoints.append(api.get(ENDPOINTS, id_))
-            with problems.noting("The models on the volume"), open_remote(settings, transport) as there:
-                remote = there.store.inventory()
-            if volume is not None:
-                resources.append(_volume(volume, remote))
-            for endpoint in endpoints:
-                counts: Mapping[str, Any] = {}
-                with problems.noting(f"The workers of {endpoint.name}"):
-                    counts = http.run(plane.health(endpoint.id))
-                resources.append(_endpoint(endpoint, counts))
-            if volume is not None:
-                with problems.noting("The prices"):
-                    costs = _costs(catalog.fetch(api), volume, endpoints)
+    deployment = _Deployment()
+    meant = _means_runpod(settings)
+    if meant:
+        with problems.noting("stack"):
+            _look(settings, transport, deployment, problems)
     models: tuple[Model, ...] = ()
-    with problems.noting("The models wanted"):
-        models = _models(settings, registry, remote)
+    with problems.noting("models"):
+        models = _models(settings, registry, deployment.remote)
     return Report(
         title=title,
         made_at=now(),
-        resources=tuple(resources),
+        deployed=meant,
+        resources=deployment.resources(),
         models=models,
         jobs=tuple(_job(entry) for entry in Journal.from_settings(settings).entries()[:JOBS_SHOWN]),
-        costs=costs,
-        problems=tuple(problems.sentences),
+        costs=deployment.costs(),
+        problems=tuple(problems.found),
     )
+
+
+def _means_runpod(settings: Settings) -> bool:
+    """Tell whether a report without a stack would lack something: any setting speaks of RunPod."""
+    named = (settings.runpod_api_key, settings.runpod_volume_id, settings.runpod_endpoint_id)
+    return settings.comfy_backend == "runpod" or any(value is not None for value in named)
+
+
+def _look(settings: Settings, transport: str, deployment: _Deployment, problems: _Problems) -> None:
+    """Ask RunPod for everything that it knows of the stack.
+
+    Raises:
+        MissingSetting: no key, or nothing that says which stack; then nothing could be asked.
+    """
+    key = settings.need("runpod_api_key", "RunPod tells nothing without it")
+    ids = [id_ for id_ in (settings.runpod_endpoint_id, settings.runpod_ops_endpoint_id) if id_]
+    if not ids and not settings.runpod_volume_id:
+        raise MissingSetting(
+            "RUNPOD_ENDPOINT_ID", "it says which stack this is", hint='Run: eval "$(./inv env)"'
+        )
+    with Http() as http:
+        api = RunPodApi(http, settings.runpod_rest_url, key)
+        plane = JobPlane(settings.runpod_jobs_url, key)
+        if settings.runpod_volume_id:
+            with problems.noting("stack", "The network volume"):
+                deployment.volume = api.get(NETWORK_VOLUMES, settings.runpod_volume_id)
+        for id_ in ids:
+            with problems.noting("stack", f"Endpoint {id_}"):
+                deployment.endpoints.append(api.get(ENDPOINTS, id_))
+        for endpoint in deployment.endpoints:
+            with problems.noting("stack", f"The workers of {endpoint.name}"):
+                deployment.workers[endpoint.id] = http.run(plane.health(endpoint.id))
+        with problems.noting("models", "The models on the volume"), open_remote(settings, transport) as there:
+            deployment.remote = there.store.inventory()
+        with problems.noting("costs", "The prices"):
+            deployment.prices = catalog.fetch(api)
 
 
 def _volume(live: Live[NetworkVolumeSpec], remote: Inventory | None) -> Resource:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from ops.page import bar, chip, data_url, document, element, path_text, section, size, table, tile
-from ops.report import Job, JobFile, Model, Report
+from ops.page import bar, chip, data_url, document, element, more, path_text, section, size, table, tile
+from ops.report import SECTIONS, Job, JobFile, Model, Report, Section
 
 EMBED_FILE_BYTES: Final = 12 * 1000 * 1000
 EMBED_TOTAL_BYTES: Final = 60 * 1000 * 1000
@@ -33,28 +33,45 @@ def _head(report: Report) -> Element:
 
 
 def _sections(report: Report) -> list[Element]:
-    parts = [_stack(report), _models(report), _jobs(report.jobs), _costs(report)]
-    if report.problems:
-        # What could not be found out comes first: everything below is to be read with it in mind.
-        items = [element("li", problem) for problem in report.problems]
+    parts = [_stack(report), _jobs(report), _models(report), _costs(report)]
+    lacking = [name for name in SECTIONS if report.problems_of(name)]
+    if lacking:
+        # That something is missing comes first: everything below is to be read with it in mind.
+        items = [
+            element("li", element("a", SECTIONS[name], href=f"#{name}"), ": ", problem.sentence)
+            for name in lacking
+            for problem in report.problems_of(name)
+        ]
         trouble = section("trouble", "What this page could not find out", element("ul", *items))
         trouble.set("class", "trouble")
         parts.insert(0, trouble)
     return parts
 
 
+def _part(report: Report, name: Section, content: Sequence[Element], empty: str) -> Element:
+    """Make a section: what it lacks, and what it has; where it has nothing and lacks nothing, why."""
+    lacks = [element("p", problem.sentence, class_="error") for problem in report.problems_of(name)]
+    return section(name, SECTIONS[name], *(lacks + list(content) or [element("p", empty, class_="soft")]))
+
+
 def _summary(report: Report) -> Element:
     wanted = [model for model in report.models if model.state != "extra"]
     there = [model for model in wanted if model.state == "in place"]
     failed = [job for job in report.jobs if job.state in {"failed", "expired"}]
+    looked = [model for model in wanted if model.state != "unknown"]
+    models = tile(
+        "Models in place",
+        f"{len(there)} of {len(wanted)}",
+        size(sum(model.size_bytes or 0 for model in there)),
+        "good" if len(there) == len(wanted) else "bad",
+    )
     tiles = [
+        models if looked else tile("Models wanted", str(len(wanted)) if wanted else "–"),
         tile(
-            "Models in place",
-            f"{len(there)} of {len(wanted)}",
-            size(sum(model.size_bytes or 0 for model in there)),
-            "good" if len(there) == len(wanted) else "bad",
+            "Recent jobs that failed",
+            f"{len(failed)} of {len(report.jobs)}",
+            tone="bad" if failed else "good" if report.jobs else "plain",
         ),
-        tile("Recent jobs", str(len(report.jobs)), f"{len(failed)} failed", "bad" if failed else "plain"),
     ]
     if report.monthly_usd is not None:
         tiles.append(tile("Storage", f"${report.monthly_usd:.2f}", "a month"))
@@ -64,8 +81,6 @@ def _summary(report: Report) -> Element:
 
 
 def _stack(report: Report) -> Element:
-    if not report.resources:
-        return section("stack", "Stack", _nothing("Nothing is deployed, or no settings point at it."))
     rows: list[tuple[Element | str | None, ...]] = [
         (
             resource.kind,
@@ -77,25 +92,37 @@ def _stack(report: Report) -> Element:
         )
         for resource in report.resources
     ]
-    return section("stack", "Stack", table("What is deployed", ("Kind", "Name", "State", "Details"), rows))
+    made = [table("What is deployed", ("Kind", "Name", "State", "Details"), rows)] if rows else []
+    return _part(report, "stack", made, "No setting speaks of RunPod: this page is of this machine alone.")
 
 
 def _models(report: Report) -> Element:
-    if not report.models:
-        return section("models", "Models", _nothing("The registry names no models."))
     largest = max((model.size_bytes or 0 for model in report.models), default=0) or 1
+
+    def named(model: Model) -> tuple[Element, Element]:
+        share = (model.size_bytes or 0) / largest
+        return element("div", model.name, path_text(model.path)), bar(share, size(model.size_bytes))
+
     rows: list[tuple[Element | str | None, ...]] = [
         (
-            element("div", model.name, path_text(model.path)),
-            bar((model.size_bytes or 0) / largest, size(model.size_bytes)),
+            *named(model),
             chip(model.state, _TONES.get(model.state, "plain")),
             model.reason,
             ", ".join(model.used_by) or "–",
         )
         for model in sorted(report.models, key=_worst_first)
+        if model.state != "extra"
     ]
     columns = ("Model", "Size", "On the volume", "Why", "Used by")
-    return section("models", "Models", table("Models wanted and models there", columns, rows))
+    parts = [table("Models wanted", columns, rows)] if rows else []
+    extra: list[tuple[Element | str | None, ...]] = [
+        named(model) for model in report.models if model.state == "extra"
+    ]
+    if extra:
+        files = "1 file" if len(extra) == 1 else f"{len(extra)} files"
+        rest = table("Models that nobody wants", ("Model", "Size"), extra)
+        parts.append(more(f"{files} on the volume that the registry does not name", rest))
+    return _part(report, "models", parts, "The registry names no models.")
 
 
 def _worst_first(model: Model) -> tuple[int, str]:
@@ -103,12 +130,10 @@ def _worst_first(model: Model) -> tuple[int, str]:
     return (order.index(model.state) if model.state in order else len(order), model.path)
 
 
-def _jobs(jobs: Sequence[Job]) -> Element:
-    if not jobs:
-        return section("jobs", "Recent jobs", _nothing("No job was run from this machine yet."))
+def _jobs(report: Report) -> Element:
     room = EMBED_TOTAL_BYTES
     cards = []
-    for job in jobs:
+    for job in report.jobs:
         figures = []
         for file in job.files:
             fits = file.path is not None and 0 < (file.size_bytes or 0) <= min(room, EMBED_FILE_BYTES)
@@ -116,7 +141,8 @@ def _jobs(jobs: Sequence[Job]) -> Element:
                 room -= file.size_bytes or 0
             figures.append(_figure(job, file, embed=fits))
         cards.append(element("li", *figures, _words(job), class_="job"))
-    return section("jobs", "Recent jobs", element("ul", *cards, class_="jobs"))
+    made = [element("ul", *cards, class_="jobs")] if cards else []
+    return _part(report, "jobs", made, "No job was run from this machine yet.")
 
 
 def _figure(job: Job, file: JobFile, *, embed: bool) -> Element:
@@ -158,18 +184,16 @@ def _words(job: Job) -> Element:
 
 
 def _costs(report: Report) -> Element:
-    if not report.costs:
-        return section("costs", "Costs", _nothing("No prices are known for this stack."))
     rows: list[tuple[Element | str | None, ...]] = [
         (cost.what, cost.basis, _money(cost.monthly_usd), _money(cost.hourly_usd)) for cost in report.costs
     ]
     columns = ("What", "How it is reckoned", "A month", "An hour")
-    return section("costs", "Costs", table("What the stack costs", columns, rows, numeric=(2, 3)))
+    made = [table("What the stack costs", columns, rows, numeric=(2, 3))] if rows else []
+    empty = (
+        "Not known without the stack." if report.deployed else "Nothing is deployed that would cost anything."
+    )
+    return _part(report, "costs", made, empty)
 
 
 def _money(usd: float | None) -> str:
     return "–" if usd is None else f"${usd:.2f}"
-
-
-def _nothing(sentence: str) -> Element:
-    return element("p", sentence, class_="soft")

@@ -10,7 +10,7 @@ import pytest
 
 from ops.media import mime_type
 from ops.page import element, size
-from ops.report import Cost, Job, JobFile, Model, Report, Resource
+from ops.report import Cost, Job, JobFile, Model, Problem, Report, Resource, Section
 from ops.report_page import EMBED_FILE_BYTES, draw
 
 NOW = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
@@ -70,6 +70,10 @@ def job(**changes: Any) -> Job:
     return Job(**{**facts, **changes})
 
 
+def problem(section: Section, sentence: str) -> Problem:
+    return Problem(section=section, sentence=sentence, exit_code=3)
+
+
 def report(**parts: Any) -> Report:
     return Report(title="demo", made_at=NOW, **parts)
 
@@ -103,7 +107,7 @@ def full(files: dict[str, JobFile]) -> Report:
             Cost(what="Volume", basis="50 GB", monthly_usd=3.5),
             Cost(what="GPU", basis="3", hourly_usd=2.07),
         ),
-        problems=("The volume did not answer.",),
+        problems=(problem("stack", "The volume did not answer."),),
     )
 
 
@@ -117,8 +121,9 @@ def test_the_page_asks_nobody_for_anything(files: dict[str, JobFile]) -> None:
     policy = next(
         a["content"] for a, _ in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"
     )
-    assert len(sources) == 4  # three files and the icon
-    assert [url for url in sources if not str(url).startswith("data:")] == []
+    within = [url for url in sources if str(url).startswith("#")]
+    assert len(sources) - len(within) == 4  # three files and the icon
+    assert [url for url in sources if not str(url).startswith(("data:", "#"))] == []
     assert str(policy).startswith("default-src 'none'")
     assert page.all("script") == []
     assert re.findall(r"url\(|@import", draw(full(files))) == []
@@ -143,8 +148,8 @@ def test_sections_and_tables_have_names(files: dict[str, JobFile]) -> None:
     assert [headings[a["aria-labelledby"]] for a, _ in page.all("section")] == [
         "What this page could not find out",
         "Stack",
-        "Models",
         "Recent jobs",
+        "Models",
         "Costs",
     ]
     assert len(page.all("caption")) == len(page.all("table")) == 3
@@ -160,7 +165,7 @@ def test_what_is_wrong_comes_first(files: dict[str, JobFile]) -> None:
     rows = [text for a, text in page.all("th") if a.get("scope") == "row"]
     figures = [text for a, text in page.all("dd") if "figure" in (a.get("class") or "")]
     assert next(row for row in rows if "safetensors" in row).startswith("SVD")
-    assert figures == ["1 of 2", "3", "$3.50", "$2.07"]
+    assert figures == ["1 of 2", "0 of 3", "$3.50", "$2.07"]
 
 
 def test_no_text_becomes_markup() -> None:
@@ -170,7 +175,7 @@ def test_no_text_becomes_markup() -> None:
             Report(
                 title=HOSTILE,
                 made_at=NOW,
-                problems=(HOSTILE,),
+                problems=(problem("models", HOSTILE),),
                 resources=(
                     Resource(kind=HOSTILE, name=HOSTILE, identifier=HOSTILE, state=HOSTILE, note=HOSTILE),
                 ),
@@ -193,19 +198,51 @@ def test_a_file_that_is_too_large_or_gone_is_named_instead(files: dict[str, JobF
 
     captions = [text for _, text in page.all("figcaption")]
     assert page.all("video") == page.all("img") == []
-    assert captions == [f"{tmp_path / 'big.mp4'} · 12 MB", "gone.png · 10 B · not on this machine"]
+    assert captions == [f"{tmp_path / 'big.mp4'} · 12.00 MB", "gone.png · 10 B · not on this machine"]
 
 
 def test_an_empty_report_says_so() -> None:
     """With nothing deployed and nothing run, each section says what that means."""
-    page = Page(draw(report()))
+    page = Page(draw(report(deployed=False)))
 
     assert [text for _, text in page.all("p")][1:] == [
-        "Nothing is deployed, or no settings point at it.",
-        "The registry names no models.",
+        "No setting speaks of RunPod: this page is of this machine alone.",
         "No job was run from this machine yet.",
-        "No prices are known for this stack.",
+        "The registry names no models.",
+        "Nothing is deployed that would cost anything.",
     ]
+
+
+def test_a_section_says_what_it_lacks(files: dict[str, JobFile]) -> None:
+    """A problem stands on top with a link to its section, and in the section, beside what is known."""
+    page = Page(draw(full(files)))
+    bare = Page(draw(report(problems=(problem("models", "There is no registry."),))))
+
+    assert [(a["href"], text) for a, text in page.all("a")] == [("#stack", "Stack")]
+    assert [text for a, text in page.all("p") if a.get("class") == "error"] == ["The volume did not answer."]
+    assert "The registry names no models." not in [text for _, text in bare.all("p")]
+
+
+def test_files_that_nobody_wants_are_folded_away() -> None:
+    """They are counted in words, and listed for whoever opens the list."""
+    stray = [
+        Model(name=name, path=f"models/{name}", size_bytes=1, state="extra", reason="") for name in ("a", "b")
+    ]
+    page = Page(draw(report(models=tuple(stray))))
+
+    assert [text for _, text in page.all("summary")] == [
+        "2 files on the volume that the registry does not name"
+    ]
+    assert [text for a, text in page.all("th") if a.get("scope") == "row"] == ["amodels/a", "bmodels/b"]
+
+
+def test_models_that_nobody_looked_at_are_not_counted_as_missing() -> None:
+    """Without the volume the summary says how many are wanted, and not that none is there."""
+    unknown = Model(name="XL", path="models/x", size_bytes=8, state="unknown", reason="not looked at")
+    page = Page(draw(report(models=(unknown,))))
+
+    assert next(text for _, text in page.all("dt")) == "Models wanted"
+    assert next(text for a, text in page.all("dd") if "figure" in (a.get("class") or "")) == "1"
 
 
 def test_both_schemes_are_styled() -> None:
@@ -222,13 +259,12 @@ def test_both_schemes_are_styled() -> None:
         (None, "–"),
         (0, "0 B"),
         (999, "999 B"),
-        (1000, "1 kB"),
+        (1000, "1.00 kB"),
         (6938078334, "6.94 GB"),
-        (5 * 10**15, "5e+03 TB"),
     ],
 )
 def test_sizes_are_shown_in_units(count: int | None, shown: str) -> None:
-    """Bytes are shown with three digits and a unit."""
+    """Bytes are shown with two digits behind the point and a unit; what nobody knows as a dash."""
     assert size(count) == shown
 
 

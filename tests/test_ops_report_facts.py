@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import html
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from backend.journal import Journal
-from backend.settings import Settings
+from backend.settings import Secret, Settings
 from ops.commands_report import report
 from ops.report_facts import gather
 from tests.comfyui_program import safetensors
@@ -120,8 +123,9 @@ def test_what_cannot_be_found_out_is_said(settings: Settings, tmp_path: Path) ->
         now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
     )
 
-    assert len(found.problems) == 1
-    assert found.problems[0].startswith("The models wanted: There is no registry at ")
+    (problem,) = found.problems
+    assert (problem.section, problem.exit_code) == ("models", 2)
+    assert problem.sentence.startswith("There is no registry at ")
     assert (found.resources, found.models, found.made_at.year) == ((), (), 2026)
 
 
@@ -143,3 +147,38 @@ def test_the_command_writes_one_page(
     assert capsys.readouterr().out == f"{page}\n"
     assert "data:image/png;base64," in page.read_text()
     assert [path.name for path in page.parent.iterdir()] == ["studio.html"]
+
+
+def test_a_page_that_lacks_a_section_is_written_and_no_success(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a registry and a key: the page, each failure on stderr and on it, and the first one's code."""
+    wanted = dataclasses.replace(settings, runpod_endpoint_id="ep_1")
+    page = tmp_path / "studio.html"
+
+    code = report(output=str(page), registry=str(tmp_path / "none.yaml"), json=True, settings=wanted)
+
+    captured = capsys.readouterr()
+    told = json.loads(captured.out)["problems"]
+    assert code == 2
+    assert [problem["section"] for problem in told] == ["stack", "models"]
+    assert told[0]["sentence"].startswith("RUNPOD_API_KEY is not set: ")
+    for problem in told:
+        assert problem["sentence"] in captured.err
+        assert html.escape(problem["sentence"], quote=False) in page.read_text()
+
+
+def test_a_key_alone_says_no_stack(settings: Settings, registry: Path) -> None:
+    """Whoever forgot `inv env` is told of it; whoever uses no RunPod lacks nothing."""
+    forgot = gather(
+        dataclasses.replace(settings, runpod_api_key=Secret("k")),
+        title="x",
+        registry=registry,
+        transport="job",
+    )
+    local = gather(settings, title="x", registry=registry, transport="job")
+
+    assert [problem.sentence for problem in forgot.problems] == [
+        'RUNPOD_ENDPOINT_ID is not set: it says which stack this is. Run: eval "$(./inv env)"'
+    ]
+    assert (local.problems, local.deployed) == ((), False)
