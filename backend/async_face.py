@@ -152,13 +152,13 @@ class AsyncBackend(Face):
         **params: Unpack[TalkParams],
     ) -> GenerationResult:
         """Make a portrait speak a text in the voice of a recording: ``tts``, then ``lipsync``."""
-        return await self._run(self._talk(params, timeout_s), on_progress)
+        return await self._run(self._generate("talk", params, timeout_s), on_progress)
 
     async def submit(self, verb: Verb, *, timeout_s: float | None = None, **params: Any) -> AsyncJob:
         """Submit a verb and come back for its result later, from any process.
 
         Args:
-            verb: "portrait", "tts", "lipsync", "imagine" or "workflow".
+            verb: "portrait", "tts", "lipsync", "talk", "imagine" or "workflow".
             timeout_s: how long a worker may run.
             params: the verb's own.
         """

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from backend.chain import FallbackBackend
 from backend.errors import ConfigError
 from backend.interface import BackendFlows
 from backend.settings import BACKENDS, Settings
@@ -66,7 +65,11 @@ def _flows(name: str | None, settings: Settings) -> BackendFlows:
     chain = [_factory(part)(settings) for part in names]
     if not chain:
         raise ConfigError("No backend is named.", hint=f"Set COMFY_BACKEND to one of {', '.join(BACKENDS)}.")
-    return chain[0] if len(chain) == 1 else FallbackBackend(chain)
+    if len(chain) == 1:
+        return chain[0]
+    from backend.chain import FallbackBackend
+
+    return FallbackBackend(chain)
 
 
 def _factory(name: str) -> Factory:

@@ -1,13 +1,20 @@
 """Several backends as one: the first that is healthy does the work."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar, cast
 
-from backend.errors import NotSupported, Unavailable
+from backend.errors import ComfyformError, NotFound, NotSupported, Unavailable
 from backend.flow import Flow
-from backend.interface import BackendFlows
+from backend.interface import BackendFlows, ResumableFlows
+from backend.job_status import JobStatus
 from backend.request import Request
 from backend.result import GenerationResult, Health
+from backend.talk import is_one_job, perform
+
+T = TypeVar("T")
+Do = Callable[[BackendFlows, float], Flow[T]]
 
 
 class FallbackBackend:
@@ -15,8 +22,10 @@ class FallbackBackend:
 
     Each call asks the backends in turn how they are, and runs on the first that is healthy and can do
     the verb, with what is left of the deadline. A job that was accepted stays where it is: it is not
-    paid for twice.
+    paid for twice. A job that was submitted is found again by its id alone.
     """
+
+    talks = True
 
     def __init__(self, chain: Sequence[BackendFlows], *, clock: Callable[[], float] = time.monotonic) -> None:
         self.chain = tuple(chain)
@@ -40,6 +49,55 @@ class FallbackBackend:
             NotSupported: none of them can do the verb as asked.
             Unavailable: none took it.
         """
+
+        def run(flows: BackendFlows, left_s: float) -> Flow[GenerationResult]:
+            return perform(flows, request, deadline_s=left_s)
+
+        return (yield from self._first(run, deadline_s))
+
+    def submit(self, request: Request, *, deadline_s: float) -> Flow[str]:
+        """Submit a job to the first healthy backend whose jobs live on, and give its id.
+
+        Raises:
+            NotSupported, Unavailable: as for `generate`.
+        """
+
+        def run(flows: BackendFlows, left_s: float) -> Flow[str]:
+            if not hasattr(flows, "submit"):
+                raise NotSupported("it keeps no jobs")
+            if request.verb == "talk" and not is_one_job(flows):
+                raise NotSupported("talk is two jobs there: submit tts, then lipsync")
+            return (yield from cast("ResumableFlows", flows).submit(request, deadline_s=left_s))
+
+        return (yield from self._first(run, deadline_s))
+
+    def resume(
+        self, job_id: str, *, deadline_s: float, output_path: Path | None = None
+    ) -> Flow[GenerationResult]:
+        """Wait for a job, on whichever backend it runs, and fetch its result.
+
+        Raises:
+            NotFound: none of them knows it.
+            Unavailable: none that answered does.
+        """
+        flows = yield from self._holder(job_id)
+        return (yield from flows.resume(job_id, deadline_s=deadline_s, output_path=output_path))
+
+    def status(self, job_id: str) -> Flow[JobStatus]:
+        """Ask how a job is; raises as `resume`."""
+        flows = yield from self._holder(job_id)
+        return (yield from flows.status(job_id))
+
+    def cancel(self, job_id: str) -> Flow[bool]:
+        """Cancel a job; False where none of them knows it (any more)."""
+        try:
+            flows = yield from self._holder(job_id)
+        except NotFound:
+            return False
+        return (yield from flows.cancel(job_id))
+
+    def _first(self, do: Do[T], deadline_s: float) -> Flow[T]:
+        """Do something with the first healthy backend that can, in what is left of the time."""
         start, reasons, unable = self._clock(), [], 0
         for flows in self.chain:
             health = yield from flows.health_check()
@@ -48,7 +106,7 @@ class FallbackBackend:
                 continue
             left = max(0.0, deadline_s - (self._clock() - start))
             try:
-                return (yield from flows.generate(request, deadline_s=left))
+                return (yield from do(flows, left))
             except NotSupported as error:
                 unable += 1
                 reasons.append(f"{flows.name}: {error}")
@@ -60,3 +118,25 @@ class FallbackBackend:
         if unable == len(self.chain):
             raise NotSupported(said)
         raise Unavailable(said, sent=False)
+
+    def _holder(self, job_id: str) -> Flow[ResumableFlows]:
+        """Find the backend of a job: by what is written down here, else by asking each."""
+        reasons, unsure = [], False
+        for flows in self._resumable():
+            journal = getattr(flows, "journal", None)
+            entry = journal.find(job_id) if journal is not None else None
+            if entry is not None and entry.backend == flows.name:
+                return flows
+        for flows in self._resumable():
+            try:
+                yield from flows.status(job_id)
+            except ComfyformError as error:
+                reasons.append(f"{flows.name}: {error.message}")
+                unsure = unsure or error.retryable
+            else:
+                return flows
+        said = f"No backend knows job {job_id}: {'; '.join(reasons) or 'none of them keeps jobs'}"
+        raise Unavailable(said) if unsure else NotFound(said)
+
+    def _resumable(self) -> Iterator[ResumableFlows]:
+        return (cast("ResumableFlows", flows) for flows in self.chain if hasattr(flows, "resume"))

@@ -39,6 +39,7 @@ class CloudBackend:
     """
 
     name = "cloud"
+    talks = True
 
     def __init__(
         self, api: ComfyApi, *, journal: Journal, clock: Callable[[], float] = time.monotonic

@@ -12,13 +12,13 @@ from typing import Any, Final, Literal, NotRequired, TypedDict
 
 CONTRACT: Final = 1
 
-Verb = Literal["portrait", "tts", "lipsync", "imagine", "workflow"]
+Verb = Literal["portrait", "tts", "lipsync", "talk", "imagine", "workflow"]
 ModelAction = Literal["inventory", "provision", "verify", "remove"]
 Action = Literal[
-    "portrait", "tts", "lipsync", "imagine", "workflow",
+    "portrait", "tts", "lipsync", "talk", "imagine", "workflow",
     "health", "debug", "inventory", "provision", "verify", "remove",
 ]  # fmt: skip
-VERBS: Final = ("portrait", "tts", "lipsync", "imagine", "workflow")
+VERBS: Final = ("portrait", "tts", "lipsync", "talk", "imagine", "workflow")
 MODEL_ACTIONS: Final = ("inventory", "provision", "verify", "remove")
 ACTIONS: Final = (*VERBS, "health", "debug", *MODEL_ACTIONS)
 

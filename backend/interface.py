@@ -22,7 +22,11 @@ DEADLINE_S: Final = 900.0
 
 
 class BackendFlows(Protocol):
-    """What a backend is: one class of flows. See docs/add-a-backend.md for writing one."""
+    """What a backend is: one class of flows. See docs/add-a-backend.md for writing one.
+
+    With an attribute ``talks`` that is true it does ``talk`` in one job of its own; without one it is never
+    asked to, and ``talk`` is its ``tts`` and its ``lipsync``.
+    """
 
     name: str
 
@@ -78,15 +82,11 @@ class Face:
     def _generate(
         self, verb: Verb, params: Mapping[str, Any], timeout_s: float | None
     ) -> Flow[GenerationResult]:
+        from backend.talk import perform
+
         request = _request(verb, params)
         deadline_s = self._deadline(timeout_s)
-        return _settled(self.flows.generate(request, deadline_s=deadline_s), self.name)
-
-    def _talk(self, params: Mapping[str, Any], timeout_s: float | None) -> Flow[GenerationResult]:
-        from backend.talk import talk
-
-        deadline_s = self._deadline(timeout_s)
-        return _settled(talk(self.flows, params, deadline_s=deadline_s), self.name)
+        return _settled(perform(self.flows, request, deadline_s=deadline_s), self.name)
 
     def _resumable(self) -> ResumableFlows:
         if not hasattr(self.flows, "resume"):
@@ -96,9 +96,14 @@ class Face:
         return self.flows  # type: ignore[return-value]  # it has what the protocol asks for
 
     def _submit(self, verb: Verb, params: Mapping[str, Any], timeout_s: float | None) -> Flow[str]:
+        from backend.talk import is_one_job
+
         flows = self._resumable()
         deadline_s = self._deadline(timeout_s)
-        return flows.submit(_request(verb, params), deadline_s=deadline_s)
+        request = _request(verb, params)
+        if verb == "talk" and not is_one_job(flows):
+            raise NotSupported(f"At {self.name} talk is two jobs: submit tts, then lipsync with its result.")
+        return flows.submit(request, deadline_s=deadline_s)
 
     def _resume(
         self, job_id: str, output_path: str | Path | None, timeout_s: float | None

@@ -36,6 +36,7 @@ class LocalBackend:
     """
 
     name = "local"
+    talks = True
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 import os
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from backend.comfyui_answers import combo_options
@@ -45,6 +45,8 @@ def plan(comfyui: Target, request: Request) -> Flow[Planned]:
             return (yield from _speech(comfyui, request))
         case "lipsync":
             return (yield from _talking_head(comfyui, request))
+        case "talk":
+            return (yield from _talk(comfyui, request))
         case "workflow":
             return (yield from _workflow(comfyui, request))
 
@@ -153,8 +155,29 @@ def _speech(comfyui: Target, request: Request) -> Flow[Planned]:
     return Planned(graph=graph, seed=seed)
 
 
+def _talk(comfyui: Target, request: Request) -> Flow[Planned]:
+    """Speech and film in one graph: what the voice says goes straight into the film."""
+    from backend.graphs.talking_head import talking_head
+    from backend.talk import parts
+
+    # One seed for both, which the result can tell.
+    request = replace(request, given={**request.given, "seed": seed_of(request)})
+    spoken, shown = parts(request)
+    speech = yield from _speech(comfyui, spoken)
+    portrait = yield from bring(comfyui, shown["portrait_image"])
+    film = talking_head(
+        portrait=portrait,
+        audio=["speech", 0],
+        duration_s=WHOLE_AUDIO_S,
+        filename_prefix=_prefix(request, request["seed"]),
+        **_sonic(shown),
+    )
+    nodes = {node_id: node for node_id, node in speech.graph.items() if node_id != "save"}
+    return Planned(graph=nodes | film, seed=request["seed"])
+
+
 def _talking_head(comfyui: Target, request: Request) -> Flow[Planned]:
-    from backend.graphs.talking_head import svd_name, talking_head
+    from backend.graphs.talking_head import talking_head
 
     audio = yield from bring(comfyui, request["audio"])
     length_s = yield from audio_duration_s(comfyui, request["audio"], audio)
@@ -165,22 +188,31 @@ def _talking_head(comfyui: Target, request: Request) -> Flow[Planned]:
     warnings = []
     if wanted is not None and length_s is not None and wanted > length_s + 1:
         warnings.append(f"duration is {wanted:g} s, but the audio ends after {length_s:.1f} s.")
-    seed = seed_of(request)
+    request = replace(request, given={**request.given, "seed": seed_of(request)})
+    seed = request["seed"]
     graph = talking_head(
         portrait=portrait,
         audio=audio,
         duration_s=round(min(wanted or WHOLE_AUDIO_S, length_s or WHOLE_AUDIO_S), 2),
-        svd_checkpoint=svd_name(request["svd_checkpoint"]),
-        seed=seed,
         filename_prefix=_prefix(request, seed),
-        **{name: request[name] for name in _SONIC},
+        **_sonic(request),
     )
     return Planned(graph=graph, seed=seed, warnings=tuple(warnings))
 
 
+def _sonic(request: Request) -> dict[str, Any]:
+    """Give what SONIC is told, by the names that the graph's builder has for it."""
+    from backend.graphs.talking_head import svd_name
+
+    return {
+        **{name: request[name] for name in _SONIC},
+        "svd_checkpoint": svd_name(request["svd_checkpoint"]),
+    }
+
+
 _SONIC = (
-    "inference_steps", "fps", "sonic_unet", "dtype", "min_resolution", "expand_ratio", "dynamic_scale",
-    "ip_audio_scale", "use_interframe",
+    "seed", "inference_steps", "fps", "sonic_unet", "dtype", "min_resolution", "expand_ratio",
+    "dynamic_scale", "ip_audio_scale", "use_interframe",
 )  # fmt: skip
 
 

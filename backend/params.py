@@ -167,7 +167,7 @@ def _seed(most: int = SEED_MOST) -> Param:
     )
 
 
-PARAMS: Final[Mapping[Verb, Mapping[str, Param]]] = {
+_OWN: Final[Mapping[Verb, Mapping[str, Param]]] = {
     "portrait": {
         "prompt": Param(what="text", required=True, sentence="What the picture shows."),
         "negative_prompt": Param(
@@ -281,7 +281,6 @@ PARAMS: Final[Mapping[Verb, Mapping[str, Param]]] = {
         "output_path": _OUTPUT,
     },
 }
-"""Verb → argument → what it may be."""
 
 TALK: Final[Mapping[str, tuple[Verb, ...]]] = {
     "text": ("tts",),
@@ -295,3 +294,9 @@ TALK: Final[Mapping[str, tuple[Verb, ...]]] = {
     "output_path": ("lipsync",),
 }
 """Argument of ``talk`` → the verbs that it is handed on to."""
+
+PARAMS: Final[Mapping[Verb, Mapping[str, Param]]] = {
+    **_OWN,
+    "talk": {name: _OWN[verbs[0]][name] for name, verbs in TALK.items()},
+}
+"""Verb → argument → what it may be."""

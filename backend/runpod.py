@@ -52,6 +52,7 @@ class RunPodBackend:
     """
 
     name = "runpod"
+    talks = True
 
     def __init__(
         self,

@@ -83,7 +83,7 @@ def pack(request: Request, origin: str, volume: VolumeS3 | None) -> Flow[Packed]
         params["graph"] = renamed(request["graph"], names)
     else:
         params |= names
-    if request.verb == "tts" and "voice_reference_text" not in params:
+    if request.verb in ("tts", "talk") and "voice_reference_text" not in params:
         text = yield from work(lambda: _transcript(values["voice_reference"]))
         params |= {"voice_reference_text": text} if text else {}
     return Packed(params=params, inputs=list(inputs.values()))

@@ -1,10 +1,13 @@
-"""``talk``: ``tts`` and ``lipsync`` in one, with the speech handed on from where it lies."""
+"""``talk``: ``tts`` and ``lipsync`` in one.
+
+A backend with ComfyUI behind it does both in one job, in one graph. On any
+other they are two, with the speech handed on from where it lies.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from backend.errors import InvalidArgument
 from backend.flow import Flow, Progress
 from backend.params import TALK
 from backend.request import Request, read
@@ -14,20 +17,35 @@ if TYPE_CHECKING:
     from backend.interface import BackendFlows
 
 
+def is_one_job(flows: "BackendFlows") -> bool:
+    """Tell whether a backend does ``talk`` in one job of its own."""
+    return bool(getattr(flows, "talks", False))
+
+
 def talk(flows: "BackendFlows", params: Mapping[str, Any], *, deadline_s: float) -> Flow[GenerationResult]:
     """Speak a text in a voice, and make a portrait say it.
-
-    The speech stays with the backend, on RunPod on the volume, and is used from there.
 
     Args:
         flows: any backend that has both verbs.
         params: as `backend.params.TalkParams`.
-        deadline_s: for both together.
+        deadline_s: for all of it.
 
     Returns:
-        The film. Its timings name both parts; its warnings are those of both.
+        The film.
     """
-    speech_request, film_request = split(params)
+    return perform(flows, read("talk", params), deadline_s=deadline_s)
+
+
+def perform(flows: "BackendFlows", request: Request, *, deadline_s: float) -> Flow[GenerationResult]:
+    """Run any verb on any backend: ``talk`` in two jobs where the backend has no one job for it."""
+    if request.verb == "talk" and not is_one_job(flows):
+        return in_two(flows, request, deadline_s=deadline_s)
+    return flows.generate(request, deadline_s=deadline_s)
+
+
+def in_two(flows: "BackendFlows", request: Request, *, deadline_s: float) -> Flow[GenerationResult]:
+    """Talk by two jobs. The film's timings name both parts; its warnings are those of both."""
+    speech_request, film_request = parts(request)
     yield Progress({"progress": "talk", "part": "tts"})
     speech = yield from flows.generate(speech_request, deadline_s=deadline_s)
     if not speech.success:
@@ -45,18 +63,19 @@ def talk(flows: "BackendFlows", params: Mapping[str, Any], *, deadline_s: float)
 
 
 def split(params: Mapping[str, Any]) -> tuple[Request, Request]:
-    """Check the arguments of ``talk`` and share them out.
+    """Check the arguments of ``talk`` and share them out; see `parts`.
 
     Raises:
         InvalidArgument: one sentence a problem.
     """
-    given = {name: value for name, value in params.items() if value is not None}
-    if unknown := sorted(set(given) - set(TALK)):
-        raise InvalidArgument(
-            f"talk: {', '.join(map(repr, unknown))} is not an argument of it.",
-            hint=f"talk takes {', '.join(TALK)}.",
-        )
-    speech = {name: value for name, value in given.items() if "tts" in TALK[name]}
-    film = {name: value for name, value in given.items() if "lipsync" in TALK[name]}
-    # The speech is not there yet; any name will do until it is.
-    return replace(read("tts", speech), keep_there=True), read("lipsync", {**film, "audio": "speech"})
+    return parts(read("talk", params))
+
+
+def parts(request: Request) -> tuple[Request, Request]:
+    """Share a request for ``talk`` out: the speech, which stays where it is made, and a film still silent."""
+    speech = {name: value for name, value in request.given.items() if "tts" in TALK[name]}
+    film = {name: value for name, value in request.given.items() if "lipsync" in TALK[name]}
+    return (
+        Request(verb="tts", given=speech, keep_there=True),
+        Request(verb="lipsync", given=film, output_path=request.output_path),
+    )

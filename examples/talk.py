@@ -1,8 +1,7 @@
 """A text, a voice and a portrait become a film: python examples/talk.py TEXT VOICE PORTRAIT OUTPUT.
 
-The speech is made first and used from where it lies: on RunPod it never leaves
-the endpoint's volume. A .txt file beside the voice, with what it says, makes
-the cloned voice better.
+Speech and film are one job: on RunPod the speech never leaves the worker. A
+.txt file beside the voice, with what it says, makes the cloned voice better.
 """
 
 import sys

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from backend import GenerationResult, Settings, get_backend
 from backend.errors import ComfyformError, InvalidArgument
-from backend.params import PARAMS, TALK, Param
+from backend.params import PARAMS, Param
 from ops.console import Console, amount, duration
 from ops.registry import load
 from ops.watch import watching
@@ -44,8 +44,6 @@ def generate(
     arguments = parsed(verb, params)
     with get_backend(backend or None, settings=settings or Settings.from_env()) as client:
         if detach:
-            if verb == "talk":
-                raise InvalidArgument("talk is two jobs, and cannot be detached: submit tts, then lipsync.")
             job = client.submit(verb, timeout_s=timeout, **arguments)  # type: ignore[arg-type]  # checked by submit
             console.data({"job_id": job.id, "backend": client.name})
             console.text(job.id)
@@ -96,12 +94,9 @@ def parsed(verb: str, params: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidArgument: a text is no number or no JSON.
     """
-    if verb == "talk":
-        table: dict[str, Param] = {name: PARAMS[verbs[0]][name] for name, verbs in TALK.items()}
-    else:
-        if verb not in PARAMS:
-            raise InvalidArgument(f"There is no verb {verb!r}.", hint=f"There are {', '.join(PARAMS)}, talk.")
-        table = dict(PARAMS[verb])  # type: ignore[index]  # it was just looked up
+    if verb not in PARAMS:
+        raise InvalidArgument(f"There is no verb {verb!r}.", hint=f"There are {', '.join(PARAMS)}.")
+    table = PARAMS[verb]  # type: ignore[index]  # it was just looked up
     result = {}
     for name, value in params.items():
         if value is None or value == "":

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from invoke.tasks import Task
 
-from backend.params import PARAMS, TALK, Param
+from backend.params import PARAMS, Param
 from ops.commands import make_task
 
 _SENTENCES: Final = {
@@ -15,22 +15,18 @@ _SENTENCES: Final = {
     "lipsync": "Let a portrait speak a recording.",
     "imagine": "Make a picture from a description.",
     "workflow": "Run a workflow of your own, in API format.",
-    "talk": "Let a portrait say a text with a cloned voice: tts, then lipsync.",
+    "talk": "Let a portrait say a text with a cloned voice: tts and lipsync in one.",
 }
 _COMMON: Final[Mapping[str, Any]] = {"backend": "", "timeout": None, "detach": False, "json": False}
 _DETACH: Final = "Submit it and print the job's id; inv jobs.wait fetches the result."
 
 
 def verb_tasks() -> Iterator[Task[Any]]:
-    """Give a task for each verb, and for the chain of two."""
-    tables: dict[str, Mapping[str, Param]] = dict(PARAMS.items())
-    tables["talk"] = {name: PARAMS[verbs[0]][name] for name, verbs in TALK.items()}
-    for verb, table in tables.items():
-        # talk is two jobs: there is no one id to come back with.
-        common = {name: value for name, value in _COMMON.items() if (verb, name) != ("talk", "detach")}
+    """Give a task for each verb."""
+    for verb, table in PARAMS.items():
         ordered = sorted(table.items(), key=lambda item: not item[1].required)
         parameters = [_parameter(name, param) for name, param in ordered]
-        parameters += [_option(name, default) for name, default in common.items()]
+        parameters += [_option(name, default) for name, default in _COMMON.items()]
         explanations = {name: _sentence(param) for name, param in table.items()} | {"detach": _DETACH}
         yield make_task(
             verb, _SENTENCES[verb], parameters, explanations, "ops.commands_generate", "generate", verb

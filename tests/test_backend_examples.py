@@ -77,13 +77,13 @@ def test_fan_out(run, tmp_path):
 
 @pytest.mark.slow
 def test_talk(run, portrait, tmp_path):
-    """One call makes the film; its parts are told on the way."""
+    """One call makes the film; how far it is is told on the way."""
     voice = write_wav(tmp_path / "voice.wav")
 
     done = run("talk.py", "Hello there.", str(voice), str(portrait), "talk.mp4")
 
     assert done.returncode == 0, done.stderr
-    assert "part=tts" in done.stderr
+    assert "progress=run" in done.stderr
     assert (tmp_path / "talk.mp4").stat().st_size > 0
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backend import (
+    AsyncBackend,
     Backend,
     GenerationResult,
     Health,
     InvalidArgument,
+    NotFound,
     NotSupported,
     Request,
     Secret,
@@ -64,6 +68,58 @@ def test_a_job_that_is_paid_for_is_not_given_to_the_next(emu, chain, tmp_path):
 
     assert isinstance(result.exception, Unavailable)
     assert emu.requests("POST", "/hedra/*") == []
+
+
+Call = Callable[..., Any]
+
+
+@pytest.fixture(params=["sync", "async"])
+def call(request: pytest.FixtureRequest, chain: Backend) -> Call:
+    """Call something of the chain, through a face."""
+
+    def sync(name: str, *args: Any, **params: Any) -> Any:
+        return getattr(chain, name)(*args, **params)
+
+    def awaited(name: str, *args: Any, **params: Any) -> Any:
+        async def main() -> Any:
+            async with AsyncBackend(chain.flows, deadline_s=20.0) as backend:
+                return await getattr(backend, name)(*args, **params)
+
+        return asyncio.run(main())
+
+    return sync if request.param == "sync" else awaited
+
+
+def test_a_job_is_submitted_to_the_first_that_is_healthy_and_found_by_its_id(emu, call, tmp_path):
+    """Each of two jobs is where it was submitted, whoever is healthy when it is asked for."""
+    first = call("submit", "workflow", graph=slow()).id
+    emu.fault("/comfy-api/*", method="GET", times=1, status=401, body={})
+    second = call("submit", "imagine", description="a fox", output_path=tmp_path / "b.png").id
+
+    results = [call("resume", first, output_path=tmp_path / "a.png"), call("resume", second)]
+
+    assert [result.raise_for_failure().backend for result in results] == ["cloud", "hedra"]
+    assert [call("status", job).state for job in (first, second)] == ["COMPLETED", "COMPLETED"]
+    assert [(tmp_path / name).is_file() for name in ("a.png", "b.png")] == [True, True]
+
+
+def test_a_job_of_another_machine_is_found_by_asking(chain, tmp_path):
+    """Its id is all that is known; nothing here wrote it down."""
+    job = chain.submit("workflow", graph=slow())
+    for path in (tmp_path / "state" / "jobs").glob("*.json"):
+        path.unlink()
+
+    assert chain.resume(job.id, output_path=tmp_path / "a.png").raise_for_failure().backend == "cloud"
+    with pytest.raises(NotFound, match=r"No backend knows job nope: cloud: .*; hedra: "):
+        chain.status("nope")
+
+
+def test_a_job_of_the_chain_is_cancelled_where_it_runs(call):
+    """And one that nobody knows is no error."""
+    job = call("submit", "workflow", graph=slow(1000, 0.05)).id
+
+    assert (call("cancel", job), call("cancel", "nope")) == (True, False)
+    assert call("resume", job).error == f"Job {job} was cancelled."
 
 
 JOB = b'{"id": "j1", "status": "COMPLETED", "output": {"files": [%s]}}'

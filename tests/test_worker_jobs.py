@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
+import json
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.emulation import Emulator
 from tests.worker_endpoint import Studio, until
@@ -79,6 +82,23 @@ def test_models_are_fetched_side_by_side_and_a_file_by_one_writer(emu: Emulator)
 
     assert sorted([ended[0], ended[2]]) == ["fetched", "kept"]
     assert ended[1] == "fetched"
+
+
+def test_a_picture_is_imagined_as_its_quality_says(emu: Emulator) -> None:
+    """The origin's name for the description, steps that follow the quality, and words of a mistake."""
+    studio = Studio(emu, "comfyform/worker")
+    studio.output(action="provision", models=[wanted(CHECKPOINT, SDXL)])
+    output = studio.output(action="imagine", prompt="a fox", style="ink", quality="draft", width=64, seed=7)
+    wrong = studio.error(action="imagine", description="a fox", quality="best")
+
+    (file,) = output["files"]
+    graph = json.loads(Image.open(io.BytesIO(base64.b64decode(file["data"]))).text["prompt"])  # type: ignore[attr-defined]
+    by_class = {node["class_type"]: node["inputs"] for node in graph.values()}
+    assert (output["action"], output["seed"], file["type"]) == ("imagine", 7, "image")
+    assert by_class["KSampler"]["steps"] == 15
+    assert by_class["EmptyLatentImage"]["width"] == 64
+    assert "a fox, ink" in json.dumps(graph)
+    assert wrong == ("imagine: quality is 'best', and must be one of draft, standard, high, ultra.")
 
 
 def test_a_portrait_is_made_on_the_volumes_model(emu: Emulator) -> None:

@@ -13,14 +13,16 @@ from backend.errors import ComfyformError, InvalidArgument, JobFailed
 
 Form = Literal["own", "worker-comfyui"]
 
+_VOICE: Final[Mapping[str, str]] = {
+    "voice_sample": "voice_reference",
+    "sample": "voice_reference",
+    "sample_text": "voice_reference_text",
+}
 ALIASES: Final[Mapping[str, Mapping[str, str]]] = {
     "portrait": {"description": "prompt"},
     "imagine": {"prompt": "description"},
-    "tts": {
-        "voice_sample": "voice_reference",
-        "sample": "voice_reference",
-        "sample_text": "voice_reference_text",
-    },
+    "tts": _VOICE,
+    "talk": _VOICE,
 }
 """Action → other name of a field → its name. The name itself wins where both are given."""
 

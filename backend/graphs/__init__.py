@@ -3,4 +3,6 @@
 from typing import Any, TypeAlias
 
 Graph: TypeAlias = dict[str, dict[str, Any]]
-"""Node id → ``{"class_type", "inputs", "_meta"?}``. A link is ``[node id as text, output number]``."""
+"""Node id → ``{"class_type", "inputs", "_meta"?}``."""
+Link: TypeAlias = list[str | int]
+"""An output of a node, as an input of another: node id as text, number of the output."""

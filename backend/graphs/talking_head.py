@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from backend.graphs import Graph
+from backend.graphs import Graph, Link
 
 SVD_FOLDER: Final = "video/"
 """Under checkpoints/, the only category that ImageOnlyCheckpointLoader looks into."""
@@ -11,7 +11,7 @@ SVD_FOLDER: Final = "video/"
 def talking_head(
     *,
     portrait: str,
-    audio: str,
+    audio: str | Link,
     duration_s: float,
     inference_steps: int,
     fps: float,
@@ -29,17 +29,18 @@ def talking_head(
     """Build the graph.
 
     Args:
-        portrait, audio: as LoadImage and LoadAudio name them.
+        portrait, audio: as LoadImage and LoadAudio name them; the audio may also come from another node.
         duration_s: how much of the audio is used, at least 1.
 
     Source: smthemex/ComfyUI_Sonic 8556234: ``weight_dtype`` is a link to the loader's second output,
         not a text (recordings object_info_vhs_sonic, sonic_talking_head_placeholder_models). CreateVideo
         and SaveVideo are ComfyUI's own, so that no video pack is needed.
     """
-    return {
+    sound = ["audio", 0] if isinstance(audio, str) else audio
+    loaded: Graph = {"audio": {"class_type": "LoadAudio", "inputs": {"audio": audio}}}
+    return (loaded if isinstance(audio, str) else {}) | {
         "svd": {"class_type": "ImageOnlyCheckpointLoader", "inputs": {"ckpt_name": svd_checkpoint}},
         "portrait": {"class_type": "LoadImage", "inputs": {"image": portrait}},
-        "audio": {"class_type": "LoadAudio", "inputs": {"audio": audio}},
         "sonic": {
             "class_type": "SONICTLoader",
             "inputs": {
@@ -55,7 +56,7 @@ def talking_head(
             "inputs": {
                 "clip_vision": ["svd", 1],
                 "vae": ["svd", 2],
-                "audio": ["audio", 0],
+                "audio": sound,
                 "image": ["portrait", 0],
                 "weight_dtype": ["sonic", 1],
                 "min_resolution": min_resolution,
@@ -76,7 +77,7 @@ def talking_head(
         },
         "video": {
             "class_type": "CreateVideo",
-            "inputs": {"images": ["sampler", 0], "fps": ["sampler", 1], "audio": ["audio", 0]},
+            "inputs": {"images": ["sampler", 0], "fps": ["sampler", 1], "audio": sound},
         },
         "save": {
             "class_type": "SaveVideo",
