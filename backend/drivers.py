@@ -20,6 +20,7 @@ import httpx
 from backend import flow as flows
 from backend.errors import InvalidArgument, Unavailable
 from backend.flow import Download, Downloaded, Flow, Progress, Reply, Send, Sleep, Upload, Work, shown
+from backend.httpx_log import keep_secrets
 from backend.landing import Landing
 from backend.pools import Spread, read_widely
 from backend.wire import fetch, request
@@ -37,6 +38,7 @@ _LOOPBACK: Final = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
 def _options(kind: Callable[..., Any]) -> dict[str, Any]:
     """Keywords of both httpx clients. A proxy is never asked for this machine's own servers."""
+    keep_secrets()
     tls = httpx.create_ssl_context()
     transport = Spread(lambda: kind(verify=tls, limits=httpx.Limits()))
     options = {"mounts": dict.fromkeys(_LOOPBACK, transport), "headers": {"user-agent": "comfyform"}}

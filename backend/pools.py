@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-BUSY: Final = 4
+BUSY: Final = 2
 """Requests in flight that make a pool count as busy."""
 MOST: Final = 64
 READ_BYTES: Final = 512 * 1024

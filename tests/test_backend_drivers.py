@@ -197,6 +197,15 @@ def test_every_call_is_one_line_in_the_log_without_secrets(run, caplog):
     assert "t0" not in line
 
 
+def test_the_library_under_it_logs_no_query_either(run, caplog):
+    """A program that logs at INFO would else keep the signature of every result's link."""
+    with serving(lambda _: Answer()) as server, caplog.at_level(logging.INFO):
+        run(send(Send("GET", f"{server.url}/a", query={"Signature": "hidden"})))
+
+    assert f"GET {server.url}/a" in caplog.text
+    assert "hidden" not in caplog.text
+
+
 def test_progress_and_work_reach_the_caller(run):
     """Progress is told in order, work gives its value, sleep gives nothing."""
     told: list[Any] = []
