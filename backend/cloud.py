@@ -81,6 +81,7 @@ class CloudBackend:
                 str((job.get("urls") or {}).get("self") or ""),
                 deadline_s=deadline_s - (self._clock() - start),
                 on_status=record,
+                graph=planned.graph,
             )
         except GeneratorExit:
             raise

@@ -248,11 +248,18 @@ class ComfyApi:
             ) from None
 
     def wait(
-        self, job_id: str, link: str = "", *, deadline_s: float, on_status: Callable[[JobStatus], None]
+        self,
+        job_id: str,
+        link: str = "",
+        *,
+        deadline_s: float,
+        on_status: Callable[[JobStatus], None],
+        graph: Mapping[str, Any] | None = None,
     ) -> Flow[Mapping[str, Any]]:
         """Wait for a job to end well, and give it. It goes on whatever happens here.
 
-        Yields what `backend.comfy_api_answers.progress_of` gives, on changes.
+        Yields a `backend.contract.RunProgress` whenever something changes; with the names of the nodes where
+        the graph is given.
 
         Raises:
             JobFailed, JobCancelled, JobExpired: it ended badly.
@@ -271,7 +278,7 @@ class ComfyApi:
             expired = expired + 1 if status.state == "TIMED_OUT" else 0
             if expired in (1, 2):
                 return JobStatus(id=job_id, state="IN_PROGRESS")
-            if (news := progress_of(job)) != told:
+            if (news := progress_of(job, graph or {})) != told:
                 told = news
                 yield Progress(news)
             return status

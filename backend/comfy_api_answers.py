@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from backend.comfyui_answers import refusal, remedy
+from backend.comfyui_answers import refusal, remedy, working
 from backend.errors import (
     ApiError,
     Conflict,
@@ -53,13 +53,14 @@ def status_of(job: Mapping[str, Any]) -> JobStatus:
     return JobStatus(id=str(job["id"]), state=_STATES.get(str(job.get("status")), "UNKNOWN"), error=error)
 
 
-def progress_of(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Say how far a job is, as `backend.comfyui` does: its place in the queue, or node, step and steps."""
-    event: dict[str, Any] = {"progress": "run", "state": "running", "job_id": str(job["id"])}
+def progress_of(job: Mapping[str, Any], graph: Mapping[str, Any]) -> dict[str, Any]:
+    """Say how far a job is, as a `backend.contract.RunProgress`."""
+    event: dict[str, Any] = {"progress": "run", "job_id": str(job["id"])}
     if job.get("status") == "queued":
-        return {**event, "state": "queued", "position": job.get("queue_position")}
+        place = job.get("queue_position")
+        return event | {"state": "queued"} | ({} if place is None else {"position": place})
     done = job.get("progress") or {}
-    return {**event, "node": done.get("current_node"), "value": done.get("step"), "max": done.get("steps")}
+    return event | working(done.get("current_node"), graph, done.get("step"), done.get("steps"))
 
 
 def ended_well(job: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -93,6 +93,26 @@ def _of_node(node_id: str, values: Mapping[str, Any]) -> Iterator[Output]:
                 yield Output(node_id=node_id, filename=name, text=item)
 
 
+def working(
+    node: Any, graph: Mapping[str, Any], value: float | None = None, most: float | None = None
+) -> dict[str, Any]:
+    """Say how far a run is, as far as it is known, in the words of `backend.contract.RunProgress`.
+
+    Args:
+        node: id of the node that works now.
+        graph: what runs; {} where it is not known.
+        value, most: the node's step, of how many.
+    """
+    told: dict[str, Any] = {"state": "running"}
+    if node is not None:
+        told["node"] = str(node)
+    if (kind := _class_type(graph, node)) != "?":
+        told["class_type"] = kind
+    if value is not None and most:
+        told |= {"value": value, "max": most, "percent": int(100 * value / most)}
+    return told
+
+
 def refusal(body: Any, graph: Mapping[str, Any]) -> JobFailed:
     """The error of a graph that ``POST /prompt`` refused, or of the part that it left out on 200.
 

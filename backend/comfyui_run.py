@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from backend.comfyui import ComfyUI
-from backend.comfyui_answers import failure
+from backend.comfyui_answers import failure, working
 from backend.errors import ComfyformError, JobError, JobFailed, Unavailable, WaitTimeout
 from backend.flow import Flow, Progress, Sleep
 
@@ -57,6 +57,7 @@ def run(
                 clock=clock,
                 silence_s=silence_s,
                 hint=hint.latest,
+                graph=graph,
             )
             return prompt_id, (yield from waiting)
         except (GeneratorExit, JobFailed):
@@ -78,16 +79,17 @@ def wait(
     clock: Clock = time.monotonic,
     silence_s: float = SILENCE_S,
     hint: Callable[[str], Mapping[str, Any]] = lambda _: {},
+    graph: Mapping[str, Any] | None = None,
 ) -> Flow[Mapping[str, Any]]:
     """Wait for a run to end and give its history entry. The run goes on whatever happens here.
 
-    Yields ``{"progress": "run", "prompt_id", "state": "queued", "position"}`` or ``{…, "state": "running",
-    "node", "value", "max"}`` as far as it is known, whenever something changes.
+    Yields a `backend.contract.RunProgress` whenever something changes.
 
     Args:
         deadline_s: seconds from now.
         silence_s: how long it may be unreachable before the run counts as lost.
         hint: the latest that was heard about a run.
+        graph: what runs, where it is known: names the nodes.
 
     Raises:
         JobFailed, JobCancelled: it ended badly, or ComfyUI forgot it.
@@ -114,7 +116,7 @@ def wait(
         except Unavailable as error:
             if clock() - answered > silence_s:
                 raise _silent(comfyui, prompt_id, error) from error
-        news = _news(place, hint(prompt_id))
+        news = _news(place, hint(prompt_id), graph or {})
         if news and news != told:
             told = news
             yield Progress({"progress": "run", "prompt_id": prompt_id, **news})
@@ -136,9 +138,9 @@ def finished(entry: Mapping[str, Any], prompt_id: str) -> Mapping[str, Any]:
     return entry
 
 
-def _news(place: int | None, heard: Mapping[str, Any]) -> dict[str, Any]:
+def _news(place: int | None, heard: Mapping[str, Any], graph: Mapping[str, Any]) -> dict[str, Any]:
     if heard or place == 0:
-        return {"state": "running", **heard}
+        return working(heard.get("node"), graph, heard.get("value"), heard.get("max"))
     return {"state": "queued", "position": place} if place else {}
 
 

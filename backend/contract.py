@@ -8,7 +8,7 @@ Paths of model files in these shapes are relative to the *volume root*, POSIX
 relative to the folder that their key names.
 """
 
-from typing import Any, Final, Literal, NotRequired, TypedDict
+from typing import Any, Final, Literal, NotRequired, Required, TypedDict
 
 CONTRACT: Final = 1
 
@@ -145,6 +145,26 @@ class ProvisionProgress(TypedDict):
     path: str
     done_bytes: int
     total_bytes: int | None
+
+
+class RunProgress(TypedDict, total=False):
+    """A progress update of a generation, the same from a worker (at most two a second) and a ComfyUI here."""
+
+    progress: Required[Literal["run"]]
+    state: Required[Literal["queued", "running"]]
+    prompt_id: str
+    job_id: str
+    position: int
+    """in ComfyUI's queue, 1 for the next"""
+    node: str
+    """id of the node that works now; known where ComfyUI's websocket was heard"""
+    class_type: str
+    value: int
+    """step of the node"""
+    max: int
+    """steps that the node has"""
+    percent: int
+    """share of the node's steps that is done"""
 
 
 class VerifyInput(TypedDict):

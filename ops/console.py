@@ -4,13 +4,14 @@ import contextlib
 import json
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Literal, TextIO, TypeAlias
 
 from rich.console import Console as RichConsole
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     TaskID,
     TextColumn,
@@ -112,6 +113,31 @@ class Console:
                 yield _Bars(bars)
         else:
             yield _Lines(self)
+
+    @contextlib.contextmanager
+    def steps(self) -> Iterator[Callable[[str, float, float], None] | None]:
+        """Give what shows a step of so many on a bar, within a ``with``; None without a terminal."""
+        if self.mode != "human" or not self._talk.is_terminal:
+            yield None
+            return
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._talk,
+            transient=True,
+        ) as bars:
+            tasks: dict[str, TaskID] = {}
+
+            def show(name: str, step: float, of: float) -> None:
+                for other, task in tasks.items():
+                    bars.update(task, visible=other == name)
+                if name not in tasks:
+                    tasks[name] = bars.add_task(name)
+                bars.update(tasks[name], completed=step, total=of)
+
+            yield show
 
     def fail(self, error: BaseException) -> int:
         """Say what went wrong, in one line where one is enough, and give the exit code."""

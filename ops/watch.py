@@ -1,4 +1,5 @@
-"""What a waiting person sees of a generation: a line when something changes, on stderr."""
+"""What a waiting person sees of a generation, on stderr: a bar for the steps of a node on a terminal, and a
+line when something changes."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -12,15 +13,26 @@ OnProgress = Callable[[Mapping[str, Any]], None]
 @contextlib.contextmanager
 def watching(console: Console) -> Iterator[OnProgress]:
     """Say how a generation goes on, within a ``with``; the same word only once."""
-    said: set[str] = set()
+    said: set[object] = set()
+    with console.steps() as bar:
 
-    def tell(event: Mapping[str, Any]) -> None:
-        sentence = sentence_of(event)
-        if sentence and sentence not in said:
-            said.add(sentence)
-            console.say(sentence)
+        def tell(event: Mapping[str, Any]) -> None:
+            sentence = sentence_of(event)
+            steps = event.get("max") if event.get("progress") == "run" else None
+            if steps and bar is not None:
+                bar(_node(event), event["value"], steps)
+                return
+            # A log has a line at every tenth of a node's steps, not one a step.
+            word = (event.get("node"), 10 * event["value"] // steps) if steps else sentence
+            if sentence and word not in said:
+                said.add(word)
+                console.say(sentence)
 
-    yield tell
+        yield tell
+
+
+def _node(event: Mapping[str, Any]) -> str:
+    return str(event.get("class_type") or f"node {event.get('node')}")
 
 
 def sentence_of(event: Mapping[str, Any]) -> str:
@@ -38,8 +50,8 @@ def sentence_of(event: Mapping[str, Any]) -> str:
             if event.get("state") == "queued":
                 return f"waits in ComfyUI's queue, place {event.get('position')}"
             if event.get("max"):
-                return f"node {event.get('node')}: step {event.get('value')} of {event.get('max')}"
-            return "ComfyUI works on it"
+                return f"{_node(event)}: step {event.get('value'):g} of {event.get('max'):g}"
+            return f"{_node(event)} works" if event.get("node") else "ComfyUI works on it"
         case "start":
             return f"ComfyUI is {event.get('state')}"
         case "talk":

@@ -120,12 +120,16 @@ def test_the_deadline_is_kept_to_the_moment():
 def test_what_was_heard_is_told():
     """The websocket adds node and step; it also knows that a run has begun."""
     heard = {"node": "3", "value": 2, "max": 20}
+    graph = {"3": {"class_type": "KSampler"}}
 
-    _, told, _ = play(
-        lambda now, path: queue() if path == "/queue" else ENDED if now > 1 else {}, heard=heard
-    )
+    def answer(now: float, path: str) -> Any:
+        return queue() if path == "/queue" else ENDED if now > 1 else {}
 
-    assert told == [{"progress": "run", "state": "running", **heard}]
+    _, named, _ = play(answer, heard=heard, graph=graph)
+    _, bare, _ = play(answer, heard=heard)
+
+    news = {"progress": "run", "state": "running", **heard, "percent": 10}
+    assert (named, bare) == ([{**news, "class_type": "KSampler"}], [news])
 
 
 def test_polls_are_soon_then_seldom():

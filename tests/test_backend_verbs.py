@@ -19,6 +19,7 @@ from backend import (
 from backend.drivers import Http
 from backend.request import read
 from backend.runpod import RunPodBackend
+from tests.comfyui_program import slow
 from tests.studio_models import write_wav
 
 pytestmark = pytest.mark.slow
@@ -186,6 +187,25 @@ def test_workflow_with_an_input(call, tmp_path):
     check_file(result, "image", tmp_path / "out.png")
     assert [file.local_path for file in result.files] == [tmp_path / "out.png", tmp_path / "out-2.png"]
     assert result.seed is None
+
+
+@pytest.mark.parametrize("where", ["local", "runpod", "cloud"], indirect=True)
+def test_progress_comes_in_steps_and_in_one_shape(where):
+    """Node, step of how many, and percent, whoever runs it: no backend has words of its own for it."""
+    name, settings = where
+    told: list[Any] = []
+
+    with get_backend(name, settings=settings) as backend:
+        backend.workflow(slow(40, 0.1), on_progress=told.append).raise_for_failure()
+
+    steps = [event for event in told if event.get("max")]
+    assert {(event["progress"], event["node"], event["class_type"], event["max"]) for event in steps} == {
+        ("run", "2", "EmulatorSlow", 40)
+    }
+    values = [event["value"] for event in steps]
+    assert values == sorted(values)
+    assert [event["percent"] for event in steps] == [int(100 * value / 40) for value in values]
+    assert len(set(values)) > 1
 
 
 def test_a_run_that_fails_is_a_result(call, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ from backend.flow import Flow, Work
 from backend.journal import Journal
 from ops.commands_generate import generate, health, parsed, with_provider
 from ops.commands_jobs import cancel_job, list_jobs, show_job, wait_job
-from ops.watch import sentence_of
+from ops.console import Console
+from ops.watch import sentence_of, watching
 from tests.emulation import Emulator
 from tests.worker_endpoint import Studio
 
@@ -125,6 +127,12 @@ def test_a_missing_model_names_its_registry_entry(tmp_path):
         ({"progress": "job", "state": "IN_QUEUE", "job_id": "j"}, "job j: waits for a worker"),
         ({"progress": "run", "state": "queued", "position": 3}, "waits in ComfyUI's queue, place 3"),
         ({"progress": "run", "state": "running"}, "ComfyUI works on it"),
+        ({"progress": "run", "node": "3", "class_type": "KSampler"}, "KSampler works"),
+        (
+            {"progress": "run", "node": "3", "class_type": "KSampler", "value": 2, "max": 20},
+            "KSampler: step 2 of 20",
+        ),
+        ({"progress": "run", "node": "3", "value": 2, "max": 20}, "node 3: step 2 of 20"),
         ({"progress": "talk", "part": "tts"}, "speaking"),
         ({"step": 3}, ""),
     ],
@@ -132,6 +140,34 @@ def test_a_missing_model_names_its_registry_entry(tmp_path):
 def test_progress_is_put_into_words(event, sentence):
     """People see sentences; what is of no interest to them is left out."""
     assert sentence_of(event) == sentence
+
+
+STEPS = [
+    {"progress": "run", "state": "running", "node": "3", "class_type": "KSampler", "value": step, "max": 40}
+    for step in range(1, 41)
+]
+
+
+def test_a_log_gets_a_line_a_tenth_and_a_terminal_a_bar():
+    """Forty steps are ten lines for who reads a log, and one bar for who watches."""
+    log, screen = io.StringIO(), Terminal()
+    for err in (log, screen):
+        with watching(Console(out=io.StringIO(), err=err)) as tell:
+            for event in STEPS:
+                tell(event)
+
+    assert [line for line in log.getvalue().splitlines() if "step" in line][:2] == [
+        "KSampler: step 1 of 40",
+        "KSampler: step 4 of 40",
+    ]
+    assert len(log.getvalue().splitlines()) == 11
+    assert "40/40" in screen.getvalue()
+    assert "step" not in screen.getvalue()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def test_jobs_are_listed_shown_and_cancelled(emu: Emulator, tmp_path: Path, capsys: Any):

@@ -131,3 +131,21 @@ async def test_progress_posts_only_the_latest_word():
         await first.wait()
 
     assert said == [99]
+
+
+async def test_progress_that_cannot_be_posted_costs_no_job():
+    """RunPod may refuse it or be away for a moment; the result is what counts."""
+    refused = threading.Event()
+
+    async def post(job, event):
+        refused.set()
+        raise OSError("no route")
+
+    def work(request, stop, tell):
+        tell({"n": 1})
+        refused.wait(10)
+        return {"seed": 7}
+
+    answer = await handler(work, post_progress=post).handle({"id": "j", "input": {"prompt": "x"}})
+
+    assert answer["seed"] == 7

@@ -7,9 +7,12 @@ and is finished before the result is given back.
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Self
+
+logger = logging.getLogger(__name__)
 
 INTERVAL_S: Final = 0.5
 
@@ -49,4 +52,7 @@ class ProgressReport:
                 with self._lock:
                     event, self._latest = self._latest, None
                 if event is not None:
-                    await self._post(event)
+                    try:
+                        await self._post(event)
+                    except Exception as error:  # noqa: BLE001  # a job is worth more than the word of how far it is
+                        logger.info("progress could not be posted: %s", error)
