@@ -12,6 +12,7 @@ from backend.drivers import Http
 from backend.errors import (
     AuthError,
     Conflict,
+    InvalidArgument,
     InvalidRequest,
     JobCancelled,
     JobError,
@@ -131,6 +132,19 @@ def test_a_job_that_nobody_takes_is_cancelled_at_the_deadline(emu, http):
     assert status.state == "CANCELLED"
 
 
+@pytest.mark.slow
+def test_a_worker_that_never_starts_does_not_hold_the_caller_for_ever(emu, http):
+    """Its program ends as soon as it begins: the job stays in the queue, and is cancelled at the deadline."""
+    queue = Queue(emu, http, image="crash")
+
+    with pytest.raises(WaitTimeout, match=r"did not end within .* It was cancelled") as caught:
+        queue.call({"x": 1}, deadline_s=2.0)
+
+    status = http.run(queue.plane.status(queue.endpoint_id, caught.value.job_id or ""))
+    assert status.state == "CANCELLED"
+    assert queue.submissions() == 1
+
+
 def test_a_job_that_somebody_cancels_is_said(emu, http):
     """Another's cancel ends the wait with its own error."""
     emu.set(shortage=["cpu3c"])
@@ -207,6 +221,27 @@ def test_a_submission_that_fails_is_paid_once(emu, queue, fault, kind, submissio
         queue.call({"x": 1})
 
     assert queue.submissions() == submissions
+
+
+@pytest.mark.slow
+def test_a_submission_that_was_certainly_not_taken_is_sent_again(emu, queue):
+    """A 429 is a definite no."""
+    emu.fault(
+        f"/jobs/v2/{queue.endpoint_id}/run", method="POST", times=2, status=429, headers={"retry-after": "0"}
+    )
+
+    assert queue.call({"x": 1})["echo"] == {"x": 1}
+    assert queue.submissions() == 3
+
+
+def test_an_oversized_job_is_refused_by_whoever_sees_it_first(emu, queue):
+    """By us with size and limit; where RunPod's limit is another than we know, by RunPod, as what it is."""
+    emu.set(run_body_bytes=1000)
+
+    with pytest.raises(InvalidRequest):
+        queue.call({"x": "y" * 2000})
+    with pytest.raises(InvalidArgument, match=r"11\.0 MB as JSON.* takes at most 10\.0 MB"):
+        queue.call({"x": "y" * 11_000_000})
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ def backend(comfyui: ComfyUI) -> Iterator[Backend]:
     """Our client of it; knobs are turned back afterwards."""
     with get_backend("local", settings=Settings(comfyui_url=comfyui.url, comfyform_timeout_s=20.0)) as client:
         yield client
-    comfyui.emulate(oom_in="", raise_in="", missing_nodes="", hang_in="")
+    comfyui.emulate(oom_in="", raise_in="", missing_nodes="", hang_in="", mute_sockets=0)
 
 
 def show_text() -> Graph:
@@ -182,6 +182,17 @@ def test_a_late_history_is_waited_for(comfyui, backend, tmp_path):
     comfyui.emulate(history_delay_s=0.005)
 
     assert result.raise_for_failure().seed == 3
+
+
+def test_a_silent_socket_holds_up_nothing(comfyui, backend):
+    """Polling is the authority: only the steps are not told."""
+    told: list[Any] = []
+    comfyui.emulate(mute_sockets=1)
+
+    result = backend.workflow(slow(10, 0.05), on_progress=told.append)
+
+    assert result.raise_for_failure().success
+    assert [event["state"] for event in told if event["progress"] == "run"] == ["running"]
 
 
 def test_the_same_bytes_are_sent_up_once(comfyui, backend, tmp_path):

@@ -15,6 +15,7 @@ from backend.drivers import Http
 from backend.node_definitions import NodeDefinitions, definitions_path
 from backend.preflight import doubts
 from backend.request import read
+from ops.commands_generate import generate
 from tests.comfyui_program import safetensors, txt2img
 from tests.emulation import Emulator, running_emulator
 from tests.studio_models import fill_models
@@ -107,6 +108,38 @@ def test_a_verb_is_checked_as_the_worker_would_build_it(studio, backend):
         "missing_models": ["models/checkpoints/odin/nope.safetensors", "models/loras/none.safetensors"]
     }
     assert "are not on this worker's volume: name the model in models-registry.yaml" in str(result.error)
+    assert submissions(studio.emu) == before
+
+
+REGISTRY = """
+required:
+  odins-face:
+    used_by: [portrait]
+    license: MIT
+    files:
+      - path: checkpoints/odin.safetensors
+        source: url:https://example.com/odin.safetensors
+"""
+
+
+@pytest.mark.slow
+def test_the_command_line_names_the_registrys_entry(studio, tmp_path, monkeypatch):
+    """Who provides the model and how to get it, before a worker was paid to find out."""
+    (tmp_path / "models-registry.yaml").write_text(REGISTRY)
+    monkeypatch.chdir(tmp_path)
+    before = submissions(studio.emu)
+
+    with pytest.raises(
+        JobFailed, match=r"odins-face in models-registry.yaml provides it: run `inv models.sync`"
+    ):
+        generate(
+            "portrait",
+            backend="runpod",
+            prompt="x",
+            model="odin.safetensors",
+            settings=settings_of(studio, tmp_path),
+        )
+
     assert submissions(studio.emu) == before
 
 

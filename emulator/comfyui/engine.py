@@ -29,7 +29,7 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.library = Library(settings)
-        self.sockets = Sockets()
+        self.sockets = Sockets(settings.knobs)
         self.pending: list[Item] = []
         self.running: Item | None = None
         self.history: dict[str, tuple[Item, Outcome]] = {}

@@ -58,6 +58,8 @@ class Knobs:
     """Class of a node in which the program dies, as by the kernel's out-of-memory killer."""
     hang_in: str = ""
     """Class of a node that never ends, and can only be interrupted."""
+    mute_sockets: float = 0.0
+    """1: sockets open and stay open, and nothing that is said reaches them, as after the reconnect bug."""
     missing_nodes: str = ""
     """Classes, separated by commas, that failed to import and are therefore not there."""
 

@@ -17,6 +17,8 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from emulator.comfyui.settings import Knobs
+
 PREVIEW_IMAGE = 1
 PREVIEW_WITH_METADATA = 4
 JPEG, PNG = 1, 2
@@ -35,7 +37,8 @@ class Listener:
 class Sockets:
     """All open sockets by client id."""
 
-    def __init__(self) -> None:
+    def __init__(self, knobs: Knobs) -> None:
+        self._knobs = knobs
         self._listeners: dict[str, Listener] = {}
 
     def tell(self, event: str, data: dict[str, Any], client_id: str | None = None) -> None:
@@ -87,23 +90,24 @@ class Sockets:
         for event, data in greeting:
             sid = {"sid": client_id} if event == "status" else {}
             listener.outbox.put_nowait(json.dumps({"type": event, "data": data | sid}))
-        writer = asyncio.create_task(_write(socket, listener))
+        writer = asyncio.create_task(self._write(socket, listener))
         try:
             await _read(socket, listener, features)
         finally:
             writer.cancel()
             self._listeners.pop(client_id, None)
 
-
-async def _write(socket: WebSocket, listener: Listener) -> None:
-    # A client that is gone is noticed by the reader.
-    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-        while True:
-            message = await listener.outbox.get()
-            if isinstance(message, str):
-                await socket.send_text(message)
-            else:
-                await socket.send_bytes(message)
+    async def _write(self, socket: WebSocket, listener: Listener) -> None:
+        # A client that is gone is noticed by the reader.
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            while True:
+                message = await listener.outbox.get()
+                if self._knobs.mute_sockets:
+                    continue
+                if isinstance(message, str):
+                    await socket.send_text(message)
+                else:
+                    await socket.send_bytes(message)
 
 
 async def _read(socket: WebSocket, listener: Listener, features: Any) -> None:
