@@ -180,11 +180,18 @@ class Record:
 
 def for_journal(request: Request) -> dict[str, Any]:
     """The arguments as the journal keeps them: files by name, no graph."""
-    return {
-        name: repr(value) if isinstance(value, Path | GeneratedFile | dict) else value
-        for name, value in request.given.items()
-        if name != "graph"
-    }
+    return {name: _by_name(value) for name, value in request.given.items() if name != "graph"}
+
+
+def _by_name(value: Any) -> Any:
+    match value:
+        case Path():
+            return str(value)
+        case GeneratedFile():
+            return f"{value.filename} of {value.origin or 'an earlier result'}"
+        case dict():
+            return {name: _by_name(item) for name, item in value.items()}
+    return value
 
 
 def _read(path: Path) -> Entry:

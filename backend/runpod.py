@@ -207,12 +207,12 @@ class RunPodBackend:
         asked first: a result that is paid for stays in the journal as one.
         """
         try:
-            ended = (yield from self.status(job_id)).ended
+            job = yield from self.status(job_id)
         except NotFound:
             return False
-        done = not ended and (yield from self.plane.cancel(self._endpoint_of(job_id), job_id))
-        if done and (entry := self.journal.find(job_id)):
-            self.journal.write(entry, state="CANCELLED")
+        done = not job.ended and (yield from self.plane.cancel(self._endpoint_of(job_id), job_id))
+        if (done or job.ended) and (entry := self.journal.find(job_id)):
+            self.journal.write(entry, state="CANCELLED" if done else job.state)
         return done
 
     def _endpoint_of(self, job_id: str) -> str:

@@ -3,13 +3,13 @@
 They take plain values and give an exit code; errors go up to whoever runs them.
 """
 
-import json as jsonlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from backend import GenerationResult, Settings, get_backend
 from backend.errors import ComfyformError, InvalidArgument
+from backend.model_folders import missing_in
 from backend.params import PARAMS, Param
 from ops.console import Console, amount, duration
 from ops.registry import load
@@ -144,21 +144,21 @@ def with_provider(error: ComfyformError, registry: Path) -> ComfyformError:
     output = getattr(error, "output", None) or {}
     # A worker sends what ComfyUI's refusal holds in a field of its own.
     details = output.get("details") or output
-    missing = [str(name) for name in details.get("missing_models") or ()]
-    if not registry.is_file() or not (missing or "not on this worker's volume" in error.message):
+    missing = [str(name) for name in details.get("missing_models") or missing_in(str(error))]
+    if not registry.is_file() or not missing:
         return error
     try:
         wanted = load(registry)
     except ComfyformError:
         return error
-    models = [*wanted.required, *wanted.optional]
-    text = f"{error} {jsonlib.dumps(missing)}"
-    names = [model.name for model in models if _mentions(text, (file.path for file in model.files))]
-    if names:
-        entries = " and ".join(dict.fromkeys(names))
-        error.hint = f"{entries} in {registry} provides it: run `inv models.sync`."
+    lacking = {path.rpartition("/")[2] for path in missing}
+    providers = [
+        model.name
+        for model in (*wanted.required, *wanted.optional)
+        if lacking & {file.path.rpartition("/")[2] for file in model.files}
+    ]
+    if providers:
+        entries = " and ".join(dict.fromkeys(providers))
+        verb = "provides" if len(set(providers)) == 1 else "provide"
+        error.hint = f"{entries} in {registry} {verb} it: run `inv models.sync`."
     return error
-
-
-def _mentions(text: str, paths: Iterable[str]) -> bool:
-    return any(path.rpartition("/")[2] in text for path in paths)

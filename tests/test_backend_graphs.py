@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 from backend import InvalidArgument, Problem, validate
+from backend.drivers import Http
 from backend.graph_check import check_structure
 from backend.graphs import Graph
 from backend.graphs.architectures import ARCHITECTURES, recognise
 from backend.graphs.picture import picture
 from backend.graphs.speech import model_type_of, speech
 from backend.graphs.talking_head import svd_name, talking_head
-from backend.local_graphs import renamed
+from backend.local_graphs import plan, renamed
+from backend.preflight import _on_paper, _Paper
+from backend.request import read
 
 # Our own cut of what ComfyUI 0.29, F5-TTS 1.0.26 and SONIC 8556234 answer to /object_info.
 OBJECT_INFO: dict[str, Any] = json.loads((Path(__file__).parent / "cases" / "object_info.json").read_text())
@@ -189,6 +192,32 @@ def test_the_validator_names_node_input_and_what_is_allowed(node, change, said):
 
     assert (problem.node_id, problem.class_type, problem.input) == (node, graph[node]["class_type"], *change)
     assert problem.sentence.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("verb", "given"),
+    [
+        ("portrait", {"prompt": "x", "model": "sdxl.safetensors"}),
+        ("imagine", {"description": "x", "loras": ["film.safetensors"]}),
+        ("tts", {"text": "x", "voice_reference": "v.wav"}),
+        ("lipsync", {"portrait_image": "p.png", "audio": "a.wav"}),
+        ("talk", {"text": "x", "voice_reference": "v.wav", "portrait_image": "p.png"}),
+    ],
+)
+def test_every_verb_is_planned_into_a_graph_that_comfyui_takes(verb, given):
+    """As the pre-flight plans it: with definitions alone, and no ComfyUI to ask."""
+    with Http() as http:
+        planned = http.run(plan(_Paper(OBJECT_INFO), _on_paper(read(verb, given))))
+
+    assert validate(planned.graph, OBJECT_INFO) == []
+
+
+def test_talk_is_one_graph_whose_film_hears_the_speech():
+    """No file between them: what the voice says goes into the features and into the film."""
+    film = a_talking_head(audio=["speech", 0])
+
+    assert "audio" not in film
+    assert film["features"]["inputs"]["audio"] == film["video"]["inputs"]["audio"] == ["speech", 0]
 
 
 def test_the_validator_finds_everything_at_once():

@@ -119,6 +119,12 @@ required:
     files:
       - path: checkpoints/odin.safetensors
         source: url:https://example.com/odin.safetensors
+  another:
+    used_by: [portrait]
+    license: MIT
+    files:
+      - path: checkpoints/sd_xl_base_1.0.safetensors
+        source: url:https://example.com/sd_xl_base_1.0.safetensors
 """
 
 
@@ -130,7 +136,7 @@ def test_the_command_line_names_the_registrys_entry(studio, tmp_path, monkeypatc
     before = submissions(studio.emu)
 
     with pytest.raises(
-        JobFailed, match=r"odins-face in models-registry.yaml provides it: run `inv models.sync`"
+        JobFailed, match=r"\. odins-face in models-registry.yaml provides it: run `inv models.sync`"
     ):
         generate(
             "portrait",

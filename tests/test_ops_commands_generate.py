@@ -13,6 +13,7 @@ import pytest
 from backend import GenerationResult, Health, InvalidArgument, JobFailed, Request, Settings, register_backend
 from backend.flow import Flow, Work
 from backend.journal import Journal
+from backend.model_folders import how_to_get, missing_in
 from ops.commands_generate import generate, health, parsed, with_provider
 from ops.commands_jobs import cancel_job, list_jobs, show_job, wait_job
 from ops.console import Console
@@ -113,12 +114,21 @@ def test_a_missing_model_names_its_registry_entry(tmp_path):
     registry = tmp_path / "models-registry.yaml"
     registry.write_text(REGISTRY)
     error = JobFailed("No.", output={"missing_models": ["nope.safetensors"]})
-    other = JobFailed("No.", output={"missing_models": ["else.safetensors"]})
+    other = JobFailed("There is nope.safetensors.", output={"missing_models": ["else.safetensors"]})
+    told = JobFailed(f"Job 1 failed: there is x. {how_to_get(['models/checkpoints/nope.safetensors'])}")
+    said = f"base in {registry} provides it: run `inv models.sync`."
 
-    assert str(with_provider(error, registry)) == (
-        f"No. base in {registry} provides it: run `inv models.sync`."
-    )
-    assert str(with_provider(other, registry)) == "No."
+    assert str(with_provider(error, registry)) == f"No. {said}"
+    assert str(with_provider(other, registry)) == "There is nope.safetensors."
+    assert str(with_provider(told, registry)).endswith(said)
+
+
+def test_the_paths_of_missing_models_survive_the_trip_as_text():
+    """A worker's error is one text by the time it is here."""
+    paths = ["models/checkpoints/a b.safetensors".replace(" ", "_"), "models/loras/c.safetensors"]
+
+    assert [missing_in(f"No. {how_to_get(some)}") for some in (paths, paths[:1])] == [paths, paths[:1]]
+    assert missing_in("models/x is there.") == []
 
 
 @pytest.mark.parametrize(
