@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import quote, urlsplit
 
-from backend.errors import InvalidArgument, InvalidRequest
+from backend.errors import InvalidRequest
 from backend.flow import (
     RETRY,
     Download,
@@ -30,12 +30,13 @@ from backend.flow import (
     check,
     persist,
     send,
+    work,
 )
+from backend.s3_multipart import PART_BYTES, put_in_parts
 from backend.settings import Secret, Settings
 
 T = TypeVar("T")
 
-PUT_LIMIT_BYTES: Final = 500_000_000
 EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
 
 
@@ -110,16 +111,9 @@ class VolumeS3:
         return (yield from self._in_region(once))
 
     def put(self, source: Path, path: str, *, size_bytes: int, sha256: str) -> Flow[None]:
-        """Put a file, in one request.
-
-        Raises:
-            InvalidArgument: it is over 500 MB.
-        """
-        if size_bytes > PUT_LIMIT_BYTES:
-            raise InvalidArgument(
-                f"{source} is {size_bytes / 1e6:.0f} MB, and RunPod's S3 takes at most 500 MB in one piece.",
-                hint="Put it on the volume yourself (multipart), and name it by its path there.",
-            )
+        """Put a file, of any size; a large one in parts."""
+        if size_bytes > PART_BYTES:
+            return (yield from put_in_parts(self, source, path, size_bytes=size_bytes))
 
         def once() -> Flow[Reply]:
             url, headers = self._signed("PUT", path, sha256)
@@ -141,6 +135,23 @@ class VolumeS3:
             what = f"{path} from the volume"
             got: Downloaded = yield Download(url=url, to=to, headers=headers, sha256=sha256, what=what)
             return got
+
+        return (yield from self._in_region(once))
+
+    def send(
+        self, method: str, path: str, query: str, content: bytes = b"", *, timeout_s: float = 300.0
+    ) -> Flow[Reply]:
+        """Send a signed request about a file, again while it fails for a passing reason.
+
+        Args:
+            query: percent-encoded, sorted by name.
+        """
+        sha256 = yield from work(lambda: hashlib.sha256(content).hexdigest())
+
+        def once() -> Flow[Reply]:
+            url, headers = self._signed(method, path, sha256, query)
+            step = Send(method, f"{url}?{query}", headers=headers, content=content, timeout_s=timeout_s)
+            return check((yield from send(step)), f"Put {path} on the volume")
 
         return (yield from self._in_region(once))
 
@@ -169,10 +180,12 @@ class VolumeS3:
         self._region = region
         return news
 
-    def _signed(self, method: str, path: str, content_sha256: str) -> tuple[str, dict[str, str]]:
+    def _signed(
+        self, method: str, path: str, content_sha256: str, query: str = ""
+    ) -> tuple[str, dict[str, str]]:
         url = f"{self._url}/{self._volume_id}/{quote(path, safe='/')}"
         credentials = (self._access_key_id, self._secret.reveal(), self._region)
-        return url, sign(method, url, content_sha256, credentials, self._now())
+        return url, sign(method, url, content_sha256, credentials, self._now(), query=query)
 
 
 def region_of(url: str) -> str:
@@ -182,14 +195,21 @@ def region_of(url: str) -> str:
 
 
 def sign(
-    method: str, url: str, content_sha256: str, credentials: tuple[str, str, str], now: datetime
+    method: str,
+    url: str,
+    content_sha256: str,
+    credentials: tuple[str, str, str],
+    now: datetime,
+    *,
+    query: str = "",
 ) -> dict[str, str]:
-    """Give the headers that sign a request without a query.
+    """Give the headers that sign a request.
 
     Args:
-        url: with its path percent-encoded.
+        url: without a query, its path percent-encoded.
         content_sha256: of the body.
         credentials: access key id, secret, region.
+        query: percent-encoded, sorted by name.
 
     Source: docs.aws.amazon.com, AmazonS3, sig-v4-header-based-auth.
     """
@@ -206,7 +226,7 @@ def sign(
         [
             method,
             parts.path,
-            "",
+            query,
             *(f"{name}:{value}" for name, value in headers.items()),
             "",
             names,

@@ -19,12 +19,13 @@ from backend import (
     Unavailable,
 )
 from backend.drivers import Http
-from backend.errors import HashMismatch, JobFailed
+from backend.errors import Forbidden, HashMismatch, JobFailed
 from backend.flow import Reply
 from backend.request import read
 from backend.runpod_inputs import pack
 from backend.runpod_outputs import collect
 from backend.s3 import VolumeS3
+from backend.s3_multipart import put_in_parts
 from backend.settings import Secret
 from tests.emulation import Emulator
 
@@ -64,6 +65,42 @@ def test_a_file_goes_to_the_volume_and_back(emu, http, tmp_path):
 
     assert (before, after, got.sha256) == (None, 400_000, sha256)
     assert (folder / key).read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("trouble", [None, "a part is cut", "the end's answer is lost"])
+def test_a_large_file_goes_in_parts_and_comes_whole(emu, http, tmp_path, trouble):
+    """A part that fails is sent again, and no other; a lost answer to the last call is no failure."""
+    s3, folder = volume_of(emu)
+    source = tmp_path / "film"
+    source.write_bytes(bytes(range(256)) * 1000)
+    if trouble == "a part is cut":
+        emu.fault("/s3/*/inputs/film", method="PUT", skip=1, cut="before")
+    if trouble == "the end's answer is lost":
+        emu.fault("/s3/*/inputs/film", method="POST", skip=2, cut="after")
+    told: list[Any] = []
+
+    http.run(
+        put_in_parts(s3, source, "inputs/film", size_bytes=256_000, part_bytes=100_000),
+        on_progress=told.append,
+    )
+
+    assert (folder / "inputs" / "film").read_bytes() == source.read_bytes()
+    assert [event["done_bytes"] for event in told] == [100_000, 200_000, 256_000]
+    assert list((folder / ".s3compat_uploads").glob("*")) == []
+
+
+def test_a_large_file_that_does_not_come_whole_leaves_nothing(emu, http, tmp_path):
+    """Its parts are taken back: they would fill the volume unseen."""
+    s3, folder = volume_of(emu)
+    source = tmp_path / "film"
+    source.write_bytes(bytes(250_000))
+    emu.fault("/s3/*/inputs/film", method="PUT", skip=2, status=403, times=0)
+
+    with pytest.raises(Forbidden):
+        http.run(put_in_parts(s3, source, "inputs/film", size_bytes=250_000, part_bytes=100_000))
+
+    assert not (folder / "inputs" / "film").exists()
+    assert list((folder / ".s3compat_uploads").glob("*")) == []
 
 
 def test_damage_on_the_way_from_the_volume_is_refused(emu, http, tmp_path):
