@@ -122,10 +122,7 @@ def project(root: Path, emulator: Emulator, *, extra: Mapping[str, str] | None =
     try:
         yield made
     finally:
-        # What a killed CLI leaves idle: its language host, the program, a provider that was never asked.
-        for pid in _at_work(root, b"pulumi"):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        end_idle(root)
 
 
 def kill(process: subprocess.Popen[str]) -> str:
@@ -134,6 +131,13 @@ def kill(process: subprocess.Popen[str]) -> str:
         os.kill(process.pid, signal.SIGKILL)
     said, _ = process.communicate(timeout=30)
     return said
+
+
+def end_idle(root: Path) -> None:
+    """End what a killed CLI leaves idle: its language host, the program, a provider that was never asked."""
+    for pid in _at_work(root, b"pulumi"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def providers(root: Path) -> list[int]:
