@@ -112,10 +112,14 @@ class DefinitionsCopy:
             fresh: as they are now, not as they were some minutes ago.
         """
         if not fresh:
-            if self._known is None:
-                self._known = yield from work(self._kept)
-            if self._known is not None and self._clock() - self._known[0] < FRESH_S:
+            if self._known is not None and self._is_fresh(self._known[0]):
                 return self._known[1]
+            # A crowd does not ask all at once: while one looks, the others go on without.
+            first, self._known = self._known is None, (self._clock(), None)
+            kept = (yield from work(self._kept)) if first else None
+            if kept is not None and self._is_fresh(kept[0]):
+                self._known = kept
+                return kept[1]
         try:
             content = yield from self._volume.read(self._path)
         except ComfyformError as error:
@@ -126,7 +130,10 @@ class DefinitionsCopy:
         self._known = (self._clock(), found)
         return found
 
-    def _kept(self) -> tuple[float, NodeDefinitions | None] | None:
+    def _is_fresh(self, moment: float) -> bool:
+        return self._clock() - moment < FRESH_S
+
+    def _kept(self) -> tuple[float, NodeDefinitions] | None:
         try:
             return self._file.stat().st_mtime, NodeDefinitions.from_bytes(self._file.read_bytes())
         except (OSError, ValueError):

@@ -5,7 +5,7 @@ definitions that a worker left on the volume. They may be older than the
 endpoint and the models, so a doubt is no refusal: it becomes one only when
 
 - the definitions, read anew, still say so,
-- the endpoint was not changed since, and has no other volume,
+- the endpoint was not changed since, has no other volume, and its image has a tag that names one build,
 - and it is about what only a change of the endpoint can mend: a node or an
   input that is not there, a value of ComfyUI's own nodes; or it is a model
   file, which is not on the volume now.
@@ -127,7 +127,8 @@ class Preflight:
             settled = not changes or known.started_at > max(changes) + ROLLOUT
         except (ComfyformError, KeyError, TypeError, ValueError):
             return False
-        return settled and endpoint.get("networkVolumes") == [self.volume_id]
+        pinned = is_pinned(str(endpoint.get("image") or ""))
+        return settled and pinned and endpoint.get("networkVolumes") == [self.volume_id]
 
     def _none_is_there(self, places: list[str]) -> Flow[bool]:
         """Tell whether a model file is certainly not on the volume: neither itself nor a record of it."""
@@ -139,6 +140,12 @@ class Preflight:
         except ComfyformError:
             return False
         return True
+
+
+def is_pinned(image: str) -> bool:
+    """Tell whether an image's name means one build for ever: by a digest, or by a tag of its own."""
+    tag = image.rpartition("/")[2].partition(":")[2]
+    return "@sha256:" in image or tag not in ("", "latest")
 
 
 def doubts(request: Request, known: NodeDefinitions) -> Flow[list[Problem]]:

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from backend import Backend, GenerationResult, JobFailed, Settings, get_backend
-from backend.drivers import Http
-from backend.node_definitions import NodeDefinitions, definitions_path
-from backend.preflight import doubts
+from backend.drivers import AsyncHttp, Http
+from backend.flow import Sleep
+from backend.node_definitions import DefinitionsCopy, NodeDefinitions, definitions_path
+from backend.preflight import doubts, is_pinned
 from backend.request import read
+from backend.s3 import VolumeS3
 from ops.commands_generate import generate
 from tests.comfyui_program import safetensors, txt2img
-from tests.emulation import Emulator, running_emulator
+from tests.emulation import IMAGES, Emulator, running_emulator
 from tests.studio_models import fill_models
 from tests.worker_endpoint import Studio, until
 
+IMAGE = "comfyform/worker:0.1.0"
 CHECKPOINT = "sd_xl_base_1.0.safetensors"
 
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """An endpoint whose worker has done one job, and left its definitions on the volume."""
-    with running_emulator(tmp_path_factory.mktemp("runpod")) as emu:
-        studio = Studio(emu, "comfyform/worker")
+    images = {IMAGE: IMAGES["comfyform/worker"]}
+    with running_emulator(tmp_path_factory.mktemp("runpod"), images=images) as emu:
+        studio = Studio(emu, IMAGE)
         fill_models(studio.volume / "models")
         studio.output(action="portrait", prompt="a fox")
         until((studio.volume / definitions_path(studio.endpoint_id)).is_file)
@@ -201,7 +206,6 @@ def test_what_cannot_be_known_is_left_to_the_worker(studio, tmp_path, doubt):
     assert submissions(studio.emu) == before + 1
 
 
-LOADER = {"input": {"required": {"ckpt_name": [[], {}]}}, "python_module": "nodes"}
 PACK = {
     "input": {
         "required": {"kind": [["a", "b"], {}], "size": ["INT", {"min": 1, "max": 9}], "x": ["SEED", {}]}
@@ -227,6 +231,43 @@ def test_a_pack_may_take_what_its_definition_does_not_show(inputs, expected):
         found = http.run(doubts(request, KNOWN))
 
     assert [str(problem) for problem in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("you/worker:0.1.0", True),
+        ("localhost:5000/you/worker@sha256:ab", True),
+        ("localhost:5000/you/worker", False),
+        ("you/worker:latest", False),
+        ("", False),
+    ],
+)
+def test_only_an_image_of_one_build_is_trusted(image, expected):
+    """Behind another tag there may be a new build by now, with nodes that the definitions do not have."""
+    assert is_pinned(image) is expected
+
+
+def test_a_crowd_reads_the_definitions_once(tmp_path):
+    """While one looks, the others go on without."""
+    asked: list[str] = []
+
+    class Volume:
+        def read(self, path: str) -> Any:
+            asked.append(path)
+            yield Sleep(0.05)
+            return KNOWN.to_bytes()
+
+    copy = DefinitionsCopy("ep", cast("VolumeS3", Volume()), tmp_path)
+
+    async def main() -> list[NodeDefinitions | None]:
+        async with AsyncHttp() as http:
+            return await asyncio.gather(*(http.run(copy.get()) for _ in range(20)), http.run(copy.get()))
+
+    found = asyncio.run(main())
+
+    assert (asked, found.count(KNOWN)) == ([".comfyform/nodes/ep.json.gz"], 1)
+    assert asyncio.run(AsyncHttp().run(copy.get())) == KNOWN
 
 
 def test_what_leads_to_nothing_is_not_looked_at():
