@@ -110,13 +110,20 @@ class Partial:
         """Where the bytes are."""
         return self._path
 
+    def held_bytes(self, identity: Identity) -> int:
+        """Count the bytes that are here of this identity."""
+        return sum(self._done) if self._continues(identity) else 0
+
+    def _continues(self, identity: Identity) -> bool:
+        return self.identity is not None and identity.continues(self.identity)
+
     def begin(self, identity: Identity) -> bool:
         """Open for writing: go on where the kept bytes are of this identity, else from nothing.
 
         Returns:
             True when kept bytes are gone on with.
         """
-        kept = self.identity is not None and identity.continues(self.identity)
+        kept = self._continues(identity)
         self.close()
         if not kept:
             self.discard()

@@ -20,7 +20,9 @@ from ops.crew import Crew
 # Field reports: parts of 16 to 64 MB work; 8 MB times some thousand, and 200 MB, were refused.
 PART_BYTES: Final = 32 * 1024 * 1024
 AT_A_TIME: Final = 3
+# Source: docs.runpod.io, serverless/storage/s3-api, read 2026-08-20.
 MOST_PARTS: Final = 10_000
+MOST_BYTES: Final = 4 * 10**12
 _TRIES: Final = 2
 
 

@@ -18,13 +18,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from backend.contract import ProvisionProgress
+from backend.errors import TransferError
 from ops.bucket import Bucket
 from ops.claims import Claims
 from ops.disk import need_room, read_small, translated, write_whole
 from ops.fetch import Wish, agreed_hash, refused, transfer
 from ops.hashing import RunningHash
 from ops.partial import Partial
-from ops.parts import AT_A_TIME, MOST_PARTS, PART_BYTES, Parts, Shape, Stretch, check_arrival
+from ops.parts import AT_A_TIME, MOST_BYTES, MOST_PARTS, PART_BYTES, Parts, Shape, Stretch, check_arrival
 from ops.patience import PACE, Pace
 from ops.sources import Sources
 from ops.transfer import Fetched, Hash
@@ -98,6 +99,7 @@ def relay(
 
             def need(left: int, outlet: Relay = outlet) -> None:
                 need_room_there(left)
+                partial.parent.mkdir(parents=True, exist_ok=True)
                 need_room(partial.parent, min(left, outlet.ring_bytes), path=wish.path)
 
             fetched = transfer(
@@ -165,6 +167,11 @@ class Relay:
 
     def window(self, size_bytes: int) -> int | None:
         """Say how many pieces are kept; see `ops.transfer.Outlet`."""
+        if size_bytes > MOST_BYTES:
+            raise TransferError(
+                f"{self._key} would have {size_bytes:,} bytes; RunPod's S3 takes {MOST_BYTES:,} in a file.",
+                path=self._key,
+            )
         most = self._pace.piece_bytes * MOST_PARTS
         self._part_bytes = max(self._part_bytes, -(-size_bytes // most) * self._pace.piece_bytes)
         return None if size_bytes <= self.ring_bytes else self.ring_bytes // self._pace.piece_bytes

@@ -183,13 +183,14 @@ class Transfer:
         """Fetch the missing pieces in parallel, and hash all of them in order."""
         partial = self._partial
         with translated(self._source):
+            # First: a server may announce any size, and what is kept of each piece costs memory.
+            self._need_room(identity.size_bytes - partial.held_bytes(identity))
             kept = partial.begin(identity)
         first, digest = (
             (0, hashlib.sha256()) if self._outlet is None else self._outlet.begin(partial, kept=kept)
         )
         missing = [i for i in range(first, identity.pieces) if partial.done(i) < identity.length(i)]
         left = sum(identity.length(index) - partial.done(index) for index in missing)
-        self._need_room(left)
         self._here = identity.size_bytes - left
         threads = min(self._pace.connections, len(missing))
 
