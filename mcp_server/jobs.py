@@ -54,19 +54,17 @@ async def start(call: Call, verb: str, params: Mapping[str, Any]) -> Answer:
         ComfyformError: an argument is wrong, the job was not taken, or it failed within the time.
     """
     from backend.request import read
-    from backend.talk import split
+    from backend.talk import is_one_job
 
     studio = call.studio
     flows = studio.flows(call.arguments.get("backend"))
     # Checked as the backend will, before anybody is asked for money.
-    request = None if verb == "talk" else read(verb, params)  # type: ignore[arg-type]  # the backend's own verbs
-    if request is None:
-        split(params)
+    request = read(verb, params)  # type: ignore[arg-type]  # the tools' verbs are the backend's
     if flows.name != FREE:
         await call.agree(Costs.GPU, f"Run {verb} on {flows.name}? It costs {Costs.GPU.value}.")
     if not can_resume(flows):
-        watch = _here(studio, flows, request, params)
-    elif request is None:
+        watch = _here(studio, flows, request)
+    elif verb == "talk" and not is_one_job(flows):
         watch = _talking(studio, await Talks(studio).begin(_resumable(flows), params))
     else:
         watch = _waiting(studio, await _submit(studio, _resumable(flows), request))
@@ -183,21 +181,12 @@ def _talking(studio: Studio, talk: Talk) -> Watch:
     return Watch(talk.job, "talk", talk.backend).begin(wait)
 
 
-def _here(
-    studio: Studio, flows: "BackendFlows", request: "Request | None", params: Mapping[str, Any]
-) -> Watch:
+def _here(studio: Studio, flows: "BackendFlows", request: "Request") -> Watch:
     """Run a job that ends with this process, as its backend knows no other."""
-    from backend.talk import talk
-
-    deadline_s = studio.settings.comfyform_timeout_s
+    from backend.talk import perform
 
     async def wait(on_progress: OnProgress) -> GenerationResult:
-        flow = (
-            talk(flows, params, deadline_s=deadline_s)
-            if request is None
-            else flows.generate(request, deadline_s=deadline_s)
-        )
-        return await studio.run(flow, on_progress)
+        deadline_s = studio.settings.comfyform_timeout_s
+        return await studio.run(perform(flows, request, deadline_s=deadline_s), on_progress)
 
-    verb = "talk" if request is None else request.verb
-    return Watch(f"{flows.name}-{secrets.token_hex(6)}", verb, flows.name).begin(wait)
+    return Watch(f"{flows.name}-{secrets.token_hex(6)}", request.verb, flows.name).begin(wait)

@@ -1,26 +1,34 @@
-"""``talk`` as two jobs in a row, written down between them, so that another server can go on with it.
+"""``talk`` as two jobs in a row, for a backend that has no one job for it.
 
+They are written down between them, so that another server can go on:
 ``backend.talk`` runs both within one call. A call here ends when its client's
 patience does, and the server may end before the speech is there; then the
-speech would be paid for and the film never begun.
+speech would be paid for and the film never begun. Of several servers that go on
+with one talk, one submits the film.
 """
 
+import asyncio
+import contextlib
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from backend.errors import JobCancelled
+from backend.errors import JobCancelled, JobFailed
 from backend.result import GenerationResult
 from mcp_server.watch import OnProgress
 
 if TYPE_CHECKING:
     from backend.interface import ResumableFlows
     from mcp_server.studio import Studio
+
+
+TURN_S: Final = 0.1
+"""How often a server that is not the one to submit looks whether it may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,19 +84,20 @@ class Talks:
         """
         from backend.talk import split
 
-        if talk.cancelled:
-            raise JobCancelled(f"The talk {talk.job} was cancelled.", job_id=talk.job)
+        _refuse_cancelled(talk)
         run = self._studio.run
         spoken: GenerationResult | None = None
         _, film_request = split(talk.params)
-        talk = replace(talk, film_job=talk.film_job or self._submitted(talk))
         if not talk.film_job:
             on_progress({"progress": "talk", "part": "tts"})
             spoken = await run(flows.resume(talk.speech_job, deadline_s=self._deadline_s), on_progress)
             spoken.raise_for_failure()
             film_request = replace(film_request, given={**film_request.given, "audio": spoken.files[0]})
-            film_job = await run(flows.submit(film_request, deadline_s=self._deadline_s))
-            talk = self._write(replace(talk, film_job=film_job))
+            async with self._turn(talk) as now:
+                talk = now
+                if not now.film_job:
+                    film_job = await run(flows.submit(film_request, deadline_s=self._deadline_s))
+                    talk = self._write(replace(now, film_job=film_job))
         on_progress({"progress": "talk", "part": "lipsync"})
         place = film_request.output_path
         flow = flows.resume(talk.film_job, deadline_s=self._deadline_s, output_path=place)
@@ -110,13 +119,55 @@ class Talks:
         """See to it that no server goes on with it."""
         self._write(replace(talk, cancelled=True))
 
-    def _submitted(self, talk: Talk) -> str:
-        """Find the film's job where a server ended between submitting it and writing that down here."""
+    @contextlib.asynccontextmanager
+    async def _turn(self, talk: Talk) -> AsyncIterator[Talk]:
+        """Be the only server that looks whether the film is submitted, and submits it.
+
+        Gives the talk as it stands then. A server that dies gives up its turn with its life.
+
+        Raises:
+            JobCancelled: somebody wants no film of it meanwhile.
+            JobFailed: another server died while it submitted the film, so that nobody knows its job.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self._folder / f"{talk.job}.lock", thread_local=False)
+        while not lock.is_locked:
+            with contextlib.suppress(Timeout):
+                lock.acquire(blocking=False)
+                break
+            await asyncio.sleep(TURN_S)
+        try:
+            now = self.find(talk.job) or talk
+            _refuse_cancelled(now)
+            yield now if now.film_job else replace(now, film_job=self._submitted(now, alone=True))
+        finally:
+            lock.release()
+
+    def _submitted(self, talk: Talk, *, alone: bool = False) -> str:
+        """Find the film's job where a server ended between submitting it and writing that down here.
+
+        Args:
+            talk: one without a film.
+            alone: no other server is submitting it now.
+
+        Raises:
+            JobFailed: a server that was submitting it has ended, and nobody knows its job.
+        """
         for entry in self._studio.journal.entries():
             if entry.submitted_at < talk.begun_at:
                 break
-            if entry.verb == "lipsync" and entry.output_path == talk.params["output_path"]:
-                return entry.job_id
+            ours = entry.verb == "lipsync" and entry.output_path == talk.params["output_path"]
+            if not ours or entry.state == "NOT_SUBMITTED":
+                continue
+            if alone and not entry.job_id:
+                raise JobFailed(
+                    f"A server ended while it submitted the film of {talk.job}, which is therefore not "
+                    "submitted again: it could be paid for twice.",
+                    job_id=talk.job,
+                    hint=f"Look for it at {talk.backend}. The speech is its job {talk.speech_job}.",
+                )
+            return entry.job_id
         return ""
 
     def _write(self, talk: Talk) -> Talk:
@@ -129,6 +180,11 @@ class Talks:
     @property
     def _deadline_s(self) -> float:
         return self._studio.settings.comfyform_timeout_s
+
+
+def _refuse_cancelled(talk: Talk) -> None:
+    if talk.cancelled:
+        raise JobCancelled(f"The talk {talk.job} was cancelled.", job_id=talk.job)
 
 
 def _together(spoken: GenerationResult, film: GenerationResult) -> GenerationResult:

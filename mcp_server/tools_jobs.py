@@ -3,7 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from backend.errors import InvalidArgument, JobError, MissingSetting
+from backend.errors import InvalidArgument, JobError, MissingSetting, NotSupported
 from mcp_server import results
 from mcp_server.jobs import Found, answer, find, watch_of
 from mcp_server.paging import page
@@ -78,13 +78,22 @@ async def _cancel(call: Call, job: str) -> Answer:
     found = _found(call, talks.current(talk) if talk else job, talk)
     # RunPod says yes to whatever is cancelled, also to what ended long ago.
     status: JobStatus = await studio.run(found.flows.status(found.job))
-    cancelled = not status.ended and await studio.run(found.flows.cancel(found.job))
-    if cancelled and found.entry is not None:
-        studio.journal.write(found.entry, state="CANCELLED")
-    if talk is not None and (cancelled or found.job == talk.speech_job):
+    speaks = talk is not None and found.job == talk.speech_job
+    if talk is not None and speaks:
         # Also where the speech has just ended: its film is not wanted.
         talks.cancel(talk)
-        cancelled = True
+    try:
+        cancelled = not status.ended and await studio.run(found.flows.cancel(found.job))
+    except NotSupported:
+        # That the speech goes on matters little where no film follows; of any other job it must be said.
+        if not speaks:
+            raise
+        cancelled = False
+    if cancelled and found.entry is not None:
+        studio.journal.write(found.entry, state="CANCELLED")
+    if talk is not None and cancelled:
+        talks.cancel(talk)
+    cancelled = cancelled or speaks
     said = "cancelled" if cancelled else "it had ended before, or is not known (any more)"
     state = "cancelled" if cancelled else "unknown"
     return _said(job, "talk" if talk else found.verb, found.flows.name, state, said)

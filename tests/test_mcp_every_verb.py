@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.comfyui_program import running_comfyui
 from tests.emulation import Emulator, running_emulator
-from tests.mcp_sessions import data_of, over_http, over_stdio, running_server, settings, text_of
+from tests.mcp_sessions import data_of, over_http, over_stdio, running_server, settings
 from tests.studio_models import fill_hub, fill_models, write_wav
 from tests.worker_endpoint import Studio
 
@@ -95,14 +95,13 @@ async def test_every_verb_makes_its_file(
         assert file["type"] == kind
         assert MAGIC[kind] in head(file["path"])
     assert Path(made[4]["files"][0]["path"]).name == "talk.mp4"
-    assert sorted(made[4]["timings"]) == ["lipsync", "total", "tts"]
 
 
 @pytest.mark.parametrize("backend", ["local", "runpod"])
 async def test_a_talk_goes_on_after_a_restart(
     request: pytest.FixtureRequest, media: dict[str, str], emulated: Emulator, backend: str
 ) -> None:
-    """Its server ends while it speaks; another makes the film of that speech, and nothing runs twice.
+    """Its server ends while it is made; another fetches the film of that one job, and nothing runs twice.
 
     A cancel that comes too late takes nothing away.
     """
@@ -119,28 +118,9 @@ async def test_a_talk_goes_on_after_a_restart(
         late = data_of(await client.call_tool("job", {"action": "cancel", "job": first["job"]}))
         again = data_of(await client.call_tool("job", {"action": "wait", "job": first["job"]}))
 
-    assert late["status"] == "unknown"
-    assert (first["status"], first["job"][:5]) == ("running", "talk-")
+    assert (first["status"], late["status"]) == ("running", "unknown")
     assert (done["status"], done["verb"], done["files"][0]["type"]) == ("done", "talk", "video")
     assert Path(done["files"][0]["path"]).name == f"{backend}-again.mp4"
     assert again["files"][0]["sha256"] == done["files"][0]["sha256"]
     paid = len(emulated.requests("POST", "/jobs/v2/*/run*")) - before
-    assert paid == (2 if backend == "runpod" else 0)
-
-
-@pytest.mark.parametrize("backend", ["local", "runpod"])
-async def test_a_cancelled_talk_stays_cancelled(
-    request: pytest.FixtureRequest, media: dict[str, str], backend: str
-) -> None:
-    """After a cancel in the middle no server makes the film, however often it is asked to go on."""
-    env: dict[str, str] = request.getfixturevalue(backend)
-    async with over_stdio(env) as client:
-        arguments = {"text": TEXT, **media, "timeout_s": 0}
-        job = data_of(await client.call_tool("talk", arguments))["job"]
-        cancelled = data_of(await client.call_tool("job", {"action": "cancel", "job": job}))
-        here = await client.call_tool("job", {"action": "wait", "job": job})
-    async with over_stdio(env) as client:
-        there = await client.call_tool("job", {"action": "resume", "job": job})
-
-    assert (cancelled["status"], cancelled["verb"]) == ("cancelled", "talk")
-    assert [text_of(result) for result in (here, there)] == [f"The talk {job} was cancelled."] * 2
+    assert paid == (1 if backend == "runpod" else 0)
