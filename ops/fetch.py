@@ -32,19 +32,20 @@ class Ready:
     """The right bytes, complete under another name.
 
     Attributes:
-        aside: where they are.
+        held: where they are.
         size_bytes, sha256: what they are.
         fetched_bytes: how many of them came over the network just now.
     """
 
-    aside: Path
+    held: Partial
     size_bytes: int
     sha256: str
     fetched_bytes: int
 
     def settle(self, final: Path) -> None:
-        """Give the file its name, for good."""
-        settle(self.aside, final)
+        """Give the file its name, for good. Only then is it forgotten how the bytes came here."""
+        settle(self.held.path, final)
+        self.held.discard()
 
 
 def fetch(
@@ -91,11 +92,13 @@ def fetch(
         )
         spent += fetched.fetched_bytes
         if sha256 in (None, fetched.sha256):
-            return Ready(held.release(), fetched.size_bytes, fetched.sha256, spent)
+            held.close()
+            return Ready(held, fetched.size_bytes, fetched.sha256, spent)
         prison = quarantine(fetched.sha256)
         with translated(wish.path):
             prison.parent.mkdir(parents=True, exist_ok=True)
-            held.release().replace(prison)
+            held.path.replace(prison)
+            held.discard()
         if last:
             raise refused(wish, sha256 or "", fetched.sha256, f"were refused and lie in {prison}")
     raise AssertionError("unreachable: the last attempt returns or raises")

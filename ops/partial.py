@@ -209,13 +209,6 @@ class Partial:
         self._path.unlink(missing_ok=True)
         self.identity, self._done = None, []
 
-    def release(self) -> Path:
-        """Drop the journal and give the path of the bytes, which are complete and now the caller's."""
-        self.close()
-        self._journal_path.unlink(missing_ok=True)
-        self.identity, self._done = None, []
-        return self._path
-
     @staticmethod
     def _write(descriptor: int, data: bytes | memoryview, offset: int) -> None:
         """Write all of it; the system may take less at a time."""

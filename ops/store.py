@@ -257,6 +257,7 @@ class FolderStore(FileByFile):
                 held = self._hashed(held, on_progress)
                 if held["sha256"] == wanted.get("sha256"):
                     self._write_record(path, held["sha256"] or "", wanted["source"])
+                    Partial(self._root / partial_path(path)).discard()
             if held is not None and held["sha256"] and judge(wanted, held)[0] == "right":
                 self._write_ref(path)
                 return ProvisionedFile(

@@ -24,13 +24,13 @@ LOCAL = "models/loras/mine.safetensors"
 class Shelf:
     """A volume with an S3 store on it, and a local models folder with one file."""
 
-    def __init__(self, emu: Emulator, http: Http, root: Path) -> None:
+    def __init__(self, emu: Emulator, http: Http, root: Path, *, volume_id: str = "") -> None:
         volume = {"name": "models", "size": 10, "dataCenter": "EU-RO-1"}
         self.emu = emu
-        self.id = str(emu.rest("POST", "/network-volumes", volume).json()["id"])
+        self.id = volume_id or str(emu.rest("POST", "/network-volumes", volume).json()["id"])
         self.folder = emu.volume_dir(self.id)
         self.mine = root / "models" / "loras" / "mine.safetensors"
-        self.mine.parent.mkdir(parents=True)
+        self.mine.parent.mkdir(parents=True, exist_ok=True)
         self.mine.write_bytes(random.Random(7).randbytes(SIZE))
         self.sha256 = hashlib.sha256(self.mine.read_bytes()).hexdigest()
         self.local = self.wanted(sha256=self.sha256)
@@ -70,3 +70,7 @@ class Shelf:
             if path.is_file()
             and not path.relative_to(self.folder).as_posix().startswith(".comfyform/records")
         )
+
+    def files_of_uploads(self) -> int:
+        """Count the uploads that are under way on the volume."""
+        return len(list((self.folder / ".s3compat_uploads").glob("*/upload.json")))
