@@ -5,10 +5,18 @@ jobs take 0.3 s, asked by our client and by RunPod's own SDK in the same run:
 one job, then a hundred at once. And the time until a program can submit:
 import and client, each in fresh interpreters, over bare Python.
 
+Other peers (``benchmarks/requirements.txt``):
+
+- mirror-fit-sdk 0.3: by its runsync, its address set after it was made; it waits with no poll and no job id.
+  Its asynchronous way asks ``/{id}/status``, which RunPod does not have.
+- comfy-gen 0.2: cannot. RunPod's address is fixed in its source, and it looks every 5 s.
+- comfy-sdk: cannot. It speaks the Comfy API v2; `bench_result` has it.
+
 Prints JSON: seconds, and the ratios that DESIGN section 8 promises.
 """
 
 import asyncio
+import importlib.util
 import itertools
 import json
 import os
@@ -143,11 +151,34 @@ print(json.dumps({"one_s": min(one() for _ in range(3)), "hundred_s": asyncio.ru
 """
 
 
-def sdk(url: str) -> dict[str, float]:
+def peer(program: str, url: str) -> dict[str, float]:
     env = os.environ | {"RUNPOD_ENDPOINT_BASE_URL": url}
-    done = subprocess.run([sys.executable, "-c", SDK], env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+    )
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
+
+
+MIRROR_FIT = """
+import json, os, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from mirror_fit.serverless import ServerlessClient
+
+def one(_=0):
+    client = ServerlessClient("rpa_bench", "ep")
+    client.base_url = os.environ["RUNPOD_ENDPOINT_BASE_URL"] + "/ep"
+    start = time.perf_counter()
+    assert client.run_sync({"1": {"class_type": "A", "inputs": {}}}, [])["output"] == {"ok": True}
+    return time.perf_counter() - start
+
+one()
+alone = min(one() for _ in range(3))
+with ThreadPoolExecutor(100) as pool:
+    start = time.perf_counter()
+    list(pool.map(one, range(100)))
+    print(json.dumps({"one_s": alone, "hundred_s": time.perf_counter() - start}))
+"""
 
 
 def until_ready() -> dict[str, float]:
@@ -175,13 +206,15 @@ def until_ready() -> dict[str, float]:
 def main() -> None:
     ready = until_ready()
     with job_plane() as url:
-        mine, theirs = ours(url), sdk(url)
+        mine, theirs = ours(url), peer(SDK, url)
+        mirror = peer(MIRROR_FIT, url) if importlib.util.find_spec("mirror_fit") else "not installed"
     report = {
         "import_s": ready,
         "import_ratio": ready["backend"] / ready["runpod"],
         "job_s": JOB_S,
         "ours": mine,
         "runpod_sdk": theirs,
+        "mirror_fit_sdk": mirror,
         "one_over_promise": mine["one_s"] / (1.05 * JOB_S + 0.02),
         "hundred_over_promise": mine["hundred_s"] / 0.5,
     }
