@@ -89,7 +89,7 @@ def tasks_of(module: str, names: Mapping[str, str] | None = None) -> Iterator[Ta
 
 def _task(name: str, module: str, node: ast.FunctionDef, constants: Mapping[str, Any]) -> Task[Any]:
     docstring = ast.get_docstring(node) or ""
-    sentence = docstring.split("\n\n", 1)[0].replace("\n", " ")
+    sentence = docstring.split("\n\n", 1)[0].replace("\n", " ").replace("``", "`")
     parameters = list(_parameters(node, constants))
     return make_task(name, sentence, parameters, _explanations(docstring), module, node.name)
 
