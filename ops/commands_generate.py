@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from backend import GenerationResult, Settings, get_backend
 from backend.errors import ComfyformError, InvalidArgument
+from backend.journal import Journal
 from backend.model_folders import missing_in
 from backend.params import PARAMS, Param
 from ops.console import Console, amount, duration
@@ -42,12 +43,17 @@ def generate(
     """
     console = Console("json" if json else "human")
     arguments = parsed(verb, params)
-    with get_backend(backend or None, settings=settings or Settings.from_env()) as client:
+    settings = settings or Settings.from_env()
+    with get_backend(backend or None, settings=settings) as client:
         if detach:
             job = client.submit(verb, timeout_s=timeout, **arguments)  # type: ignore[arg-type]  # checked by submit
             console.data({"job_id": job.id, "backend": client.name})
             console.text(job.id)
-            console.say(f"Submitted. Fetch the result with: inv jobs.wait {job.id}")
+            again = f"inv jobs.wait {job.id}"
+            if Journal.from_settings(settings).find(job.id) is None:
+                # A ComfyUI of one's own costs nothing, so its runs are in no journal of paid jobs.
+                again += f" --backend {client.name} --output-path {arguments.get('output_path', '…')}"
+            console.say(f"Submitted. Fetch the result with: {again}")
             return 0
         with watching(console) as on_progress:
             result: GenerationResult = getattr(client, verb)(

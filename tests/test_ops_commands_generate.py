@@ -18,6 +18,7 @@ from ops.commands_generate import generate, health, parsed, with_provider
 from ops.commands_jobs import cancel_job, list_jobs, show_job, wait_job
 from ops.console import Console
 from ops.watch import sentence_of, watching
+from tests.comfyui_program import running_comfyui, slow
 from tests.emulation import Emulator
 from tests.worker_endpoint import Studio
 
@@ -203,6 +204,23 @@ def test_jobs_are_listed_shown_and_cancelled(emu: Emulator, tmp_path: Path, caps
     assert [(job["job_id"], job["state"]) for job in listed] == [(job_id, "IN_QUEUE")]
     assert shown["now"]["state"] == "IN_QUEUE"
     assert [entry.state for entry in Journal(tmp_path / "jobs").entries()] == ["CANCELLED"]
+
+
+@pytest.mark.slow
+def test_what_is_said_of_a_detached_run_fetches_it(tmp_path: Path, capsys: Any):
+    """Also of a ComfyUI here, whose runs are in no journal: the command is whole."""
+    with running_comfyui(tmp_path / "comfyui") as comfyui:
+        settings = Settings(comfyui_url=comfyui.url, comfyform_state_dir=str(tmp_path / "state"))
+        place = tmp_path / "slow.png"
+        graph = tmp_path / "slow.json"
+        graph.write_text(json.dumps(slow()))
+        generate("workflow", detach=True, graph=str(graph), output_path=str(place), settings=settings)
+        _, _, job, *options = capsys.readouterr().err.partition("with: ")[2].split()
+
+        assert options == ["--backend", "local", "--output-path", str(place)]
+        assert wait_job(job, backend="local", output_path=str(place), settings=settings) == 0
+
+    assert place.read_bytes().startswith(b"\x89PNG")
 
 
 def test_no_jobs_is_no_error(tmp_path, capsys):
