@@ -1,12 +1,16 @@
-"""Every field of every resource: changed in the program, changed in the console, read back.
+"""Every field of every resource, on the real engine: changed in the program, changed in the console.
 
-The table says what each change must be, an update or a replacement. Providers
-are called as the engine calls them, with its floats; the emulator is RunPod.
+The table says what each change must be, an update or a replacement. Each row has a resource of its
+own, so that all of them share the runs of the engine; the emulator is RunPod.
 """
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -14,8 +18,17 @@ import pytest
 from pulumi.dynamic import ResourceProvider
 
 from infra import providers, session
-from ops.runpod_specs import EndpointSpec, NetworkVolumeSpec, RegistryCredentialSpec, TemplateSpec, wires
-from tests.emulation import Emulator
+from ops.runpod_specs import (
+    EndpointSpec,
+    NetworkVolumeSpec,
+    RegistryCredentialSpec,
+    Spec,
+    TemplateSpec,
+    wires,
+)
+from ops.runpod_wire import reading
+from tests.emulation import TESTS, Emulator
+from tests.pulumi_project import Project, project
 
 UPDATE, REPLACE = "update", "replace"
 
@@ -108,16 +121,168 @@ CREDENTIAL_CASES = [
     Case("username", "v", REPLACE),
     Case("password", "q", REPLACE),
 ]
-Start = tuple[str, type[ResourceProvider], dict[str, Any], list[Case]]
-TABLE: list[Start] = [
-    ("network-volumes", providers.NetworkVolumeProvider, VOLUME, VOLUME_CASES),
-    ("templates", providers.TemplateProvider, TEMPLATE, TEMPLATE_CASES),
-    ("serverless", providers.EndpointProvider, GPU, GPU_CASES),
-    ("serverless", providers.EndpointProvider, CPU, CPU_CASES),
-    ("registries", providers.RegistryCredentialProvider, CREDENTIAL, CREDENTIAL_CASES),
+
+
+class Start(NamedTuple):
+    """A resource as it is at first, and what becomes of its fields.
+
+    Attributes:
+        path: of its collection at RunPod.
+    """
+
+    kind: str
+    path: str
+    spec: type[Spec]
+    fields: dict[str, Any]
+    cases: list[Case]
+
+
+TABLE = [
+    Start("NetworkVolume", "network-volumes", NetworkVolumeSpec, VOLUME, VOLUME_CASES),
+    Start("Template", "templates", TemplateSpec, TEMPLATE, TEMPLATE_CASES),
+    Start("Endpoint", "serverless", EndpointSpec, GPU, GPU_CASES),
+    Start("Endpoint", "serverless", EndpointSpec, CPU, CPU_CASES),
+    Start("RegistryCredential", "registries", RegistryCredentialSpec, CREDENTIAL, CREDENTIAL_CASES),
 ]
-ROWS = [(path, made, start, case) for path, made, start, cases in TABLE for case in cases]
-ROW_IDS = [f"{path}-{start['name']}-{case.field}" for path, _, start, case in ROWS]
+
+
+class Row(NamedTuple):
+    """A case with a resource of its own, so that all cases share a run of the engine."""
+
+    start: Start
+    case: Case
+
+    @property
+    def name(self) -> str:
+        """Its logical name, unique in the program and at RunPod."""
+        return f"{self.start.fields['name']}-{self.case.field}"
+
+    def declared(self, *, changed: bool) -> list[Any]:
+        """Give the entry of the program."""
+        fields = {**self.start.fields, "name": self.name}
+        if changed:
+            value = f"{self.name}-{self.case.value}" if self.case.field == "name" else self.case.value
+            fields |= {self.case.field: value, **self.case.beside}
+        return [self.start.kind, self.name, fields]
+
+
+ROWS = [Row(start, case) for start in TABLE for case in start.cases]
+GROWING = "v-size_gb"
+EDITED = [row for row in ROWS if row.case.edit is not None]
+
+
+def with_ids(emu: Emulator, value: Any) -> Any:
+    """Put the ids of real objects where the table has only a word."""
+    made = {
+        "CREDENTIAL": ("/registries", {"name": "z", "username": "u", "password": "p"}),
+        "TEMPLATE": ("/templates", {"name": "z", "image": "echo", "serverless": True}),
+        "VOLUME": ("/network-volumes", {"name": "z", "size": 10, "dataCenter": "EU-RO-1"}),
+    }
+    if isinstance(value, list):
+        return [with_ids(emu, each) for each in value]
+    if isinstance(value, dict):
+        return {key: with_ids(emu, each) for key, each in value.items()}
+    if isinstance(value, str) and value in made:
+        path, body = made[value]
+        return emu.rest("POST", path, body).json()["id"]
+    return value
+
+
+class Table:
+    """The table as a Pulumi program."""
+
+    def __init__(self, infra: Project, emu: Emulator) -> None:
+        self.infra, self.emu = infra, emu
+        self.folder = infra.root / "infra"
+        shutil.copyfile(TESTS / "fields_program.py", self.folder / "__main__.py")
+        self.fields: dict[str, dict[str, Any]] = {}
+
+    def declare(self, *, changed: bool = False, size_gb: int = 10) -> None:
+        """Write down the program: the rows at first or changed, and the size of the volume that grows."""
+        entries = [with_ids(self.emu, row.declared(changed=changed)) for row in ROWS]
+        for _, name, fields in entries:
+            if name == GROWING:
+                fields["size_gb"] = size_gb
+        self.fields = {name: fields for _, name, fields in entries}
+        (self.folder / "resources.json").write_text(json.dumps(entries))
+
+    def ids(self) -> dict[str, str]:
+        """Give the ids in the state, by row."""
+        return {name: each["id"] for name, each in self.infra.resources().items()}
+
+    def live(self) -> dict[str, Any]:
+        """Give what RunPod shows, by row."""
+        ids = self.ids()
+        return {row.name: self.emu.rest("GET", f"/{row.start.path}/{ids[row.name]}").json() for row in ROWS}
+
+    def planned(self) -> dict[str, dict[str, Any]]:
+        """Preview, and give the step of each row."""
+        steps = json.loads(self.infra.pulumi("preview", "--json").stdout)["steps"]
+        return {step["urn"].rpartition("::")[2]: step for step in steps}
+
+    def drift(self) -> dict[str, list[str]]:
+        """Refresh, and give the properties that it names, by row."""
+        said = self.infra.pulumi("refresh", "--yes", "--skip-preview", "--diff").stdout
+        return {
+            block.partition("]")[0].rpartition("::")[2]: re.findall(
+                r"^ {6}[~+-] (\w+) *:", block, re.MULTILINE
+            )
+            for block in re.split(r"\[urn=", said)[1:]
+        }
+
+
+@pytest.mark.slow
+def test_every_field_on_the_engine(emu: Emulator, tmp_path: Path) -> None:
+    """A console edit is named drift that up mends; a change is what the table says, and then all is quiet."""
+    emu.set(worker_quota=1000)
+    with project(tmp_path / "project", emu) as infra:
+        table = Table(infra, emu)
+        table.declare()
+        infra.up()
+        first, ids = table.live(), table.ids()
+
+        for row in EDITED:
+            edited = emu.rest("PATCH", f"/{row.start.path}/{ids[row.name]}", row.case.edit)
+            assert edited.status_code == 200, edited.text
+        drift = table.drift()
+        assert {name: named for name, named in drift.items() if named} == {
+            row.name: [row.case.field] for row in EDITED
+        }
+        # What has grown cannot shrink again, so the program follows.
+        table.declare(size_gb=30)
+        infra.up()
+        assert table.live() == {**first, GROWING: {**first[GROWING], "size": 30}}
+
+        table.declare(changed=True, size_gb=40)
+        planned = table.planned()
+        assert {row.name: planned[row.name]["op"] for row in ROWS} == {
+            row.name: row.case.kind for row in ROWS
+        }
+        for row in ROWS:
+            assert row.case.field in reasons(planned[row.name])
+        infra.up()
+
+        after, ids_after = table.live(), table.ids()
+        for row in ROWS:
+            assert (ids[row.name] != ids_after[row.name]) == (row.case.kind == REPLACE), row.name
+            shown = reading(row.start.spec, after[row.name])
+            if not wires(row.start.spec)[row.case.field].secret:
+                assert shown[row.case.field] == table.fields[row.name][row.case.field]
+        infra.up("--expect-no-changes")
+        infra.pulumi("destroy", "--yes", "--skip-preview")
+    state = emu.state()
+    left = [
+        each["name"] for kind in ("volumes", "templates", "endpoints", "registries") for each in state[kind]
+    ]
+    assert set(left) == {"z"}
+
+
+def reasons(step: dict[str, Any]) -> set[str]:
+    """Give the fields that a step of a preview is about."""
+    if step["op"] == REPLACE:
+        return set(step["replaceReasons"])
+    old, new = step["oldState"]["inputs"], step["newState"]["inputs"]
+    return {name for name in new if new[name] != old.get(name)}
 
 
 @pytest.fixture
@@ -128,112 +293,23 @@ def _runpod(emu: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     session.http().close()
 
 
-def as_engine(value: Any) -> Any:
-    """Give a value as it arrives in a provider: numbers are floats, and keys without a value are gone."""
-    if isinstance(value, dict):
-        return {key: as_engine(each) for key, each in value.items() if each is not None}
-    if isinstance(value, list):
-        return [as_engine(each) for each in value]
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def checked(provider: ResourceProvider, olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
+def checked(provider: ResourceProvider, news: dict[str, Any]) -> dict[str, Any]:
     """Give the inputs that pass the provider's check."""
-    result = provider.check(olds, as_engine(news))
+    result = provider.check({}, news)
     assert [(each.property, each.reason) for each in result.failures] == []
-    inputs: dict[str, Any] = as_engine(result.inputs)
-    return inputs
-
-
-def with_ids(emu: Emulator, values: dict[str, Any]) -> dict[str, Any]:
-    """Put real ids where the table has only a word."""
-    made = {
-        "CREDENTIAL": ("/registries", {"name": "z", "username": "u", "password": "p"}),
-        "TEMPLATE": ("/templates", {"name": "z", "image": "echo", "serverless": True}),
-        "VOLUME": ("/network-volumes", {"name": "z", "size": 10, "dataCenter": "EU-RO-1"}),
-    }
-
-    def real(value: Any) -> Any:
-        if isinstance(value, list):
-            return [real(each) for each in value]
-        if isinstance(value, str) and value in made:
-            path, body = made[value]
-            return emu.rest("POST", path, body).json()["id"]
-        return value
-
-    return {name: real(value) for name, value in values.items()}
+    return dict(result.inputs)
 
 
 @pytest.mark.usefixtures("_runpod")
-@pytest.mark.parametrize(("path", "provider_class", "start", "case"), ROWS, ids=ROW_IDS)
-def test_a_change_in_the_program(
-    emu: Emulator, path: str, provider_class: type[ResourceProvider], start: dict[str, Any], case: Case
-) -> None:
-    """A changed field updates or replaces as the table says, RunPod has it afterwards, and it stays quiet."""
-    provider = provider_class()
-    olds = checked(provider, {}, start)
-    made = provider.create(olds)
-    outs = as_engine(made.outs)
-    assert provider.diff(made.id, outs, olds).changes is False
+@pytest.mark.parametrize("start", TABLE, ids=[f"{start.kind}-{start.fields['name']}" for start in TABLE])
+def test_gone_is_gone(emu: Emulator, start: Start) -> None:
+    """What somebody deleted reads as gone, and deleting it again is success."""
+    provider = getattr(providers, f"{start.kind}Provider")()
+    made = provider.create(checked(provider, start.fields))
+    emu.rest("DELETE", f"/{start.path}/{made.id}")
 
-    changed = with_ids(emu, {**start, case.field: case.value, **case.beside})
-    news = checked(provider, olds, changed)
-    diff = provider.diff(made.id, outs, news)
-    assert diff.changes is True
-    assert (REPLACE if diff.replaces else UPDATE) == case.kind
-
-    if case.kind == REPLACE:
-        old = made
-        if diff.delete_before_replace:
-            provider.delete(old.id, outs)
-        made = provider.create(news)
-        if not diff.delete_before_replace:
-            provider.delete(old.id, outs)
-        assert made.id != old.id
-        after = as_engine(made.outs)
-    else:
-        after = as_engine(provider.update(made.id, outs, news).outs)
-    assert provider.diff(made.id, after, news).changes is False
-    read = provider.read(made.id, after)
-    assert as_engine(read.outs) == after
-    assert provider.diff(made.id, as_engine(read.outs), news).changes is False
-    assert emu.rest("GET", f"/{path}/{made.id}").status_code == 200
-
-
-EDITS = [(path, made, start, case) for path, made, start, case in ROWS if case.edit is not None]
-
-
-@pytest.mark.usefixtures("_runpod")
-@pytest.mark.parametrize(
-    ("path", "provider_class", "start", "case"),
-    EDITS,
-    ids=[f"{path}-{start['name']}-{case.field}" for path, _, start, case in EDITS],
-)
-def test_an_edit_in_the_console(
-    emu: Emulator, path: str, provider_class: type[ResourceProvider], start: dict[str, Any], case: Case
-) -> None:
-    """An edit shows as that field when it is read back, among inputs too, and the next update mends it."""
-    provider = provider_class()
-    inputs = checked(provider, {}, start)
-    made = provider.create(inputs)
-    outs = as_engine(made.outs)
-    edited = emu.rest("PATCH", f"/{path}/{made.id}", case.edit)
-    assert edited.status_code == 200, edited.text
-
-    read = provider.read(made.id, outs)
-    assert read.outs is not None
-    assert read.inputs is not None
-    live, seen = as_engine(read.outs), as_engine(read.inputs)
-    declared = {**inputs, **seen}
-    assert [name for name in inputs if inputs[name] != declared[name]] == [case.field]
-
-    if (path, case.field) == ("network-volumes", "size_gb"):
-        refused = provider.check(seen, inputs).failures
-        assert "only grows volumes" in refused[0].reason
-        return
-    assert provider.diff(made.id, live, inputs).changes is True
-    mended = as_engine(provider.update(made.id, live, inputs).outs)
-    assert mended == outs
+    assert provider.read(made.id, made.outs).id == ""
+    provider.delete(made.id, made.outs)
 
 
 @pytest.mark.parametrize(
@@ -251,20 +327,6 @@ def test_the_table_is_complete(spec: Any, cases: list[Case]) -> None:
 
 
 @pytest.mark.usefixtures("_runpod")
-@pytest.mark.parametrize(("path", "provider_class", "start"), [row[:3] for row in TABLE])
-def test_gone_is_gone(
-    emu: Emulator, path: str, provider_class: type[ResourceProvider], start: dict[str, Any]
-) -> None:
-    """What somebody deleted reads as gone, and deleting it again is success."""
-    provider = provider_class()
-    made = provider.create(checked(provider, {}, start))
-    emu.rest("DELETE", f"/{path}/{made.id}")
-
-    assert provider.read(made.id, as_engine(made.outs)).id == ""
-    provider.delete(made.id, as_engine(made.outs))
-
-
-@pytest.mark.usefixtures("_runpod")
 def test_adopting_by_id(emu: Emulator) -> None:
     """A resource made in the console is taken over, brought to the program's values, and not made again."""
     console = emu.rest(
@@ -272,7 +334,7 @@ def test_adopting_by_id(emu: Emulator) -> None:
     ).json()
     provider = providers.NetworkVolumeProvider()
 
-    made = provider.create(checked(provider, {}, {**VOLUME, "size_gb": 20, "adopt": console["id"]}))
+    made = provider.create(checked(provider, {**VOLUME, "size_gb": 20, "adopt": console["id"]}))
 
     (volume,) = emu.state()["volumes"]
     assert (made.id, volume["id"], volume["size"], volume["name"]) == (console["id"], console["id"], 20, "v")
