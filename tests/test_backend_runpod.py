@@ -22,6 +22,7 @@ from backend.flow import Flow, Retry
 from backend.jobs import JobPlane
 from backend.journal import Journal
 from backend.runpod import RunPodBackend
+from backend.runpod_health import judge
 from backend.settings import Secret
 from tests.emulation import Emulator
 from tests.worker_endpoint import Studio, until
@@ -209,6 +210,32 @@ def test_an_unhealthy_endpoint_says_why(emu, tmp_path):
 
     assert ["throttled" in str(said[0]), "paused" in str(said[1]), "not found" in str(said[2])] == [True] * 3
     assert "1 waiting and no worker has started" in throttled.details["note"]
+
+
+@pytest.mark.parametrize(
+    ("workers", "jobs", "endpoint", "said", "note"),
+    [
+        ({}, {}, {}, None, None),
+        ({"initializing": 1, "unhealthy": 2}, {"inQueue": 3}, {}, None, None),
+        ({"unhealthy": 2}, {}, {}, "are unhealthy. Their logs in RunPod's console say why.", None),
+        ({"throttled": 2}, {}, {}, "are throttled: RunPod has no free machine", None),
+        ({"idle": 1}, {}, {"workers": {"max": 0}}, "is paused", None),
+        (
+            {},
+            {"inQueue": 3},
+            {},
+            None,
+            "3 waiting and no worker has started; other endpoints may have used up",
+        ),
+    ],
+)
+def test_counts_become_a_verdict_with_its_reason(workers, jobs, endpoint, said, note):
+    """Unhealthy, throttled, paused, the account's quota; an endpoint that sleeps, or wakes up, is healthy."""
+    health = judge("ep", {"workers": workers, "jobs": jobs}, endpoint)
+
+    assert health.healthy is (said is None)
+    assert (said or "") in (health.error or "")
+    assert (note or "") in health.details.get("note", "")
 
 
 def test_flows_need_no_settings(emu, http, tmp_path):
