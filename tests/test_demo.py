@@ -43,7 +43,7 @@ def processes_of(home: Path) -> list[str]:
 
 
 def test_the_demo_tells_its_story_and_leaves_nothing(tmp_path):
-    """Deploy, verify, two portraits, drift, mend, destroy: exit 0, two pictures, no process, no lock."""
+    """Deploy, verify, two portraits, drift, mend, page, destroy: exit 0, pictures, no process, no lock."""
     home = tmp_path / "demo"
     with demo(home) as process:
         assert process.stdout is not None
@@ -54,6 +54,7 @@ def test_the_demo_tells_its_story_and_leaves_nothing(tmp_path):
     assert pictures == ["odin-local.png", "odin-runpod.png"]
     for path in (home / "pictures").iterdir():
         assert path.read_bytes().startswith(b"\x89PNG\r\n")
+    assert "data:image/png;base64," in (home / "report.html").read_text()
     assert "RunPod has no volume, template or endpoint" in re.sub(r"\s*│\s*│[\s│]*", " ", said)
     assert processes_of(home) == []
     assert list((home / "state").rglob("locks/**/*.json")) == []

@@ -102,7 +102,7 @@ def test_every_task_that_a_page_names_is_there(page):
     text = PAGES[page].read_text(encoding="utf-8")
     found = re.findall(r"(?:\./inv|`inv) ([a-z][\w.-]*)((?: --[a-z][\w-]*)*)", text)
     known = {
-        name: {flag for a in tasks.namespace[name].get_arguments() for flag in a.names}
+        name: {flag.replace("_", "-") for a in tasks.namespace[name].get_arguments() for flag in a.names}
         for name in tasks.namespace.task_names
     }
 
@@ -111,7 +111,7 @@ def test_every_task_that_a_page_names_is_there(page):
         f"{name} {option}"
         for name, options in found
         for option in re.findall(r"--([a-z][\w-]*)", options)
-        if option.replace("-", "_") not in known.get(name, ())
+        if option not in known.get(name, ())
     ]
     assert wrong == []
 

@@ -25,7 +25,7 @@ from backend.errors import ComfyformError, ConfigError
 from examples.demo.runpod import LocalRunPod, clean_environment, start
 from examples.demo.stack import Project
 from infra import pulumi_cli
-from ops import commands_models
+from ops import commands_models, commands_report
 from ops.registry import load
 from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, TEMPLATES, RunPodApi
 
@@ -96,6 +96,11 @@ def main(home: Path, *, keep: bool = False, comfyui_url: str = "") -> int:
         settings = _deploy(diary, project, environment)
         _generate(diary, settings, server, comfyui_url, home / "pictures")
         _drift(diary, project, settings, server)
+        with diary.step("Draw the whole as a page") as outcome:
+            page = home / "report.html"
+            if commands_report.report(output=str(page), registry=str(REGISTRY), settings=settings):
+                raise ComfyformError("The page lacks a section.")
+            outcome.append(f"{page.stat().st_size // 1000} kB, nothing to fetch")
         if keep:
             cleanup.pop_all()
             (home / "kept.pid").write_text(str(server.process.pid))
@@ -104,6 +109,7 @@ def main(home: Path, *, keep: bool = False, comfyui_url: str = "") -> int:
     diary.show()
     for picture in sorted((home / "pictures").iterdir()):
         diary.console.print(f"picture: {picture}", soft_wrap=True)
+    diary.console.print(f"page:    {page}", soft_wrap=True)
     if keep:
         _tell_how_to_go_on(diary.console, project, settings, environment, server)
     return 0
