@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from backend.contract import Verb
+from backend.faces import DEADLINE_S, Face
 from backend.flow import Flow
-from backend.interface import DEADLINE_S, BackendFlows, Face
+from backend.interface import BackendFlows
 from backend.job_status import JobStatus
 from backend.params import (
     ImagineParams,

@@ -4,46 +4,28 @@ A backend with ComfyUI behind it does both in one job, in one graph. On any
 other they are two, with the speech handed on from where it lies.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from backend.flow import Flow, Progress
+from backend.interface import BackendFlows
 from backend.params import TALK
-from backend.request import Request, read
+from backend.request import Request
 from backend.result import GenerationResult
 
-if TYPE_CHECKING:
-    from backend.interface import BackendFlows
 
-
-def is_one_job(flows: "BackendFlows") -> bool:
+def is_one_job(flows: BackendFlows) -> bool:
     """Tell whether a backend does ``talk`` in one job of its own."""
     return bool(getattr(flows, "talks", False))
 
 
-def talk(flows: "BackendFlows", params: Mapping[str, Any], *, deadline_s: float) -> Flow[GenerationResult]:
-    """Speak a text in a voice, and make a portrait say it.
-
-    Args:
-        flows: any backend that has both verbs.
-        params: as `backend.params.TalkParams`.
-        deadline_s: for all of it.
-
-    Returns:
-        The film.
-    """
-    return perform(flows, read("talk", params), deadline_s=deadline_s)
-
-
-def perform(flows: "BackendFlows", request: Request, *, deadline_s: float) -> Flow[GenerationResult]:
+def perform(flows: BackendFlows, request: Request, *, deadline_s: float) -> Flow[GenerationResult]:
     """Run any verb on any backend: ``talk`` in two jobs where the backend has no one job for it."""
     if request.verb == "talk" and not is_one_job(flows):
         return in_two(flows, request, deadline_s=deadline_s)
     return flows.generate(request, deadline_s=deadline_s)
 
 
-def in_two(flows: "BackendFlows", request: Request, *, deadline_s: float) -> Flow[GenerationResult]:
+def in_two(flows: BackendFlows, request: Request, *, deadline_s: float) -> Flow[GenerationResult]:
     """Talk by two jobs. The film's timings name both parts; its warnings are those of both."""
     speech_request, film_request = parts(request)
     yield Progress({"progress": "talk", "part": "tts"})
@@ -60,15 +42,6 @@ def in_two(flows: "BackendFlows", request: Request, *, deadline_s: float) -> Flo
         warnings=(*speech.warnings, *film.warnings),
         timings={"tts": spent_s, "lipsync": took_s, "total": round(spent_s + took_s, 3)},
     )
-
-
-def split(params: Mapping[str, Any]) -> tuple[Request, Request]:
-    """Check the arguments of ``talk`` and share them out; see `parts`.
-
-    Raises:
-        InvalidArgument: one sentence a problem.
-    """
-    return parts(read("talk", params))
 
 
 def parts(request: Request) -> tuple[Request, Request]:

@@ -66,9 +66,10 @@ class Talks:
         Raises:
             ComfyformError: an argument is wrong, or the job was not taken.
         """
-        from backend.talk import split
+        from backend.request import read
+        from backend.talk import parts
 
-        speech, _ = split(params)
+        speech, _ = parts(read("talk", params))
         begun_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         job = await self._studio.run(flows.submit(speech, deadline_s=self._deadline_s))
         plain = {name: str(value) if isinstance(value, Path) else value for name, value in params.items()}
@@ -82,12 +83,13 @@ class Talks:
         Raises:
             ComfyformError: one of the two jobs failed.
         """
-        from backend.talk import split
+        from backend.request import read
+        from backend.talk import parts
 
         _refuse_cancelled(talk)
         run = self._studio.run
         spoken: GenerationResult | None = None
-        _, film_request = split(talk.params)
+        _, film_request = parts(read("talk", talk.params))
         if not talk.film_job:
             on_progress({"progress": "talk", "part": "tts"})
             spoken = await run(flows.resume(talk.speech_job, deadline_s=self._deadline_s), on_progress)

@@ -10,7 +10,7 @@ import pytest
 from backend import GeneratedFile, InvalidArgument, params
 from backend.params import PARAMS, TALK
 from backend.request import read
-from backend.talk import split
+from backend.talk import parts
 
 TYPED = {
     "portrait": params.PortraitParams,
@@ -119,11 +119,11 @@ def test_inputs_are_paths_names_addresses_or_results(tmp_path):
 def test_talk_is_split_between_its_verbs(tmp_path):
     """Both halves are checked before either runs, and the speech is kept where it is made."""
     given = {"text": "x", "voice_reference": "v.wav", "portrait_image": "a.png", "fps": 30, "seed": 4}
-    speech, film = split({**given, "output_path": tmp_path / "f.mp4"})
+    speech, film = parts(read("talk", {**given, "output_path": tmp_path / "f.mp4"}))
 
     assert (speech["seed"], film["seed"], film["fps"]) == (4, 4, 30)
     assert (speech.keep_there, speech.output_path, film.output_path) == (True, None, tmp_path / "f.mp4")
     with pytest.raises(InvalidArgument, match="fps is 1"):
-        split({**given, "fps": 1})
+        read("talk", {**given, "fps": 1})
     with pytest.raises(InvalidArgument, match="'colour' is not an argument"):
-        split({**given, "colour": "red"})
+        read("talk", {**given, "colour": "red"})

@@ -1,0 +1,107 @@
+"""What the two faces of a backend share: all but how they wait.
+
+A face checks the arguments, drives a flow and turns a failed run into a result;
+wrong arguments and missing settings raise at once. The faces themselves are
+`backend.face` and `backend.async_face`.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from backend.contract import VERBS, Verb
+from backend.errors import ComfyformError, ConfigError, InvalidArgument, NotSupported
+from backend.flow import Flow
+from backend.interface import BackendFlows, ResumableFlows
+from backend.places import check_writable
+from backend.request import Request, load_graph, read
+from backend.result import GenerationResult
+from backend.talk import is_one_job, perform
+
+DEADLINE_S: Final = 900.0
+
+
+class Face:
+    """A backend, without waiting."""
+
+    def __init__(self, flows: BackendFlows, *, deadline_s: float = DEADLINE_S) -> None:
+        self.flows = flows
+        self.deadline_s = deadline_s
+
+    @property
+    def name(self) -> str:
+        """The backend's name: "local", "runpod", …"""
+        return self.flows.name
+
+    def _deadline(self, timeout_s: float | None) -> float:
+        """Give the seconds that a call may take.
+
+        Raises:
+            InvalidArgument: in none can anything be done.
+        """
+        if timeout_s is None:
+            return self.deadline_s
+        if not 0 < timeout_s < float("inf"):
+            raise InvalidArgument(f"The timeout is {timeout_s:g}, and must be a number of seconds above 0.")
+        return timeout_s
+
+    def _generate(
+        self, verb: Verb, params: Mapping[str, Any], timeout_s: float | None
+    ) -> Flow[GenerationResult]:
+        request = _request(verb, params)
+        deadline_s = self._deadline(timeout_s)
+        return _settled(perform(self.flows, request, deadline_s=deadline_s), self.name)
+
+    def _resumable(self) -> ResumableFlows:
+        if not hasattr(self.flows, "resume"):
+            raise NotSupported(
+                f"The {self.name} backend keeps no jobs: they end with the call that started them."
+            )
+        return self.flows  # type: ignore[return-value]  # it has what the protocol asks for
+
+    def _submit(self, verb: Verb, params: Mapping[str, Any], timeout_s: float | None) -> Flow[str]:
+        flows = self._resumable()
+        deadline_s = self._deadline(timeout_s)
+        request = _request(verb, params)
+        if verb == "talk" and not is_one_job(flows):
+            raise NotSupported(f"At {self.name} talk is two jobs: submit tts, then lipsync with its result.")
+        return flows.submit(request, deadline_s=deadline_s)
+
+    def _resume(
+        self, job_id: str, output_path: str | Path | None, timeout_s: float | None
+    ) -> Flow[GenerationResult]:
+        place = None if output_path is None else Path(output_path).expanduser()
+        if place is not None:
+            check_writable(place)
+        deadline_s = self._deadline(timeout_s)
+        return _settled(self._resumable().resume(job_id, deadline_s=deadline_s, output_path=place), self.name)
+
+
+def _request(verb: Verb, params: Mapping[str, Any]) -> Request:
+    """Check the arguments. A workflow may be a file here; never in a job, which comes from elsewhere."""
+    if verb not in VERBS:
+        raise InvalidArgument(f"There is no verb {verb!r}.", hint=f"There are {', '.join(VERBS)}.")
+    graph = params.get("graph")
+    if verb == "workflow" and isinstance(graph, str | os.PathLike):
+        params = {**params, "graph": load_graph(graph)}
+    request = read(verb, params)
+    if request.output_path is not None:
+        check_writable(request.output_path)
+    return request
+
+
+def _settled(flow: Flow[GenerationResult], backend: str) -> Flow[GenerationResult]:
+    """Turn a failure of the run into a result. What the caller must mend is raised on."""
+    try:
+        return (yield from flow)
+    except (ConfigError, NotSupported):
+        raise
+    except ComfyformError as error:
+        return GenerationResult(
+            success=False,
+            backend=backend,
+            error=str(error),
+            exception=error,
+            job_id=getattr(error, "job_id", None),
+        )
