@@ -2,7 +2,8 @@
 
 Run as ``python -m benchmarks.bench_scan [files]``. Where comfygit-core is
 installed (in this environment or under COMFYGIT_PYTHON), its scan of the same
-folder is measured beside ours, cold and warm.
+folder is measured beside ours, cold and warm. comfy-vault is not: no package
+index has it (2026-11).
 """
 
 import os

@@ -36,17 +36,12 @@ def canonical(path: str) -> str:
     return f"{ALIASES.get(folder, folder)}{slash}{rest}"
 
 
-def is_model_name(path: str) -> bool:
-    """Tell whether a file under the models root is part of a model, by its name alone.
+def model_extensions(kind: str) -> frozenset[str]:
+    """Give the extensions, in lower case, that make a file of a category part of a model.
 
-    In ComfyUI's own folders that is decided by the extension. ``diffusers`` holds
-    folders, and node packs read what they like, so there companions count as well.
+    ``diffusers`` holds folders, and node packs read what they like, so there
+    companions count as well; at the models root itself (category ``""``) they do not.
     """
-    name = path.rpartition("/")[2].lower()
-    dot = name.rfind(".")
-    extension = name[dot:] if dot > 0 else ""
-    kind = category(path)
-    if extension in _OTHER.get(kind, EXTENSIONS):
-        return True
+    extensions = _OTHER.get(kind, EXTENSIONS)
     own = kind in CATEGORIES and kind != "diffusers"
-    return not own and kind != "" and extension in _COMPANIONS
+    return extensions if own or not kind else extensions | _COMPANIONS

@@ -5,8 +5,8 @@ are the same. The cache may be deleted at any time.
 """
 
 import contextlib
-import os
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Final
 
 from ops.scan import ScannedFile
 
+_ENCODING: Final = sys.getfilesystemencoding()
+_ERRORS: Final = sys.getfilesystemencodeerrors()
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS hashes (
     path BLOB PRIMARY KEY, size INTEGER, modified_ns INTEGER, inode INTEGER, sha256 TEXT
@@ -53,19 +55,22 @@ class HashCache:
     def known(self, files: Sequence[ScannedFile]) -> dict[str, str]:
         """Give the hashes of those files that have not changed since."""
         with self._lock:
+            # All at once: tens of thousands of questions take longer.
             rows = self._database.execute("SELECT path, size, modified_ns, inode, sha256 FROM hashes")
-            kept = {row[0]: row[1:] for row in rows}
+            kept = {
+                (path, size, modified_ns, inode): sha256 for path, size, modified_ns, inode, sha256 in rows
+            }
         found: dict[str, str] = {}
         for file in files:
-            entry = kept.get(os.fsencode(file.location))
-            if entry is not None and entry[:3] == (file.size_bytes, file.modified_ns, _signed(file.inode)):
-                found[file.location] = entry[3]
+            sha256 = kept.get((_key(file), file.size_bytes, file.modified_ns, _signed(file.inode)))
+            if sha256 is not None:
+                found[file.location] = sha256
         return found
 
     def keep(self, file: ScannedFile, sha256: str) -> None:
         """Remember a hash."""
         row = (
-            os.fsencode(file.location),
+            _key(file),
             file.size_bytes,
             file.modified_ns,
             _signed(file.inode),
@@ -78,6 +83,11 @@ class HashCache:
         """Close the database."""
         with self._lock:
             self._database.close()
+
+
+def _key(file: ScannedFile) -> bytes:
+    """Give a path as the system has it; this is ``os.fsencode`` without its questions."""
+    return file.location.encode(_ENCODING, _ERRORS)
 
 
 def _signed(number: int) -> int:

@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+OnError = Callable[[str, OSError], object]
+"""Told of what cannot be read, by its path below the root."""
+
 
 class Found(NamedTuple):
     """A file: its path below the folder, POSIX, and what the system says of it."""
@@ -13,21 +16,28 @@ class Found(NamedTuple):
     stat: os.stat_result
 
 
-def walk(
-    root: Path,
-    *,
-    wanted: Callable[[str], bool] = lambda _path: True,
-    on_error: Callable[[str, OSError], object] = lambda _path, _error: None,
-) -> Iterator[Found]:
-    """List files below a folder, in no particular order.
+def walk(root: Path, *, on_error: OnError = lambda _path, _error: None) -> Iterator[Found]:
+    """List files below a folder, in no particular order; see `folders`."""
+    for prefix, files in folders(root, on_error=on_error):
+        for entry in files:
+            path = f"{prefix}/{entry.name}" if prefix else entry.name
+            try:
+                yield Found(path, entry.stat())
+            except OSError as error:
+                on_error(path, error)
+
+
+def folders(
+    root: Path, *, on_error: OnError = lambda _path, _error: None
+) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+    """List a folder and those below it, each with its files, not yet looked at, in no particular order.
 
     A folder that a link leads back to is entered once. A name that is not UTF-8
     is carried as Python does (surrogate escapes) and survives.
 
     Args:
         root: where to start; one that is not there has no files.
-        wanted: asked for each file's path below root; others are neither listed nor looked at.
-        on_error: told of what cannot be read, by its path below root.
+        on_error: see `OnError`.
     """
     seen: set[tuple[int, int]] = set()
     todo: list[tuple[str, str]] = [(os.fspath(root), "")]
@@ -46,13 +56,15 @@ def walk(
         except OSError as error:
             on_error(prefix or ".", error)
             continue
+        files: list[os.DirEntry[str]] = []
         with entries:
             for entry in entries:
-                path = f"{prefix}/{entry.name}" if prefix else entry.name
                 try:
-                    if entry.is_dir():
-                        todo.append((entry.path, path))
-                    elif wanted(path):
-                        yield Found(path, entry.stat())
+                    if not entry.is_dir():
+                        files.append(entry)
+                        continue
                 except OSError as error:
-                    on_error(path, error)
+                    on_error(f"{prefix}/{entry.name}" if prefix else entry.name, error)
+                    continue
+                todo.append((entry.path, f"{prefix}/{entry.name}" if prefix else entry.name))
+        yield prefix, files

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import struct
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
 from backend.errors import RegistryError
-from ops.categories import canonical, category, is_model_name
+from ops.categories import canonical, category, model_extensions
 from ops.hash_cache import HashCache, hash_cache
 from ops.model_paths import roots
 from ops.safetensors import read_header
@@ -229,4 +229,5 @@ def test_headers_of_safetensors(
 )
 def test_categories(path: str, kind: str, name: str, model: bool):
     """What a path is, by its name alone."""
-    assert (category(path), canonical(path), is_model_name(path)) == (kind, name, model)
+    counts = PurePosixPath(path).suffix.lower() in model_extensions(category(path))
+    assert (category(path), canonical(path), counts) == (kind, name, model)
