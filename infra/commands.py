@@ -13,7 +13,7 @@ from backend.settings import Settings
 from infra import stacks
 from infra.export import render
 from infra.preflight import workers
-from infra.pulumi_cli import PROJECT, locate, stack_name
+from infra.pulumi_cli import locate, project_folder, stack_name
 from infra.stack_config import StackConfig
 from infra.stacks import FAILED, Stack
 from infra.state_folder import PROJECT_NAME
@@ -28,54 +28,54 @@ Format = Literal["shell", "dotenv", "json"]
 _KINDS: Final = (ENDPOINTS, TEMPLATES, REGISTRY_CREDENTIALS, NETWORK_VOLUMES)
 
 
-def preview(*, stack: str = "", diff: bool = False, refresh: bool = False, project: Path = PROJECT) -> int:
+def preview(*, stack: str = "", diff: bool = False, refresh: bool = False, project: str | Path = "") -> int:
     """Show what ``up`` would do, and what it would cost.
 
     Args:
         stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
         diff: show each property.
         refresh: look at RunPod first, for drift.
-        project: the folder of ``Pulumi.yaml``.
+        project: the folder of ``Pulumi.yaml``; by default that of ``COMFYFORM_PROJECT``, else the checkout.
     """
     opened = _checked(stack, project)
     options = [*(["--diff"] if diff else []), *(["--refresh"] if refresh else [])]
     return _exit(opened.run("preview", *options).returncode)
 
 
-def up(*, stack: str = "", yes: bool = False, refresh: bool = False, project: Path = PROJECT) -> int:
+def up(*, stack: str = "", yes: bool = False, refresh: bool = False, project: str | Path = "") -> int:
     """Make RunPod what the program says: show the plan, ask, do it.
 
     Args:
         stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
         yes: do not ask.
         refresh: look at RunPod first, and mend drift.
-        project: the folder of ``Pulumi.yaml``.
+        project: the folder of ``Pulumi.yaml``; by default that of ``COMFYFORM_PROJECT``, else the checkout.
     """
     opened = _ready(_checked(stack, project), yes, "up")
     options = [*(["--yes"] if yes else []), *(["--refresh"] if refresh else [])]
     return _exit(opened.run("up", *options).returncode)
 
 
-def refresh(*, stack: str = "", yes: bool = False, project: Path = PROJECT) -> int:
+def refresh(*, stack: str = "", yes: bool = False, project: str | Path = "") -> int:
     """Look at RunPod and take what has changed there into the state; ``up`` then mends it.
 
     Args:
         stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
         yes: do not ask.
-        project: the folder of ``Pulumi.yaml``.
+        project: the folder of ``Pulumi.yaml``; by default that of ``COMFYFORM_PROJECT``, else the checkout.
     """
     _key(stack, project)
     opened = _ready(Stack.at(stack, project=project).opened(), yes, "refresh")
     return _exit(opened.run("refresh", *(["--yes"] if yes else [])).returncode)
 
 
-def down(*, stack: str = "", yes: bool = False, project: Path = PROJECT) -> int:
+def down(*, stack: str = "", yes: bool = False, project: str | Path = "") -> int:
     """Destroy everything of the stack: show what, ask, do it; then say what is left over.
 
     Args:
         stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
         yes: do not ask.
-        project: the folder of ``Pulumi.yaml``.
+        project: the folder of ``Pulumi.yaml``; by default that of ``COMFYFORM_PROJECT``, else the checkout.
     """
     _key(stack, project)
     opened = _ready(Stack.at(stack, project=project).opened(), yes, "down")
@@ -91,13 +91,13 @@ def down(*, stack: str = "", yes: bool = False, project: Path = PROJECT) -> int:
     return 0
 
 
-def outputs(*, stack: str = "", json: bool = False, project: Path = PROJECT) -> int:
+def outputs(*, stack: str = "", json: bool = False, project: str | Path = "") -> int:
     """Give the stack's outputs.
 
     Args:
         stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
         json: give JSON.
-        project: the folder of ``Pulumi.yaml``.
+        project: the folder of ``Pulumi.yaml``; by default that of ``COMFYFORM_PROJECT``, else the checkout.
     """
     found = Stack.at(stack, project=project).opened().outputs()
     console = _console(json)
@@ -106,13 +106,13 @@ def outputs(*, stack: str = "", json: bool = False, project: Path = PROJECT) -> 
     return 0
 
 
-def env(*, stack: str = "", format: Format = "shell", project: Path = PROJECT) -> int:  # noqa: A002  # the option's name
+def env(*, stack: str = "", format: Format = "shell", project: str | Path = "") -> int:  # noqa: A002  # the option's name
     """Print the variables that point ``backend.get_backend()`` at the stack; none of them is secret.
 
     Args:
         stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
         format: ``shell`` for ``eval "$(inv env)"``, ``dotenv``, or ``json``.
-        project: the folder of ``Pulumi.yaml``.
+        project: the folder of ``Pulumi.yaml``; by default that of ``COMFYFORM_PROJECT``, else the checkout.
     """
     opened = Stack.at(stack, project=project).opened()
     found = opened.outputs().get("backend_env")
@@ -124,13 +124,13 @@ def env(*, stack: str = "", format: Format = "shell", project: Path = PROJECT) -
     return 0
 
 
-def cost(*, stack: str = "", json: bool = False, project: Path = PROJECT) -> int:
+def cost(*, stack: str = "", json: bool = False, project: str | Path = "") -> int:
     """Say what the stack costs, from RunPod's live catalog; nothing needs to be up.
 
     Args:
         stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
         json: give JSON.
-        project: the folder of ``Pulumi.yaml``.
+        project: the folder of ``Pulumi.yaml``; by default that of ``COMFYFORM_PROJECT``, else the checkout.
     """
     config = stacks.config(stack_name(stack), project)
     with Http() as http:
@@ -151,13 +151,13 @@ def cost(*, stack: str = "", json: bool = False, project: Path = PROJECT) -> int
     return 0
 
 
-def orphans(*, stack: str = "", json: bool = False, project: Path = PROJECT) -> int:
+def orphans(*, stack: str = "", json: bool = False, project: str | Path = "") -> int:
     """List what carries this project's names at RunPod and is in the state of none of its stacks.
 
     Args:
         stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
         json: give JSON.
-        project: the folder of ``Pulumi.yaml``.
+        project: the folder of ``Pulumi.yaml``; by default that of ``COMFYFORM_PROJECT``, else the checkout.
     """
     found = _orphans(Stack.at(stack, project=project), prefix=f"{PROJECT_NAME}-")
     console = _console(json)
@@ -170,16 +170,16 @@ def orphans(*, stack: str = "", json: bool = False, project: Path = PROJECT) -> 
     return 0
 
 
-def doctor(*, json: bool = False, stack: str = "", project: Path = PROJECT) -> int:
+def doctor(*, json: bool = False, stack: str = "", project: str | Path = "") -> int:
     """Check keys and their rights, addresses, the clock, Pulumi, the registry, and old leftovers.
 
     Args:
         json: give JSON.
         stack: whose configuration names the registry.
-        project: the folder of ``Pulumi.yaml``.
+        project: the folder of ``Pulumi.yaml``; by default that of ``COMFYFORM_PROJECT``, else the checkout.
     """
     settings = Settings.from_env()
-    registry = project / stacks.config(stack_name(stack), project).registry
+    registry = project_folder(project) / stacks.config(stack_name(stack), project).registry
     with Http() as http:
         found = [*checks.examine(settings, http, registry), _pulumi_finding()]
     console = _console(json)
@@ -198,14 +198,14 @@ def _pulumi_finding() -> checks.Finding:
     return checks.Finding("Pulumi", "ok", f"{cli.version} ({cli.program})")
 
 
-def _checked(stack: str, project: Path) -> Stack:
+def _checked(stack: str, project: str | Path) -> Stack:
     """Open a stack after everything that can be said without Pulumi has been said."""
     config = _key(stack, project)
-    load(project / config.registry)
+    load(project_folder(project) / config.registry)
     return Stack.at(stack, project=project).opened(create=True)
 
 
-def _key(stack: str, project: Path) -> StackConfig:
+def _key(stack: str, project: str | Path) -> StackConfig:
     """Want a key from the environment, or a stack that has one."""
     name = stack_name(stack)
     config = stacks.config(name, project)

@@ -126,6 +126,12 @@ def stack_name(name: str = "", environ: Mapping[str, str] | None = None) -> str:
     return name or (os.environ if environ is None else environ).get("PULUMI_STACK", "") or "dev"
 
 
+def project_folder(folder: str | Path = "", environ: Mapping[str, str] | None = None) -> Path:
+    """Give the folder of ``Pulumi.yaml``: what is asked for, ``COMFYFORM_PROJECT``, or the checkout."""
+    asked = folder or (os.environ if environ is None else environ).get("COMFYFORM_PROJECT", "")
+    return Path(asked) if asked else PROJECT
+
+
 def ensure() -> int:
     """Find or get a Pulumi CLI, and say where it is."""
     found = find()

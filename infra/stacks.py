@@ -9,7 +9,17 @@ from typing import Any, Final
 import yaml
 
 from backend.errors import ComfyformError, ConfigError
-from infra.pulumi_cli import PROJECT, Pulumi, Say, environment, find, run, say_on_stderr, stack_name
+from infra.pulumi_cli import (
+    PROJECT,
+    Pulumi,
+    Say,
+    environment,
+    find,
+    project_folder,
+    run,
+    say_on_stderr,
+    stack_name,
+)
 from infra.session import NAMESPACE
 from infra.stack_config import StackConfig
 from infra.state_folder import Lock, locks, repair, state_folder
@@ -47,7 +57,7 @@ class Stack:
         cls,
         name: str = "",
         *,
-        project: Path = PROJECT,
+        project: str | Path = "",
         environ: Mapping[str, str] | None = None,
         say: Say = say_on_stderr,
     ) -> "Stack":
@@ -55,7 +65,7 @@ class Stack:
 
         Args:
             name: by default that of ``PULUMI_STACK``, else ``dev``.
-            project: the folder of ``Pulumi.yaml``.
+            project: the folder of ``Pulumi.yaml``; by default ``COMFYFORM_PROJECT``'s, else the checkout.
             environ: variables; by default those of this process.
             say: takes a line of talk.
 
@@ -65,7 +75,8 @@ class Stack:
         cli = find(say=say, environ=environ)
         variables = environment(cli, environ)
         name = stack_name(name, variables)
-        return cls(name, cli, {**variables, "PULUMI_STACK": name}, project, say)
+        folder = project_folder(project, environ)
+        return cls(name, cli, {**variables, "PULUMI_STACK": name}, folder, say)
 
     def opened(self, *, create: bool = False) -> "Stack":
         """Give the stack back when it is there, or make it.
@@ -163,7 +174,7 @@ class Stack:
         return found
 
 
-def config(name: str, project: Path = PROJECT) -> StackConfig:
+def config(name: str, project: str | Path = "") -> StackConfig:
     """Read a stack's configuration from its file, without the CLI; secrets in it stay closed.
 
     Raises:
@@ -178,20 +189,26 @@ def config(name: str, project: Path = PROJECT) -> StackConfig:
     return StackConfig.parse(values, f"Pulumi.{name}.yaml")
 
 
-def has_secret(name: str, key: str, project: Path = PROJECT) -> bool:
+def has_secret(name: str, key: str, project: str | Path = "") -> bool:
     """Tell whether a stack's configuration holds a secret."""
     return _closed(_written(name, project).get(f"{NAMESPACE}:{key}"))
 
 
-def _written(name: str, project: Path) -> dict[str, Any]:
-    path = project / f"Pulumi.{name}.yaml"
+def _written(name: str, project: str | Path) -> dict[str, Any]:
+    path = project_folder(project) / f"Pulumi.{name}.yaml"
     try:
         told = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        return dict(told.get("config") or {})
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
+    written = told.get("config") or {} if isinstance(told, dict) else None
+    if not isinstance(written, dict):
+        raise ConfigError(
+            f"{path} is not a stack's configuration: a mapping with `config:` and the keys under it.",
+            hint="For example: config: {comfyform:volume_gb: 100}. `pulumi config set` writes it right.",
+        )
+    return written
 
 
 def _closed(value: object) -> bool:

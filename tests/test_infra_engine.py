@@ -200,7 +200,7 @@ def test_a_model_that_cannot_be_had_is_one_line(
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("data_center", "EU-R0-1", "no data center 'EU-R0-1'. Did you mean EU-RO-1?"),
+        ("data_center", "EU-R0-1", "Did you mean EU-RO-1? Network volumes can be in "),
         ("gpu_pools", '["ADA_25"]', "no GPU pool 'ADA_25'"),
         ("budget_usd_per_hour", "1", "above its budget"),
         ("worker_quota", "2", "the quota is 2"),

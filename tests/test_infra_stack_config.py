@@ -102,12 +102,30 @@ def test_a_stack_file_is_read_without_the_cli(tmp_path: Path) -> None:
     assert stacks.config("other", tmp_path) == StackConfig()
 
 
-def test_a_broken_stack_file_is_one_sentence(tmp_path: Path) -> None:
-    """Neither YAML nor a mapping: an error that names the file."""
-    (tmp_path / "Pulumi.dev.yaml").write_text("config: [")
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("config: [", "cannot be read"),
+        ("- comfyform:volume_gb: 10", "not a stack's configuration"),
+        ("config: [comfyform:volume_gb]", "not a stack's configuration"),
+        ("volume", "not a stack's configuration"),
+    ],
+)
+def test_a_broken_stack_file_is_one_sentence(tmp_path: Path, text: str, problem: str) -> None:
+    """Neither YAML nor a mapping: an error that names the file and says what it should be."""
+    (tmp_path / "Pulumi.dev.yaml").write_text(text)
 
-    with pytest.raises(ConfigError, match=r"Pulumi\.dev\.yaml"):
+    with pytest.raises(ConfigError, match=rf"Pulumi\.dev\.yaml .*{problem}"):
         stacks.config("dev", tmp_path)
+
+
+def test_the_project_may_be_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """COMFYFORM_PROJECT, which a kept demo prints, is where stacks are looked for; what is asked for wins."""
+    (tmp_path / "Pulumi.dev.yaml").write_text("config: {comfyform:volume_gb: 30}")
+    monkeypatch.setenv("COMFYFORM_PROJECT", str(tmp_path))
+
+    assert stacks.config("dev").volume_gb == 30
+    assert stacks.config("dev", tmp_path / "other") == StackConfig()
 
 
 def test_variables_in_three_formats() -> None:

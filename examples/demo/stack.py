@@ -84,9 +84,9 @@ class Project:
         return outputs
 
     def exports(self) -> dict[str, str]:
-        """Give the variables with which ``pulumi``, in this folder, works on this stack."""
+        """Give the variables with which ``./inv stack.*``, and ``pulumi`` in this folder, see this stack."""
         names = ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_HOME", "PULUMI_STACK")
-        return {name: self.environment[name] for name in names}
+        return {"COMFYFORM_PROJECT": str(self.folder)} | {name: self.environment[name] for name in names}
 
 
 def _check(done: subprocess.CompletedProcess[str], arguments: tuple[str, ...]) -> None:

@@ -228,6 +228,9 @@ def _tell_how_to_go_on(
     console.print("\n# The environment is up. To play with it, give your shell these lines:", soft_wrap=True)
     for name, value in variables.items():
         console.print(f"export {name}={shlex.quote(str(value))}", soft_wrap=True, markup=False)
-    console.print(f"# pulumi, in: {project.folder}", soft_wrap=True, markup=False)
+    console.print(
+        "# the stack: ./inv stack.outputs, stack.cost, stack.up, stack.down; ./inv doctor", soft_wrap=True
+    )
+    console.print(f"# pulumi itself works in {project.folder}", soft_wrap=True, markup=False)
     console.print(f"# models:   ./inv models.compare --registry {REGISTRY}", soft_wrap=True, markup=False)
     console.print(f"# to end it: kill {server.process.pid}", soft_wrap=True, markup=False)
