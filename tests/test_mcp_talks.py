@@ -59,6 +59,8 @@ async def test_two_servers_that_go_on_at_once_pay_for_one_film(
 ) -> None:
     """Both wait for the speech and want its film; one submits it, both give it, and a third too."""
     wait = {"action": "resume", "job": await begin(env, talk), "timeout_s": 60}
+    # Whoever is first stops for a while between looking whether there is a film and submitting it.
+    emu.fault(PAID[1], delay_s=1.0)
 
     async with over_stdio(env) as one, over_stdio(env) as other:
         answers = [*await asyncio.gather(one.call_tool("job", wait), other.call_tool("job", wait))]
