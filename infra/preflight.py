@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from backend.errors import ConfigError
 from infra.stack_config import StackConfig
+from ops import worker_quota
 from ops.catalog import fetch
 from ops.cost import Estimate, Workers, check_budget, estimate
 from ops.placement import Wish, judge
@@ -56,31 +57,41 @@ def preflight(api: RunPodApi, config: StackConfig, prefix: str) -> Cleared:
         for endpoint in endpoints.result()
         if not endpoint.name.startswith(prefix)
     )
-    check_quota(config, others)
+    scarce = check_quota(config, others)
     cost = estimate(
         catalog.result(), volume_gb=config.volume_gb, volume_type=config.volume_type, workers=workers(config)
     )
     check_budget(cost, usd_per_month=config.budget_usd_per_month, usd_per_hour=config.budget_usd_per_hour)
-    return Cleared(cost, (*(verdict.problems if settled else ()), *verdict.warnings))
+    return Cleared(cost, (*(verdict.problems if settled else ()), *verdict.warnings, *scarce))
 
 
-def check_quota(config: StackConfig, others: int) -> None:
+def check_quota(config: StackConfig, others: int) -> tuple[str, ...]:
     """Refuse more workers than the account may have, where the configuration says how many that is.
 
     Args:
         config: the stack's configuration.
         others: the most workers of all other endpoints of the account together.
 
+    Returns:
+        A warning of more workers than a young account may have, where nobody says how many that is.
+
     Raises:
         ConfigError: with the numbers.
     """
     ours = sum(group.workers_max for group in workers(config))
+    numbers = f"This stack may run {ours} workers and the account's other endpoints {others}"
     if config.worker_quota is not None and others + ours > config.worker_quota:
         raise ConfigError(
-            f"This stack may run {ours} workers and the account's other endpoints {others}, "
-            f"together {others + ours}: the quota is {config.worker_quota}.",
+            f"{numbers}, together {others + ours}: the quota is {config.worker_quota}.",
             hint="Lower workers_max here or elsewhere, or ask RunPod for a higher quota.",
         )
+    if config.worker_quota is None and others + ours > worker_quota.FIRST:
+        sentence = (
+            f"{numbers}. RunPod tells the quota only where it refuses, and it starts at "
+            f"{worker_quota.FIRST}: with comfyform:worker_quota this is checked here."
+        )
+        return (sentence,)
+    return ()
 
 
 def workers(config: StackConfig) -> tuple[Workers, Workers]:

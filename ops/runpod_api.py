@@ -6,6 +6,7 @@ adopted. Everything else is safe to repeat and is, while it fails for a
 passing reason.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from backend.errors import ApiError, Conflict, InvalidRequest, NotFound, RateLimited, Unavailable
 from backend.flow import RETRY, Flow, Reply, Retry, Send, Sleep, ask, check, send
 from backend.settings import Secret
+from ops import worker_quota
 from ops.runpod_specs import (
     EndpointSpec,
     NetworkVolumeSpec,
@@ -145,7 +147,7 @@ class RunPodApi:
             Conflict: several have the name, or one that cannot be changed into what is wanted.
             Unavailable: the answer was lost and nothing of the name shows up; nothing was repeated.
         """
-        return self._http.run(self._create(kind, values))
+        return self._http.run(self._explained(kind, values, self._create(kind, values)))
 
     def adopt(self, kind: Kind[S], id_: str, values: Mapping[str, Any]) -> Live[S]:
         """Take over an existing resource and bring it to the wanted values.
@@ -165,7 +167,7 @@ class RunPodApi:
             values: all declared fields.
             changed: the names of those to change; their groups are sent whole.
         """
-        return self._http.run(self._update(kind, id_, values, changed))
+        return self._http.run(self._explained(kind, values, self._update(kind, id_, values, changed)))
 
     def delete(self, kind: Kind[S], id_: str) -> None:
         """Delete a resource; one that is gone already is deleted. Waits while it is in use.
@@ -181,6 +183,18 @@ class RunPodApi:
         body = _object(self._http.run(ask(step, f"Read RunPod's catalog of {name}", retry=self._retry)))
         lists = [value for value in body.values() if isinstance(value, list)]
         return lists[0] if lists else []
+
+    def _explained(self, kind: Kind[S], values: Mapping[str, Any], flow: Flow[Live[S]]) -> Flow[Live[S]]:
+        """Add to a refusal over the worker quota who has the workers."""
+        try:
+            return (yield from flow)
+        except InvalidRequest as error:
+            if kind.spec is EndpointSpec:
+                with contextlib.suppress(ApiError):
+                    listed = yield from self._list(ENDPOINTS)
+                    others = {e.name: e.values["workers_max"] for e in listed if e.name != values["name"]}
+                    error.hint = worker_quota.hint(error.message, values["workers_max"], others) or error.hint
+            raise
 
     def _list(self, kind: Kind[S]) -> Flow[tuple[Live[S], ...]]:
         reply = yield from ask(self._step("GET", kind.path), f"List the {kind.noun}s", retry=self._retry)

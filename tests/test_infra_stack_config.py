@@ -12,6 +12,7 @@ from backend.errors import ConfigError, InvalidArgument, RegistryError
 from backend.settings import Secret, Settings
 from infra import stacks
 from infra.export import render
+from infra.preflight import check_quota
 from infra.pulumi_cli import PROJECT
 from infra.stack_config import StackConfig, described
 from infra.worker_env import worker_env
@@ -126,6 +127,16 @@ def test_the_project_may_be_elsewhere(tmp_path: Path, monkeypatch: pytest.Monkey
 
     assert stacks.config("dev").volume_gb == 30
     assert stacks.config("dev", tmp_path / "other") == StackConfig()
+
+
+def test_the_worker_quota_is_checked_where_it_is_known_and_guessed_where_not() -> None:
+    """With a number, too many are refused; without one, more than RunPod first allows is a warning."""
+    assert check_quota(StackConfig(), 1) == ()
+    (warning,) = check_quota(StackConfig(), 2)
+    assert "may run 4 workers and the account's other endpoints 2." in warning
+    assert check_quota(StackConfig(worker_quota=6), 2) == ()
+    with pytest.raises(ConfigError, match="together 6: the quota is 5"):
+        check_quota(StackConfig(worker_quota=5), 2)
 
 
 def test_variables_in_three_formats() -> None:

@@ -253,11 +253,21 @@ def test_endless_rate_limits_end(api: RunPodApi, emu: Emulator) -> None:
 
 
 def test_the_worker_quota_speaks_for_itself(api: RunPodApi, emu: Emulator) -> None:
-    """RunPod's refusal, with its numbers, reaches the user."""
-    emu.set(worker_quota=2)
+    """RunPod's refusal reaches the user with what it leaves out: who has workers, how many are left."""
+    emu.set(worker_quota=4)
+    api.create(ENDPOINTS, {**ENDPOINT, "name": "b", "workers_max": 3})
+    mine = api.create(ENDPOINTS, ENDPOINT)
+    said = r"quota \(4\).* asks for 2, other endpoints may have 3 \(b 3\), so at most 1 of 4 are left"
 
-    with pytest.raises(InvalidRequest, match=r"quota \(2\)"):
-        api.create(ENDPOINTS, {**ENDPOINT, "workers_max": 3})
+    with pytest.raises(InvalidRequest, match=said):
+        api.update(ENDPOINTS, mine.id, {**ENDPOINT, "workers_max": 2}, ["workers_max"])
+    api.delete(ENDPOINTS, mine.id)
+    with pytest.raises(InvalidRequest, match=said):
+        api.create(ENDPOINTS, {**ENDPOINT, "workers_max": 2})
+    emu.set(missing_images=["nowhere"])
+    with pytest.raises(InvalidRequest) as caught:
+        api.create(ENDPOINTS, {**ENDPOINT, "image": "nowhere"})
+    assert "quota" not in str(caught.value)
 
 
 @pytest.mark.slow
