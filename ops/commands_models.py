@@ -15,10 +15,18 @@ from ops.inventory import Inventory
 from ops.plan import compare as compare_plan
 from ops.registry import load
 from ops.scan import hash_all, look_inside
-from ops.session import console_of, hashes_of, look_here, look_there, open_remote, scan_here
-from ops.show_models import show_done, show_plan, show_scan, show_terms, show_verified
+from ops.session import (
+    carry_out,
+    hashes_of,
+    look_here,
+    look_there,
+    open_remote,
+    opened,
+    scan_here,
+    tell_done,
+)
+from ops.show_models import show_plan, show_scan, show_terms, show_verified
 from ops.splice import write_sections
-from ops.sync import Done, apply
 
 WRONG: Final = 5
 """Exit code when files are not right, the same as of a failed transfer."""
@@ -45,8 +53,7 @@ def scan(
         json: give JSON, which is also given when stdout is no terminal.
         settings: by default those of the environment.
     """
-    settings = settings or Settings.from_env()
-    console = console_of(json or not sys.stdout.isatty())
+    settings, console = opened(settings, json=json or not sys.stdout.isatty())
     scanned = look_inside(scan_here(settings, models_dir, extra))
     with hash_cache(hashes_of(settings)) as hashes:
         if hash:
@@ -93,8 +100,7 @@ def compare(
         json: give JSON.
         settings: by default those of the environment.
     """
-    settings = settings or Settings.from_env()
-    console = console_of(json)
+    settings, console = opened(settings, json=json)
     wanted = load(Path(registry))
     with open_remote(settings, transport) as remote:
         there = look_there(remote.store, console)
@@ -136,8 +142,7 @@ def sync(
         json: give JSON.
         settings: by default those of the environment.
     """
-    settings = settings or Settings.from_env()
-    console = console_of(json)
+    settings, console = opened(settings, json=json)
     wanted = load(Path(registry))
     with open_remote(settings, transport) as remote:
         there = look_there(remote.store, console)
@@ -147,20 +152,10 @@ def sync(
             plan = plan.only(names)
         show_plan(console, plan)
         show_terms(console, plan)
-        if dry_run or not plan.changes:
-            console.data({"plan": plan.to_json(), "done": []})
+        if dry_run or not plan.changes or not (yes or console.ask("Apply this plan?")):
+            tell_done(plan, [], console)
             return 0
-        if not yes and not console.ask("Apply this plan?"):
-            console.data({"plan": plan.to_json(), "done": []})
-            return 0
-        done: list[Done] = []
-        try:
-            with console.progress() as tell:
-                apply(plan, remote.store, on_progress=tell, on_done=done.append, stop=remote.stop)
-        finally:
-            # Also when some failed or Ctrl-C came: what was done is worth knowing.
-            console.data({"plan": plan.to_json(), "done": [entry.to_json() for entry in done]})
-            show_done(console, done)
+        carry_out(plan, remote, console)
     console.say("To see that the bytes are right: inv models.verify --deep")
     return 0
 
@@ -187,8 +182,7 @@ def verify(
     Returns:
         0 when every file is right, else `WRONG`.
     """
-    settings = settings or Settings.from_env()
-    console = console_of(json)
+    settings, console = opened(settings, json=json)
     wanted = load(Path(registry)).files(required_only=not optional)
     with open_remote(settings, transport) as remote, console.progress() as tell:
         files = remote.store.verify([file.wanted() for file in wanted], deep=deep, on_progress=tell)

@@ -8,7 +8,7 @@ from backend.errors import InvalidArgument, RegistryError, SourceMissing
 from backend.model_folders import ALIASES
 from backend.settings import Settings
 from ops.categories import CATEGORIES
-from ops.console import Console, amount
+from ops.console import amount
 from ops.disk import write_whole
 from ops.layout import check_path
 from ops.lock import read_lock, write_lock
@@ -16,6 +16,7 @@ from ops.registry import load, lock_file, parse_registry
 from ops.registry_edit import Entry
 from ops.registry_edit import add as add_entry
 from ops.resolve import resolve, resolve_one
+from ops.session import opened
 from ops.source_names import CivitaiSource, HfSource, LocalSource, Source, UrlSource, parse
 from ops.sources import Sources
 from ops.stores import local_models
@@ -32,8 +33,7 @@ def lock(
     Raises:
         SourceMissing: some sources could not be resolved; all of them are named.
     """
-    settings = settings or Settings.from_env()
-    console = Console("json" if json else "human")
+    settings, console = opened(settings, json=json)
     wanted = load(Path(registry), lock=False)
     path = lock_file(wanted.path)
     before, problems = read_lock(path)
@@ -81,8 +81,7 @@ def add(
         InvalidArgument: something is not usable, or not known and not said.
         SourceMissing: there is no such file.
     """
-    settings = settings or Settings.from_env()
-    console = Console("json" if json else "human")
+    settings, console = opened(settings, json=json)
     origin = parse(source)
     verbs = [verb.strip() for verb in used_by.split(",") if verb.strip()]
     # What talk needs is what tts and lipsync need.

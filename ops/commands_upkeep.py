@@ -4,15 +4,14 @@ from pathlib import Path
 
 from backend.errors import ConfigError, SourceMissing
 from backend.settings import Settings
-from ops.console import Cell, Console, amount
+from ops.console import Cell, Console, total
 from ops.cost import VOLUME_USD_PER_GB_MONTH
 from ops.inventory import Inventory
 from ops.layout import check_model_path
 from ops.plan import Plan, compare
 from ops.registry import Registry, load
-from ops.session import console_of, look_there, open_remote
-from ops.show_models import show_done, show_plan
-from ops.sync import Done, apply
+from ops.session import carry_out, look_there, open_remote, opened, tell_done
+from ops.show_models import show_plan
 from ops.workflows import Needs, needs
 
 
@@ -38,12 +37,11 @@ def check_workflow(
     Raises:
         SourceMissing: a model is neither in the registry nor on the volume.
     """
-    settings = settings or Settings.from_env()
-    console = console_of(json)
+    settings, console = opened(settings, json=json)
     there: Inventory | None = None
     if remote:
-        with open_remote(settings, transport) as opened:
-            there = look_there(opened.store, console)
+        with open_remote(settings, transport) as volume:
+            there = look_there(volume.store, console)
     found = needs(_read(workflow), load(Path(registry)), there)
     console.data(
         {
@@ -87,13 +85,12 @@ def remove(
         json: give JSON.
         settings: by default those of the environment.
     """
-    settings = settings or Settings.from_env()
-    console = console_of(json)
+    settings, console = opened(settings, json=json)
     named = [check_model_path(path.strip()) for path in paths.split(",") if path.strip()]
     if not yes and not console.ask(f"Delete {', '.join(named)} from the volume?"):
         return 0
-    with open_remote(settings, transport) as opened:
-        removal = opened.store.remove(named)
+    with open_remote(settings, transport) as volume:
+        removal = volume.store.remove(named)
     console.data({"removed": list(removal.removed), "missing": list(removal.missing)})
     for path in removal.removed:
         console.say(f"Deleted {path}.")
@@ -123,19 +120,17 @@ def prune(
         json: give JSON.
         settings: by default those of the environment.
     """
-    settings = settings or Settings.from_env()
-    console = console_of(json)
+    settings, console = opened(settings, json=json)
     wanted = load(Path(registry))
     files = [_read(name.strip()) for name in workflows.split(",") if name.strip()]
-    with open_remote(settings, transport) as opened:
-        there = look_there(opened.store, console)
+    with open_remote(settings, transport) as volume:
+        there = look_there(volume.store, console)
         plan = _prune_plan(wanted, there, files)
         show_plan(console, plan)
-        done: tuple[Done, ...] = ()
         if plan.changes and not dry_run and (yes or console.ask("Delete these files?")):
-            done = apply(plan, opened.store, stop=opened.stop)
-    console.data({"plan": plan.to_json(), "done": [entry.to_json() for entry in done]})
-    show_done(console, done)
+            carry_out(plan, volume, console)
+        else:
+            tell_done(plan, [], console)
     return 0
 
 
@@ -154,26 +149,45 @@ def cost(
         json: give JSON.
         settings: not needed; every command takes it.
     """
-    del settings
-    console = console_of(json)
+    _, console = opened(settings, json=json)
     wanted = load(Path(registry))
     models = wanted.models if optional else wanted.required
     rows: list[list[Cell]] = []
-    total = 0
+    stored = unknown = 0
     values: list[dict[str, object]] = []
     for model in models:
         known = sum(file.size_bytes or 0 for file in model.files)
         unsized = sum(file.size_bytes is None for file in model.files)
-        dollars = known / 1e9 * VOLUME_USD_PER_GB_MONTH
-        note = f"and {unsized} of unknown size" if unsized else ""
-        total += known
-        rows.append([model.name, amount(known or None), f"${dollars:.2f}", note])
-        values.append({"name": model.name, "size_bytes": known, "dollars_per_month": round(dollars, 4)})
-    dollars = total / 1e9 * VOLUME_USD_PER_GB_MONTH
-    console.data({"models": values, "size_bytes": total, "dollars_per_month": round(dollars, 4)})
-    console.table(["model", "size>", "a month>", ""], rows)
-    console.say(f"{amount(total)}: ${dollars:.2f} a month, whether a worker runs or not.")
+        stored, unknown = stored + known, unknown + unsized
+        rows.append([model.name, total(known, unsized), f"${_monthly(known):.2f}" if known else "?"])
+        values.append(
+            {
+                "name": model.name,
+                "size_bytes": known,
+                "unknown_sizes": unsized,
+                "dollars_per_month": round(_monthly(known), 4),
+            }
+        )
+    console.data(
+        {
+            "models": values,
+            "size_bytes": stored,
+            "unknown_sizes": unknown,
+            "dollars_per_month": round(_monthly(stored), 4),
+        }
+    )
+    console.table(["model", "size>", "a month>"], rows)
+    more = " or more" if unknown else ""
+    console.say(
+        f"{total(stored, unknown)}: ${_monthly(stored):.2f} a month{more}, whether a worker runs or not."
+    )
+    if unknown:
+        console.say("To learn the sizes: inv models.lock")
     return 0
+
+
+def _monthly(size_bytes: int) -> float:
+    return size_bytes / 1e9 * VOLUME_USD_PER_GB_MONTH
 
 
 def _prune_plan(wanted: Registry, there: Inventory, workflows: list[str]) -> Plan:

@@ -3,7 +3,7 @@
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from ops.console import duration
+from ops.console import duration, total
 from ops.inventory import Inventory
 from ops.page import Child, bar, chip, document, element, path_text, section, size, table, tile
 from ops.plan import Action, Plan
@@ -56,6 +56,8 @@ def _sums(plan: Plan, remote: Inventory) -> Element:
     summary = plan.summary
     missing, extra = len(summary.missing_on_remote), len(summary.extra_on_remote)
     wrong = len(summary.wrong_size) + len(summary.wrong_hash)
+    unknown = len(summary.unknown_size)
+    more = " or more" if unknown else ""
     free = f"{size(remote.free_bytes)} free" if remote.free_bytes is not None else ""
     return element(
         "dl",
@@ -63,9 +65,9 @@ def _sums(plan: Plan, remote: Inventory) -> Element:
         tile("Wrong", str(wrong), tone="bad" if wrong else "good"),
         tile("Unverified", str(len(summary.unverified))),
         tile("Not in the registry", str(extra)),
-        tile("To move", size(summary.bytes), f"about {duration(summary.seconds)}" if summary.bytes else ""),
+        tile("To move", total(summary.bytes, unknown), f"about {duration(summary.seconds)}{more}"),
         tile("On the volume", size(remote.used_bytes), free),
-        tile("Storage", f"${summary.dollars_per_month:.2f}", "a month"),
+        tile("Storage", f"${summary.dollars_per_month:.2f}", f"a month{more}"),
         class_="tiles",
     )
 

@@ -200,6 +200,15 @@ def amount(size_bytes: int | None) -> str:
     return f"{size_bytes} B"
 
 
+def total(size_bytes: int, unknown: int) -> str:
+    """Write a sum for people that some files of unknown size are not in."""
+    if not unknown:
+        return amount(size_bytes)
+    return (
+        f"{amount(size_bytes)} and {unknown} of unknown size" if size_bytes else f"{unknown} of unknown size"
+    )
+
+
 def duration(seconds: float) -> str:
     """Write a time for people: ``1 min 5 s``."""
     if seconds < 60:

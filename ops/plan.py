@@ -63,6 +63,7 @@ class Summary:
     """A plan in numbers. Paths are from the volume root, sorted.
 
     Attributes:
+        unknown_size: files to be looked after whose size nobody says beforehand.
         bytes: to be moved; files of unknown size are not in it.
         seconds: that may take, at `BYTES_PER_S`.
         dollars_per_month: for storing all wanted files, at `VOLUME_USD_PER_GB_MONTH`.
@@ -74,6 +75,7 @@ class Summary:
     wrong_hash: tuple[str, ...] = ()
     unverified: tuple[str, ...] = ()
     extra_on_remote: tuple[str, ...] = ()
+    unknown_size: tuple[str, ...] = ()
     bytes: int = 0
     seconds: float = 0.0
     dollars_per_month: float = 0.0
@@ -236,6 +238,7 @@ def _plan(actions: tuple[Action, ...]) -> Plan:
             wrong_hash=paths("wrong_hash"),
             unverified=paths("unverified"),
             extra_on_remote=paths("extra"),
+            unknown_size=tuple(a.path for a in actions if a.size_bytes is None and a.kind in CHANGES),
             bytes=moved,
             seconds=round(moved / BYTES_PER_S, 1),
             dollars_per_month=round(stored / 1e9 * VOLUME_USD_PER_GB_MONTH, 2),

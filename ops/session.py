@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,12 @@ from ops.console import Console
 from ops.hash_cache import hash_cache
 from ops.inventory import Inventory
 from ops.model_paths import roots
+from ops.plan import Plan
 from ops.scan import Scan, scan
+from ops.show_models import show_done
 from ops.store import ModelStore
 from ops.stores import Transport, cache_folder, local_models, open_store
+from ops.sync import Done, apply
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,22 @@ def hashes_of(settings: Settings) -> Path:
     return cache_folder(settings) / "hashes.sqlite"
 
 
-def console_of(json: bool) -> Console:
-    """Open the console in the mode that ``--json`` asks for."""
-    return Console("json" if json else "human")
+def opened(settings: Settings | None, *, json: bool) -> tuple[Settings, Console]:
+    """Give a command's settings, by default those of the environment, and the console that it asks for."""
+    return settings or Settings.from_env(), Console("json" if json else "human")
+
+
+def carry_out(plan: Plan, remote: Remote, console: Console) -> None:
+    """Do what a plan says, and tell what was done, also when some of it failed or Ctrl-C came."""
+    done: list[Done] = []
+    try:
+        with console.progress() as tell:
+            apply(plan, remote.store, on_progress=tell, on_done=done.append, stop=remote.stop)
+    finally:
+        tell_done(plan, done, console)
+
+
+def tell_done(plan: Plan, done: Sequence[Done], console: Console) -> None:
+    """Give a plan and what became of it."""
+    console.data({"plan": plan.to_json(), "done": [entry.to_json() for entry in done]})
+    show_done(console, done)

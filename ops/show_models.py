@@ -6,7 +6,7 @@ from typing import Final
 from rich.text import Text
 
 from backend.contract import VerifiedFile
-from ops.console import Cell, Console, amount, duration
+from ops.console import Cell, Console, amount, duration, total
 from ops.plan import Action, Plan
 from ops.registry import Model
 from ops.scan import Scan
@@ -64,19 +64,23 @@ def show_plan(console: Console, plan: Plan) -> None:
 def sums(plan: Plan) -> str:
     """Say a plan's sums in a sentence."""
     summary = plan.summary
+    unknown = len(summary.unknown_size)
+    more = " or more" if unknown else ""
+    storage = f"storage ${summary.dollars_per_month:.2f} a month{more}"
     if not plan.changes:
-        return (
-            f"Nothing to do: {len(plan.actions)} files are as wanted "
-            f"(storage ${summary.dollars_per_month:.2f} a month)."
+        wanted = sum(bool(action.model) for action in plan.actions)
+        extra = len(plan.actions) - wanted
+        as_wanted = (
+            f"{wanted} files are as wanted" if wanted else "the registry names no file that is missing"
         )
+        besides = f", {extra} on the volume are not in the registry" if extra else ""
+        return f"Nothing to do: {as_wanted}{besides} ({storage})."
     counts: dict[str, int] = {}
     for action in plan.changes:
         counts[action.kind] = counts.get(action.kind, 0) + 1
     what = ", ".join(f"{count} to {_VERBS.get(kind, kind)}" for kind, count in sorted(counts.items()))
-    return (
-        f"{what}: {amount(summary.bytes)}, about {duration(summary.seconds)}; "
-        f"storage ${summary.dollars_per_month:.2f} a month."
-    )
+    time = f", about {duration(summary.seconds)}{more}" if summary.bytes else ""
+    return f"{what}: {total(summary.bytes, unknown)}{time}; {storage}."
 
 
 _VERBS: Final = {"unknown": "check where they lie"}
@@ -119,7 +123,9 @@ def show_verified(console: Console, files: Sequence[VerifiedFile]) -> None:
     ]
     console.table(["", "file", "size>", "reason"], rows)
     wrong = sum(not file["ok"] for file in files)
-    if wrong:
+    if not files:
+        console.say("The registry names no file to check.")
+    elif wrong:
         console.say(f"{wrong} of {len(files)} files are not right. To mend them: inv models.sync")
     else:
         console.say(f"All {len(files)} files are right.")

@@ -15,6 +15,7 @@ from backend.errors import InvalidArgument
 from ops.inventory import Inventory
 from ops.plan import Plan, compare
 from ops.registry import Model, ModelFile, Registry
+from ops.show_models import sums
 
 A, B = "aa" * 32, "bb" * 32
 
@@ -119,6 +120,7 @@ def test_the_summary_counts_by_what_is_wrong():
         "wrong_hash": ["models/vae/wrong"],
         "unverified": ["models/vae/unverified"],
         "extra_on_remote": ["models/loras/extra"],
+        "unknown_size": [],
         "bytes": 4_000_000_020,
         "seconds": 20.0,
         "dollars_per_month": 0.35,
@@ -197,3 +199,22 @@ def test_other_json_is_no_plan(value: dict[str, Any]):
     """A file that is something else is refused."""
     with pytest.raises(InvalidArgument, match="This is not a plan"):
         Plan.from_json(value)
+
+
+def test_a_sum_says_what_it_does_not_know():
+    """A file of unknown size is no file of 0 B, and an empty registry wants nothing."""
+    unsized = compare(registry(file("vae/a", size=None)), Inventory())
+    both = compare(
+        registry(file("vae/a", size=None), file("vae/b", size=2_000_000_000)),
+        Inventory(),
+    )
+    nothing = compare(registry(), Inventory.of([held("models/loras/extra")]))
+
+    assert unsized.summary.unknown_size == ("models/vae/a",)
+    assert sums(unsized) == "1 to fetch: 1 of unknown size; storage $0.00 a month or more."
+    assert sums(both) == (
+        "2 to fetch: 2.00 GB and 1 of unknown size, about 10 s or more; storage $0.14 a month or more."
+    )
+    assert sums(nothing).startswith(
+        "Nothing to do: the registry names no file that is missing, 1 on the volume are not in the registry"
+    )

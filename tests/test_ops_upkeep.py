@@ -188,7 +188,12 @@ def test_cost_is_told_by_model(desk: Desk):
     told = desk.run(commands_upkeep.cost, registry=str(ROOT / "models-registry.yaml"))
     sdxl = next(model for model in told["models"] if model["name"] == "sdxl-base")
 
-    assert sdxl == {"name": "sdxl-base", "size_bytes": 6938078334, "dollars_per_month": 0.4857}
+    assert sdxl == {
+        "name": "sdxl-base",
+        "size_bytes": 6938078334,
+        "unknown_sizes": 0,
+        "dollars_per_month": 0.4857,
+    }
     assert told["size_bytes"] == sum(model["size_bytes"] for model in told["models"])
 
 
@@ -218,7 +223,7 @@ def test_ctrl_c_stops_at_once_and_goes_on_later(emu: Emulator, desk: Desk):
     """One Ctrl-C ends a sync in the middle of a file with one line; the next run fetches only the rest."""
     body = {"repo": "LeonJoe13/Sonic", "path": "Sonic/unet.pth", "size_bytes": 40 << 20}
     emu.control("POST", "/hub/files", body)
-    emu.fault("/s3/*", method="PUT", delay_s=60, times=0)
+    emu.fault("/s3/*unet.pth", method="PUT", delay_s=60, times=0)
     command = [sys.executable, "-m", "invoke", "models.sync", "--yes", "--transport", "s3"]
     command += ["--registry", str(desk.registry)]
     process = subprocess.Popen(
@@ -229,7 +234,7 @@ def test_ctrl_c_stops_at_once_and_goes_on_later(emu: Emulator, desk: Desk):
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not emu.requests("PUT", "/s3/*"):
+    while not emu.requests("PUT", "/s3/*unet.pth"):
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
@@ -239,4 +244,6 @@ def test_ctrl_c_stops_at_once_and_goes_on_later(emu: Emulator, desk: Desk):
     assert err.splitlines()[-1].startswith(("Interrupted.", "Stopped."))
     assert "Traceback" not in out + err
     synced = desk.run(commands_models.sync, registry=str(desk.registry), transport="s3", yes=True)
-    assert [(done["status"], done["fetched_bytes"]) for done in synced["done"]] == [("fetched", 0)]
+    (done,) = synced["done"]
+    # The first part had come whole, 32 MiB, before it was sent.
+    assert (done["status"], done["fetched_bytes"] <= 8 << 20) == ("fetched", True)
