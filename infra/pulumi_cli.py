@@ -132,13 +132,6 @@ def project_folder(folder: str | Path = "", environ: Mapping[str, str] | None = 
     return Path(asked) if asked else PROJECT
 
 
-def ensure() -> int:
-    """Find or get a Pulumi CLI, and say where it is."""
-    found = find()
-    say_on_stderr(f"Pulumi {found.version}: {found.program}")
-    return 0
-
-
 def environment(
     pulumi: Pulumi, environ: Mapping[str, str] | None = None, *, data: Path | None = None
 ) -> dict[str, str]:

@@ -150,11 +150,6 @@ class Volume:
         )
 
 
-def remember_etag(path: Path, etag: str) -> None:
-    """Keep the ETag of a file as it is now."""
-    _etags[_stamp(path)] = etag
-
-
 def _stored(key: str, path: Path) -> Stored:
     info = path.stat()
     return Stored(key, 0 if path.is_dir() else info.st_size, info.st_mtime, path)
