@@ -14,6 +14,10 @@ _BOUNDS: Final = {
 }
 
 
+SHOWN: Final = 80
+"""Characters of a wrong value that its sentence repeats."""
+
+
 def check(tool: str, schema: Schema, arguments: Mapping[str, Any]) -> None:
     """Let good arguments through.
 
@@ -40,15 +44,13 @@ def _sentence(error: Any) -> str:
         case "additionalProperties":
             known = error.schema.get("properties", {})
             unknown = sorted(set(error.instance) - set(known))
-            return f"there is no argument {' or '.join(map(repr, unknown))}; known are {', '.join(known)}"
+            return f"there is no argument {' or '.join(map(_short, unknown))}; known are {', '.join(known)}"
         case "enum":
-            return (
-                f"{name} must be one of {', '.join(map(str, error.validator_value))}, not {error.instance!r}"
-            )
+            return f"{name} must be one of {', '.join(map(str, error.validator_value))}, not {_short(error.instance)}"
         case "type":
             wanted = error.validator_value
             words = wanted if isinstance(wanted, str) else " or ".join(wanted)
-            return f"{name} must be of type {words}, not {error.instance!r}"
+            return f"{name} must be of type {words}, not {_short(error.instance)}"
         case bound if bound in _BOUNDS:
             return f"{name} must be {_BOUNDS[bound]} {error.validator_value}, not {error.instance}"
         case "multipleOf":
@@ -56,4 +58,10 @@ def _sentence(error: Any) -> str:
         case "minLength":
             return f"{name} must not be empty"
         case _:
-            return f"{name or 'the arguments'}: {error.message}"
+            return f"{name or 'the arguments'}: {error.message[: SHOWN * 3]}"
+
+
+def _short(value: object) -> str:
+    """Show a wrong value; one that is long says nothing more for being whole."""
+    shown = repr(value)
+    return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
