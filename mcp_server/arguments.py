@@ -46,7 +46,8 @@ def _sentence(error: Any) -> str:
             unknown = sorted(set(error.instance) - set(known))
             return f"there is no argument {' or '.join(map(_short, unknown))}; known are {', '.join(known)}"
         case "enum":
-            return f"{name} must be one of {', '.join(map(str, error.validator_value))}, not {_short(error.instance)}"
+            known = ", ".join(map(str, error.validator_value))
+            return f"{name} must be one of {known}, not {_short(error.instance)}"
         case "type":
             wanted = error.validator_value
             words = wanted if isinstance(wanted, str) else " or ".join(wanted)

@@ -72,5 +72,5 @@ def test_a_long_wrong_value_is_not_repeated_whole() -> None:
     """An answer stays readable whatever was sent: a model that pastes a file as a width, or as a name."""
     for given in ({"width": "x" * 100_000}, {"x" * 100_000: 1}, {"sampler": ["x" * 100_000]}):
         with pytest.raises(InvalidArgument) as raised:
-            check("portrait", schemas.for_verb("portrait"), {"prompt": "Odin", **given})
+            arguments.check("portrait", schemas.for_verb("portrait"), {"prompt": "Odin", **given})
         assert len(str(raised.value)) < 1000
