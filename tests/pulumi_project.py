@@ -145,6 +145,15 @@ def providers(root: Path) -> list[int]:
     return _at_work(root, b"pulumi.dynamic")
 
 
+def arguments(root: Path) -> list[str]:
+    """List the arguments of every process that works in a project now."""
+    found = []
+    for pid in _at_work(root, b""):
+        with contextlib.suppress(OSError):
+            found.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
+
+
 def _at_work(root: Path, what: bytes) -> list[int]:
     """List processes by their working folder in a project, and a part of their command."""
     found = []

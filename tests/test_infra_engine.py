@@ -17,7 +17,7 @@ from backend.errors import ConfigError
 from infra import commands
 from infra.stacks import Stack, StackLocked
 from tests.emulation import Emulator, until
-from tests.pulumi_project import REGISTRY, STACK, Project, kill, project, providers
+from tests.pulumi_project import REGISTRY, STACK, Project, arguments, kill, project, providers
 
 pytestmark = pytest.mark.slow
 
@@ -71,11 +71,13 @@ def test_up_drift_refresh_mend_destroy(infra: Project, emu: Emulator) -> None:
 
     (emu.volume_dir(outputs["volume_id"]) / FILES[1]).unlink()
     emu.rest("PATCH", f"/serverless/{outputs['endpoint_id']}", {"workers": {"max": 5}})
+    jobs = len(emu.requests("POST", "/jobs/v2/*/run"))
     looked = infra.pulumi(
         "refresh", "--preview-only", "--diff", "--expect-no-changes", "--run-program", ok=False
     )
     assert looked.returncode == 7
     assert re.search(r"workers_max *: 2 => 5", looked.stdout)
+    assert len(emu.requests("POST", "/jobs/v2/*/run")) - jobs == 1  # one inventory for all models
     infra.pulumi("refresh", "--yes", "--skip-preview")
     assert FILES[1] not in infra.resources()
 
@@ -225,8 +227,8 @@ def test_a_stack_that_cannot_be_is_refused_at_preview(
     assert owned(emu) == []
 
 
-def test_a_protected_volume_is_not_destroyed(infra: Project, emu: Emulator) -> None:
-    """With protect_volume, destroy refuses in its preview, before anything is deleted."""
+def test_a_protected_volume_is_neither_destroyed_nor_replaced(infra: Project, emu: Emulator) -> None:
+    """With protect_volume, both are refused in the preview, before anything is deleted."""
     infra.configure(protect_volume="true")
     (infra.root / "models-registry.yaml").write_text("required: {}\n")
     infra.up()
@@ -235,16 +237,28 @@ def test_a_protected_volume_is_not_destroyed(infra: Project, emu: Emulator) -> N
 
     assert done.returncode != 0
     assert owned(emu) == EVERYTHING
+    infra.configure(data_center="EU-CZ-1")
+    moved = infra.pulumi("preview", ok=False)
+    assert moved.returncode != 0
+    assert "protect" in moved.stdout
 
 
 def test_secrets_stay_out_of_state_output_and_arguments(emu: Emulator, tmp_path: Path) -> None:
-    """Marked secrets of the configuration and the key never show in state, logs or what Pulumi prints."""
+    """Marked secrets and the key never show in state, in what Pulumi prints, or in a process's arguments."""
     marks = {name: f"MARK{hashlib.sha256(name.encode()).hexdigest()[:24]}" for name in ("hf", "user", "word")}
     with project(tmp_path / "project", emu, extra={"PULUMI_CONFIG_PASSPHRASE": "open"}) as infra:
         (infra.root / "models-registry.yaml").write_text("required: {}\n")
         for key, mark in (("hf_token", "hf"), ("registry_username", "user"), ("registry_password", "word")):
             infra.pulumi("config", "set", "--secret", f"comfyform:{key}", marks[mark])
-        said = infra.pulumi("up", "--yes", "--diff").stdout
+        run, seen = infra.start("up", "--yes", "--diff"), set[str]()
+
+        def ended() -> bool:
+            seen.update(arguments(infra.root))
+            return run.poll() is not None
+
+        until(ended, 60)
+        assert any("pulumi.dynamic" in each for each in seen)
+        said = run.communicate()[0] + "".join(seen)
         said += infra.pulumi("refresh", "--yes", "--diff").stdout
         said += infra.pulumi("stack", "export").stdout + infra.state_text()
         infra.up("--expect-no-changes")
@@ -254,7 +268,7 @@ def test_secrets_stay_out_of_state_output_and_arguments(emu: Emulator, tmp_path:
 
 
 def test_the_commands_speak_and_end_with_codes(
-    infra: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    infra: Project, emu: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """stack.up, outputs, env, cost, orphans and down work through plain calls."""
     for name, value in infra.env.items():
@@ -271,6 +285,11 @@ def test_the_commands_speak_and_end_with_codes(
     assert infra.outputs()["cost"]["usd_per_hour_max"] == cost["usd_per_hour_max"]
     assert commands.orphans(json=True, project=infra.root) == 0
     assert json.loads(capsys.readouterr().out) == []
+    lost = emu.rest("POST", "/templates", {"name": f"comfyform-{STACK}-lost", "image": "echo"}).json()
+    assert commands.orphans(json=True, project=infra.root) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"kind": "template", "id": lost["id"], "name": lost["name"]}
+    ]
     assert commands.down(yes=True, project=infra.root) == 0
 
 
