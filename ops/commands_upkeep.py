@@ -182,7 +182,7 @@ def cost(
         f"{total(stored, unknown)}: ${_monthly(stored):.2f} a month{more}, whether a worker runs or not."
     )
     if unknown:
-        console.say("To learn the sizes: inv models.lock")
+        console.say("To learn the sizes that their sources tell: inv models.lock")
     return 0
 
 

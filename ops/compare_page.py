@@ -58,6 +58,7 @@ def _sums(plan: Plan, remote: Inventory) -> Element:
     wrong = len(summary.wrong_size) + len(summary.wrong_hash)
     unknown = len(summary.unknown_size)
     more = " or more" if unknown else ""
+    time = f"about {duration(summary.seconds)}{more}" if summary.bytes else ""
     free = f"{size(remote.free_bytes)} free" if remote.free_bytes is not None else ""
     return element(
         "dl",
@@ -65,7 +66,7 @@ def _sums(plan: Plan, remote: Inventory) -> Element:
         tile("Wrong", str(wrong), tone="bad" if wrong else "good"),
         tile("Unverified", str(len(summary.unverified))),
         tile("Not in the registry", str(extra)),
-        tile("To move", total(summary.bytes, unknown), f"about {duration(summary.seconds)}{more}"),
+        tile("To move", total(summary.bytes, unknown), time),
         tile("On the volume", size(remote.used_bytes), free),
         tile("Storage", f"${summary.dollars_per_month:.2f}", f"a month{more}"),
         class_="tiles",

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from backend.errors import InvalidArgument
 from ops.layout import path_problem
@@ -82,13 +82,15 @@ class ModelShape(_Strict):
 
 
 _Name = Annotated[str, AfterValidator(_model_name)]
+# A section whose last entry was deleted is written as its name alone, which YAML reads as null.
+_Models = Annotated[dict[_Name, ModelShape], BeforeValidator(lambda value: {} if value is None else value)]
 
 
 class RegistryShape(_Strict):
     """The models that a ComfyUI on RunPod needs, and where each file comes from."""
 
-    required: dict[_Name, ModelShape] = Field({}, description="What pulumi up provisions.")
-    optional: dict[_Name, ModelShape] = Field({}, description="What inv models.sync --optional adds.")
+    required: _Models = Field({}, description="What pulumi up provisions.")
+    optional: _Models = Field({}, description="What inv models.sync --optional adds.")
     local_scan: Any = Field(None, description="Written by inv models.scan --write.")
     runpod_status: Any = Field(None, description="Written by inv models.compare --write.")
 

@@ -79,8 +79,12 @@ def sums(plan: Plan) -> str:
     for action in plan.changes:
         counts[action.kind] = counts.get(action.kind, 0) + 1
     what = ", ".join(f"{count} to {_VERBS.get(kind, kind)}" for kind, count in sorted(counts.items()))
-    time = f", about {duration(summary.seconds)}{more}" if summary.bytes else ""
-    return f"{what}: {total(summary.bytes, unknown)}{time}; {storage}."
+    going = sum(action.size_bytes or 0 for action in plan.changes if action.kind == "remove")
+    moved = total(summary.bytes, unknown) if summary.bytes or unknown else ""
+    time = f"about {duration(summary.seconds)}{more}" if summary.bytes else ""
+    freed = f"{amount(going)} less on the volume" if going else ""
+    numbers = ", ".join(filter(None, (moved, time, freed)))
+    return f"{what}: {numbers}; {storage}." if numbers else f"{what}; {storage}."
 
 
 _VERBS: Final = {"unknown": "check where they lie"}
@@ -98,7 +102,9 @@ def show_terms(console: Console, plan: Plan) -> None:
 
 
 def show_done(console: Console, done: Sequence[Done]) -> None:
-    """Show what became of a plan."""
+    """Show what became of a plan; nothing where nothing was done."""
+    if not done:
+        return
     rows: list[list[Cell]] = [
         [
             Text(entry.status, style=_STYLES.get(entry.status, "")),

@@ -9,6 +9,7 @@ import pytest
 from backend.errors import ConfigError, RegistryError
 from ops.lock import Locked, read_lock, write_lock
 from ops.registry import UNRESOLVED, load, lock_file
+from ops.registry_edit import Entry, add
 from ops.source_names import CivitaiSource, HfSource, LocalSource, UrlSource, parse
 
 ROOT = Path(__file__).parents[1]
@@ -263,3 +264,25 @@ def test_sources(text: str, source: object):
 
     assert parse(text) == source
     assert str(parse(text)) == text
+
+
+def test_an_empty_section_is_an_empty_section(tmp_path: Path):
+    """A section whose last entry was deleted is no mistake, and a model can be added to it again."""
+    file = tmp_path / "models-registry.yaml"
+    file.write_text("required:\noptional:\n")
+
+    found = load(file)
+
+    assert (found.required, found.optional) == ((), ())
+    entry = Entry(
+        name="x",
+        path="vae/x.pt",
+        source="url:https://example.org/x.pt",
+        size_bytes=1,
+        sha256="a" * 64,
+        license="mit",
+        gated=False,
+        used_by=[],
+    )
+    file.write_bytes(add(file.read_bytes(), "required", entry))
+    assert [model.name for model in load(file).required] == ["x"]
