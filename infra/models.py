@@ -87,7 +87,7 @@ def provision(props: Mapping[str, Any]) -> dict[str, Any]:
     finally:
         _listing.forget(_key(props))
     # A wanted hash is what the program says and the file has; else it is what came.
-    return {**_declared(props), "size_bytes": made["size_bytes"], "sha256": made["sha256"], "state": VERIFIED}
+    return {**declared(props), "size_bytes": made["size_bytes"], "sha256": made["sha256"], "state": VERIFIED}
 
 
 def look(props: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -105,7 +105,7 @@ def look(props: Mapping[str, Any]) -> dict[str, Any] | None:
     if record is None:
         return None
     return {
-        **_declared(props),
+        **declared(props),
         "size_bytes": record["size_bytes"],
         "sha256": record["sha256"] or "",
         "state": _state(props, record),
@@ -127,9 +127,9 @@ def _inventory(props: Mapping[str, Any]) -> Inventory | None:
         raise
 
 
-def declared(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the inputs that would declare a state, so that drift shows property by property."""
-    return _declared(state)
+def declared(props: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the inputs that would declare a state, so that drift shows property by property. Pure."""
+    return {name: props[name] for name in _DECLARED if props.get(name) is not None}
 
 
 def remove(props: Mapping[str, Any]) -> None:
@@ -161,10 +161,6 @@ def _state(props: Mapping[str, Any], record: FileRecord) -> str:
     if props.get("sha256") and props["sha256"] != record["sha256"]:
         return "damaged: its bytes changed"
     return VERIFIED
-
-
-def _declared(props: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: props[name] for name in _DECLARED if props.get(name) is not None}
 
 
 def _key(props: Mapping[str, Any]) -> tuple[object, ...]:

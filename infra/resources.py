@@ -168,7 +168,7 @@ class EndpointArgs(ContainerArgs, total=False):
     """Requests in flight a worker, from 1, instead of ``queue_delay_s``. Default for a load balancer: 4."""
     data_centers: Input[Sequence[Input[str]]] | None
     """Where workers may run. Default: anywhere."""
-    volume_ids: Input[Sequence[Input[str]]]
+    volume_ids: Input[Sequence[Input[str]]] | None
     """Network volumes, at most one a data center; a worker sees its own data center's. Default: none."""
     timeout_s: Input[int] | None
     """How long a job may run, in seconds. Default: 600."""

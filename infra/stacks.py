@@ -1,6 +1,7 @@
 """A stack of this project, worked on through the real CLI: select, run, unlock, read back."""
 
 import json
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -104,7 +105,7 @@ class Stack:
         """List the project's stacks in the backend."""
         return [str(each["name"]).rpartition("/")[2] for each in self.ask("stack", "ls", "--json")]
 
-    def run(self, *arguments: str, capture: bool = False) -> Any:
+    def run(self, *arguments: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
         """Run a command of the CLI on this stack and give the finished process."""
         return run(self.cli, arguments, environ=self.environ, project=self.project, capture=capture)
 
