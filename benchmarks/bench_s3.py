@@ -1,5 +1,6 @@
-"""Send a local model file to a volume over S3: ours (hashed, resumable, checked) beside boto3's own transfer.
+"""Send a model file to a volume over S3: ours (hashed, resumable, checked) beside boto3's own transfer.
 
+A file of this machine, and one from a model hub that only passes through.
 Run as ``python -m benchmarks.bench_s3 [MiB]``, against the emulated gateway,
 which is a Python program and bounds both; what is compared is the overhead.
 """
@@ -8,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.bench_fetch import Hub, hf
 from benchmarks.measure import PYTHON, best, measure, table
 from tests.emulation import running_emulator
 
@@ -21,6 +23,7 @@ with Http() as http:
     print(store.provision([{"path": "models/loras/x.bin", "source": "local:loras/x.bin"}]))
     store.remove(["models/loras/x.bin"])
 """
+PASS_ON = OURS.replace('"source": "local:loras/x.bin"', '"source": "hf:org/name:file.bin"')
 BOTO3 = """
 import os, sys
 import boto3
@@ -62,6 +65,17 @@ def main() -> None:
             ]
             table(f"send {size_bytes >> 20} MiB", rows, size_bytes)
             print(f"memory above idle, ours: {rows[0][1].peak_mib - idle.peak_mib:.0f} MiB")
+            hub = Hub(root, size_bytes)
+            try:
+                passed = best([measure([PYTHON, "-c", PASS_ON], env | hub.env) for _ in range(2)])
+                staged = Path(env["COMFYUI_MODELS_DIR"]) / "staged"
+                theirs = measure(hf(staged), env | hub.env).plus(measure([PYTHON, "-c", BOTO3], env))
+            finally:
+                hub.process.terminate()
+                hub.process.wait()
+            rows = [("ours", passed), ("hf download, then boto3, no hash", theirs)]
+            table(f"pass {size_bytes >> 20} MiB on from a hub", rows, size_bytes)
+            print(f"memory above idle, ours: {passed.peak_mib - idle.peak_mib:.0f} MiB")
 
 
 if __name__ == "__main__":

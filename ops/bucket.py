@@ -79,14 +79,9 @@ class Bucket:
         self._name = volume_id
         self._retry = retry or Retry(attempts=8, first_s=0.5)
         self._wait = wait or threading.Event().wait
-        self._client = _connect(endpoint_url, region, access_key_id, secret_access_key, read_timeout_s=60)
-        self._patient = _connect(
-            endpoint_url,
-            region,
-            access_key_id,
-            secret_access_key,
-            read_timeout_s=_COMPLETE_TIMEOUT_S,
-        )
+        connect = _connector(endpoint_url, region, access_key_id, secret_access_key)
+        self._client = connect(60)
+        self._patient = connect(_COMPLETE_TIMEOUT_S)
 
     @property
     def name(self) -> str:
@@ -288,15 +283,13 @@ class Bucket:
             self._wait(delay)
 
 
-def _connect(
-    endpoint_url: str,
-    region: str,
-    access_key_id: str,
-    secret_access_key: Secret,
-    *,
-    read_timeout_s: int,
-) -> "S3Client":
-    """Make a client for the gateway."""
+def _connector(
+    endpoint_url: str, region: str, access_key_id: str, secret_access_key: Secret
+) -> "Callable[[int], S3Client]":
+    """Make what makes clients for the gateway, by their patience in seconds.
+
+    They share a session: each session holds S3's description of its own, 10 MiB of it.
+    """
     import boto3
     from botocore.config import Config
 
@@ -305,18 +298,22 @@ def _connect(
         aws_secret_access_key=secret_access_key.reveal(),
         region_name=region,
     )
-    return session.client(
-        "s3",
-        endpoint_url=endpoint_url,
-        config=Config(
-            # Trying again is decided in one place, `Bucket`.
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            s3={"addressing_style": "path"},
-            connect_timeout=10,
-            read_timeout=read_timeout_s,
-            max_pool_connections=_CONNECTIONS,
-            # Newer default checksums are not among what the gateway documents.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
+
+    def connect(read_timeout_s: int) -> "S3Client":
+        return session.client(
+            "s3",
+            endpoint_url=endpoint_url,
+            config=Config(
+                # Trying again is decided in one place, `Bucket`.
+                retries={"total_max_attempts": 1, "mode": "standard"},
+                s3={"addressing_style": "path"},
+                connect_timeout=10,
+                read_timeout=read_timeout_s,
+                max_pool_connections=_CONNECTIONS,
+                # Newer default checksums are not among what the gateway documents.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    return connect
