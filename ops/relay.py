@@ -119,13 +119,22 @@ def relay(
                 outlet.complete()
             else:
                 outlet.drop()
-        held.discard()
-        outlet.mark_path.unlink(missing_ok=True)
+        forget(partial)
         if right:
             return Fetched(fetched.size_bytes, fetched.sha256, spent)
         if last:
             raise refused(wish, sha256 or "", fetched.sha256, "were dropped before they got the file's name")
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def forget(partial: Path) -> None:
+    """Delete what is kept on this machine of a file that needs it no more."""
+    Partial(partial).discard()
+    _mark_path(partial).unlink(missing_ok=True)
+
+
+def _mark_path(partial: Path) -> Path:
+    return partial.with_name(f"{partial.name}.mark")
 
 
 class Relay:
@@ -148,7 +157,7 @@ class Relay:
         self._claims = claims
         self._pace = pace
         self._part_bytes = part_bytes
-        self.mark_path = partial.with_name(f"{partial.name}.mark")
+        self._mark_path = _mark_path(partial)
         self._sending = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -185,7 +194,7 @@ class Relay:
         self._shape = Shape(self._identity.size_bytes, self._part_bytes)
         self._per_part = self._part_bytes // self._identity.piece_bytes
         self._parts: Parts | None = None
-        self._mark = (Mark.read(self.mark_path) if kept else None) or Mark(secrets.token_hex(8))
+        self._mark = (Mark.read(self._mark_path) if kept else None) or Mark(secrets.token_hex(8))
         if self._shape.count > 1:
             self._parts = self._join()
             self._sending.enter_context(self._parts.sending())
@@ -203,7 +212,7 @@ class Relay:
                 self._partial.forget(index)
             self._mark = Mark(secrets.token_hex(8))
             parts = self._open()
-        self._mark.write(self.mark_path)
+        self._mark.write(self._mark_path)
         return parts
 
     def _open(self) -> Parts:
@@ -237,7 +246,7 @@ class Relay:
             number = self._shape.count
         else:
             self._mark = Mark(self._mark.run, number, self._hash.state())
-            self._mark.write(self.mark_path)
+            self._mark.write(self._mark_path)
         self._parts.send(number)
 
     def complete(self) -> None:
