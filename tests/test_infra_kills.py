@@ -198,8 +198,9 @@ def kill_runpod(life: Life, moment: Moment, *, model: bool) -> None:
         assert died == -signal.SIGKILL, moment
         life.restart()
         if moment.path.startswith("/rest/") and (moment.method, moment.after) == ("POST", False):
-            # It looks for what became of its create, for 15 seconds and in vain. We do not wait for that.
-            until(lambda: life.emu.requests("GET", moment.path) or run.poll() is not None)
-            run.send_signal(signal.SIGINT)
-        said, _ = run.communicate(timeout=60)
-        assert "Traceback" not in said
+            # It looks for what became of its create, for 15 seconds and in vain: it may as well die now.
+            until(lambda: life.emu.requests("GET", moment.path) or run.poll() is not None, 60)
+            kill(run)
+        else:
+            said, _ = run.communicate(timeout=60)
+            assert "Traceback" not in said
