@@ -117,14 +117,22 @@ class Parts:
         while len(self._under_way) > AT_A_TIME:
             self._settle()
 
+    def wait(self) -> None:
+        """Wait for the parts that are under way.
+
+        Raises:
+            ComfyformError: one of them could not be sent.
+        """
+        while self._under_way:
+            self._settle()
+
     def finish(self) -> None:
         """Wait for the parts that are under way, and put all of them together.
 
         Raises:
             ComfyformError: a part could not be sent, or the gateway refuses.
         """
-        while self._under_way:
-            self._settle()
+        self.wait()
         self._complete([self._etags[number] for number in range(1, self._shape.count + 1)])
         check_arrival(self._key, self._shape.size_bytes, self._bucket)
 

@@ -200,6 +200,8 @@ class Relay:
             self._sending.enter_context(self._parts.sending())
             for number in range(1, self._mark.hashed + 1):
                 self._parts.send(number)
+            # There may be gaps between these, so the ring is counted from the first piece after them.
+            self._parts.wait()
         self._hash = RunningHash(self._mark.state)
         return self._mark.hashed * self._per_part, self._hash
 

@@ -189,25 +189,21 @@ class Transfer:
         first, digest = (
             (0, hashlib.sha256()) if self._outlet is None else self._outlet.begin(partial, kept=kept)
         )
-        missing = [i for i in range(first, identity.pieces) if partial.done(i) < identity.length(i)]
-        left = sum(identity.length(index) - partial.done(index) for index in missing)
+        ahead = range(first, identity.pieces)
+        left = sum(identity.length(index) - partial.done(index) for index in ahead)
         self._here = identity.size_bytes - left
-        threads = min(self._pace.connections, len(missing))
+        threads = min(self._pace.connections, len(ahead))
 
         def work(crew: _Pieces, index: int) -> memoryview:
             return self._piece(crew, identity, index)
 
-        with Crew(work, missing, threads=threads, ahead=threads) as crew:
+        # Pieces that are here are tasks too: what is begun never runs further ahead than the window allows.
+        with Crew(work, ahead, threads=threads, ahead=threads) as crew:
             try:
-                awaited = set(missing)
-                for index in range(first, identity.pieces):
-                    if index in awaited:
-                        piece = crew.take()
-                        digest.update(piece)
-                        self._buffers.append(cast("bytearray", piece.obj))
-                    else:
-                        for chunk in partial.read(index):
-                            digest.update(chunk)
+                for index in ahead:
+                    piece = crew.take()
+                    digest.update(piece)
+                    self._buffers.append(cast("bytearray", piece.obj))
                     if self._outlet is None:
                         partial.send_off(index)
                     else:
