@@ -75,7 +75,8 @@ ROWS: dict[str, Row] = {
     "another hash than wanted": Row(wanted={"sha256": "0" * 64}, says="instead of 0000", anew=True),
     "a flipped bit": Row({"corrupt": 100, "skip": 2}, anew=True),
     "a flipped bit for ever": Row({"corrupt": 100, "times": 0}, says="sha256", anew=True),
-    "everything where a part was asked for": Row({"status": 200, "body": "everything", "skip": 2}),
+    # Not on one of the first pieces, which are asked for at once: from byte 0 "everything" is another file.
+    "everything where a part was asked for": Row({"status": 200, "body": "everything", "skip": 4}),
     "never a part": Row(served={"ignores_range": True}, anew=True),
     "another part than was asked for": Row(
         {"status": 206, "body": "x", "headers": {"Content-Range": "bytes 7-7/9"}, "skip": 2}
