@@ -13,8 +13,8 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from ops.commands import run, tasks_of
-from ops.verb_tasks import verb_tasks
+from ops.commands.tasks import run, tasks_of
+from ops.commands.verb_tasks import verb_tasks
 
 ROOT = Path(__file__).parent
 
@@ -77,12 +77,12 @@ def lock(_: Context) -> None:
 
 JOBS = {"list": "list_jobs", "show": "show_job", "wait": "wait_job", "cancel": "cancel_job"}
 COMMANDS: dict[str, dict[str, dict[str, str] | None]] = {
-    "models": {"ops.commands_models": None, "ops.commands_registry": None, "ops.commands_upkeep": None},
+    "models": {"ops.commands.models": None, "ops.commands.registry": None, "ops.commands.upkeep": None},
     "stack": {"infra.commands": None},
-    "backend": {"ops.commands_generate": {"health": "health"}},
-    "jobs": {"ops.commands_jobs": JOBS},
+    "backend": {"ops.commands.generate": {"health": "health"}},
+    "jobs": {"ops.commands.jobs": JOBS},
     "mcp": {"mcp_server.commands": None},
-    "report": {"ops.commands_report": None},
+    "report": {"ops.commands.report": None},
 }
 """Group → commands module → task name and function, where not every public function is a task."""
 AT_THE_TOP = ("env", "doctor", "report")

@@ -129,7 +129,7 @@ def _helped(error: ComfyformError, studio: Studio) -> ComfyformError:
     """Name the registry's entry for a model that a job found missing."""
     if not isinstance(error, JobFailed):
         return error
-    from ops.commands_generate import with_provider
+    from ops.commands.generate import with_provider
 
     return with_provider(error, studio.registry)
 

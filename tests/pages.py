@@ -58,7 +58,7 @@ def clone(folder: Path) -> Path:
     for name in ("models-registry.yaml", "models-registry.lock.yaml"):
         shutil.copy(ROOT / "examples" / "demo" / name, folder / name)
     # The environment is there already; everything else of `inv` is as a user has it.
-    (folder / "inv").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ops.program "$@"\n')
+    (folder / "inv").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ops.commands.program "$@"\n')
     return folder
 
 

@@ -18,7 +18,7 @@ from backend.node_definitions import DefinitionsCopy, NodeDefinitions, definitio
 from backend.preflight import doubts, is_pinned
 from backend.request import read
 from backend.s3 import VolumeS3
-from ops.commands_generate import generate
+from ops.commands.generate import generate
 from tests.comfyui_program import safetensors, txt2img
 from tests.emulation import IMAGES, Emulator, running_emulator
 from tests.studio_models import fill_models

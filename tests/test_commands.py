@@ -10,7 +10,7 @@ import pytest
 from invoke.exceptions import Exit
 
 import tasks
-from ops.commands import run, tasks_of
+from ops.commands.tasks import run, tasks_of
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = [item for modules in tasks.COMMANDS.values() for item in modules.items()]
@@ -59,7 +59,7 @@ def test_listing_the_tasks_imports_none_of_their_modules():
 def test_an_error_is_one_line_and_an_exit_code(capsys, monkeypatch):
     """A mistake of the user's ends with its class's exit code and one line, without a traceback."""
     with pytest.raises(Exit) as ended:
-        run("ops.commands_models", "compare")
+        run("ops.commands.models", "compare")
 
     assert ended.value.code == 2
     said = capsys.readouterr().err

@@ -18,7 +18,7 @@ TASK = "demo"
 def demo(home: Path) -> subprocess.Popen[str]:
     """Start the demo in a session of its own, with its folder at `home`."""
     return subprocess.Popen(
-        [sys.executable, "-m", "ops.program", TASK, "--home", str(home)],
+        [sys.executable, "-m", "ops.commands.program", TASK, "--home", str(home)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

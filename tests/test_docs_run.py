@@ -84,6 +84,6 @@ def test_the_commands_of_contributors_run():
 
     assert here == ["./inv check", "./inv --list"]
     for line in here:
-        command = [sys.executable, "-m", "ops.program", *line.split()[1:]]
+        command = [sys.executable, "-m", "ops.commands.program", *line.split()[1:]]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr

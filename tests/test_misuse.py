@@ -36,7 +36,7 @@ optional:
 def inv(*words: str, variables: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command line as `./inv` does, without anybody to answer its questions."""
     return subprocess.run(
-        [sys.executable, "-m", "ops.program", "--search-root", str(ROOT), *words],
+        [sys.executable, "-m", "ops.commands.program", "--search-root", str(ROOT), *words],
         capture_output=True,
         text=True,
         cwd=ROOT,

@@ -14,7 +14,7 @@ import pytest
 
 from backend.errors import ConfigError, InvalidArgument, PartialApply, SourceMissing
 from backend.settings import Settings
-from ops import commands_models
+from ops.commands import models as commands_models
 from ops.console import Console
 from ops.layout import partial_path
 from tests.emulation import Emulator

@@ -14,8 +14,8 @@ from backend import GenerationResult, Health, InvalidArgument, JobFailed, Reques
 from backend.flow import Flow, Work
 from backend.journal import Journal
 from backend.model_folders import how_to_get, missing_in
-from ops.commands_generate import generate, health, parsed, with_provider
-from ops.commands_jobs import cancel_job, list_jobs, show_job, wait_job
+from ops.commands.generate import generate, health, parsed, with_provider
+from ops.commands.jobs import cancel_job, list_jobs, show_job, wait_job
 from ops.console import Console
 from ops.watch import sentence_of, watching
 from tests.comfyui_program import running_comfyui, slow

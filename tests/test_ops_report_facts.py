@@ -12,8 +12,8 @@ import pytest
 
 from backend.journal import Journal
 from backend.settings import Secret, Settings
-from ops.commands_report import report
-from ops.report_facts import gather
+from ops.commands.report import report
+from ops.pages.report_facts import gather
 from tests.comfyui_program import safetensors
 from tests.emulation import Emulator
 from tests.worker_endpoint import Studio

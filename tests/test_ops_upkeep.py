@@ -14,7 +14,9 @@ import yaml
 
 from backend.errors import InvalidArgument, SourceMissing
 from backend.settings import Settings
-from ops import commands_models, commands_registry, commands_upkeep
+from ops.commands import models as commands_models
+from ops.commands import registry as commands_registry
+from ops.commands import upkeep as commands_upkeep
 from ops.registry import load
 from tests.emulation import Emulator
 from tests.ops_places import settings_of

@@ -25,7 +25,8 @@ from backend.errors import ComfyformError, ConfigError
 from examples.demo.runpod import LocalRunPod, clean_environment, start
 from examples.demo.stack import Project
 from infra import pulumi_cli
-from ops import commands_models, commands_report
+from ops.commands import models as commands_models
+from ops.commands import report as commands_report
 from ops.registry import load
 from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, TEMPLATES, RunPodApi
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from backend.settings import Settings
 from ops.console import Console
 from ops.disk import write_whole
-from ops.report import SECTIONS
-from ops.report_facts import gather
-from ops.report_page import draw
+from ops.pages.report import SECTIONS
+from ops.pages.report_facts import gather
+from ops.pages.report_page import draw
 from ops.session import cheapest_transport
 
 REGISTRY = "models-registry.yaml"

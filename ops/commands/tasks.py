@@ -1,6 +1,6 @@
 """Turns the functions of a commands module into tasks, from the module's text.
 
-A commands module (``ops.commands_models``) holds one function a command: plain
+A commands module (``ops.commands.models``) holds one function a command: plain
 arguments with literal defaults, a docstring with an ``Args:`` section, an exit
 code as its result. That is all a task needs to be listed and explained, so the
 module itself is imported only when one of its commands runs: ``./inv --list``

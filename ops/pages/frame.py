@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 
 from ops.console import amount
 from ops.media import mime_type
-from ops.page_style import STYLE
+from ops.pages.style import STYLE
 
 Child = Element | str | None
 

@@ -16,9 +16,9 @@ from ops import catalog
 from ops.console import amount
 from ops.cost import Workers, estimate
 from ops.inventory import Inventory
+from ops.pages.report import Cost, Job, JobFile, Model, Problem, Report, Resource, Section
 from ops.plan import Action, compare
 from ops.registry import load
-from ops.report import Cost, Job, JobFile, Model, Problem, Report, Resource, Section
 from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, Live, RunPodApi
 from ops.runpod_specs import EndpointSpec, NetworkVolumeSpec
 from ops.session import look_here, open_remote

@@ -5,8 +5,20 @@ from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from ops.page import bar, chip, data_url, document, element, more, path_text, section, size, table, tile
-from ops.report import SECTIONS, Job, JobFile, Model, Report, Section
+from ops.pages.frame import (
+    bar,
+    chip,
+    data_url,
+    document,
+    element,
+    more,
+    path_text,
+    section,
+    size,
+    table,
+    tile,
+)
+from ops.pages.report import SECTIONS, Job, JobFile, Model, Report, Section
 
 EMBED_FILE_BYTES: Final = 12 * 1000 * 1000
 EMBED_TOTAL_BYTES: Final = 60 * 1000 * 1000

@@ -5,7 +5,7 @@ from xml.etree.ElementTree import Element
 
 from ops.console import duration, total
 from ops.inventory import Inventory
-from ops.page import Child, bar, chip, document, element, path_text, section, size, table, tile
+from ops.pages.frame import Child, bar, chip, document, element, path_text, section, size, table, tile
 from ops.plan import Action, Plan
 
 _WORDS: Final = {

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from backend.settings import Settings
-from ops.compare_page import compare_page
 from ops.disk import write_whole
 from ops.hash_cache import hash_cache
 from ops.inventory import Inventory
+from ops.pages.comparison import compare_page
 from ops.plan import compare as compare_plan
 from ops.registry import load
 from ops.scan import hash_all, look_inside

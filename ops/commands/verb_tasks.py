@@ -7,7 +7,7 @@ from typing import Any, Final
 from invoke.tasks import Task
 
 from backend.params import PARAMS, Param
-from ops.commands import make_task
+from ops.commands.tasks import make_task
 
 _SENTENCES: Final = {
     "portrait": "Make a portrait.",
@@ -29,7 +29,7 @@ def verb_tasks() -> Iterator[Task[Any]]:
         parameters += [_option(name, default) for name, default in _COMMON.items()]
         explanations = {name: _sentence(param) for name, param in table.items()} | {"detach": _DETACH}
         yield make_task(
-            verb, _SENTENCES[verb], parameters, explanations, "ops.commands_generate", "generate", verb
+            verb, _SENTENCES[verb], parameters, explanations, "ops.commands.generate", "generate", verb
         )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from backend import Settings, get_backend
 from backend.errors import JobError, NotFound
 from backend.journal import Entry, Journal
-from ops.commands_generate import show
+from ops.commands.generate import show
 from ops.console import Console
 from ops.watch import watching
 
