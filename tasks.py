@@ -4,6 +4,7 @@ Those of the product are the functions of its commands modules, one task each;
 here are only those of the project itself.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +57,9 @@ def test(c: Context, only: str = "") -> None:  # noqa: PT028 - a task, not a tes
 
         check(c)
         pulumi_cli.find()
-    python("-m", "pytest", *(only.split() or ["--numprocesses", "auto"]))
+    # Tests wait for processes more than they compute; and the longest few must not stand in one queue.
+    spread = ["--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]
+    python("-m", "pytest", *(only.split() or spread))
 
 
 @task
