@@ -5,13 +5,16 @@ user's cache folder; the official installer; a build from the Go modules in
 ``tools/``. What was tried and why it failed is said on stderr, one line a way.
 """
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -194,20 +197,32 @@ def run(
         KeyboardInterrupt: there was a Ctrl-C; the CLI has ended, and so has its lock.
     """
     pipe = subprocess.PIPE if capture else None
-    with subprocess.Popen(
-        [str(pulumi.program), *arguments], cwd=project, env=environ, stdout=pipe, stderr=pipe, text=True
-    ) as process:
-        interrupted = False
-        while True:
-            try:
-                out, err = process.communicate()
-                break
-            except KeyboardInterrupt:
-                interrupted = True
-    if interrupted:
-        unlock(state_folder(environ), process.pid)
+    with _ctrl_c_noted() as interrupted:
+        process = subprocess.Popen(
+            [str(pulumi.program), *arguments], cwd=project, env=environ, stdout=pipe, stderr=pipe, text=True
+        )
+        with process:
+            out, err = process.communicate()
+        if interrupted.is_set():
+            unlock(state_folder(environ), process.pid)
+    if interrupted.is_set():
         raise KeyboardInterrupt
     return subprocess.CompletedProcess(process.args, process.returncode, out or "", err or "")
+
+
+@contextlib.contextmanager
+def _ctrl_c_noted() -> Iterator[threading.Event]:
+    """Note a Ctrl-C instead of raising it between any two steps; it comes to the main thread only."""
+    came = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
+        yield came
+        return
+    signal.signal(signal.SIGINT, lambda _number, _frame: came.set())
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
 
 
 def _kept() -> Path:
