@@ -10,6 +10,21 @@ from tests.comfyui_program import safetensors
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 XL = "stable-diffusion-xl-v1-base"
+CHECKPOINT = "models/checkpoints/sd_xl_base_1.0.safetensors"
+REGISTRY = """\
+required:
+  portrait-checkpoint:
+    used_by: [portrait]
+    license: openrail++
+    files:
+      - {path: checkpoints/sd_xl_base_1.0.safetensors, source: "hf:stabilityai/sdxl:xl.safetensors"}
+  sonic:
+    used_by: [lipsync]
+    license: CC-BY-NC-SA-4.0
+    files:
+      - {path: sonic/unet.pth, source: "hf:LeonJoe13/Sonic:Sonic/unet.pth"}
+"""
+"""Two models that are wanted; the first is `CHECKPOINT` on a volume."""
 
 
 def fill_models(models: Path) -> None:

@@ -16,22 +16,9 @@ from ops.commands.report import report
 from ops.pages.report_facts import gather
 from tests.comfyui_program import safetensors
 from tests.emulation import Emulator
+from tests.studio_models import CHECKPOINT as XL
+from tests.studio_models import REGISTRY
 from tests.worker_endpoint import Studio
-
-XL = "models/checkpoints/sd_xl_base_1.0.safetensors"
-REGISTRY = """\
-required:
-  portrait-checkpoint:
-    used_by: [portrait]
-    license: openrail++
-    files:
-      - {path: checkpoints/sd_xl_base_1.0.safetensors, source: "hf:stabilityai/sdxl:xl.safetensors"}
-  sonic:
-    used_by: [lipsync]
-    license: CC-BY-NC-SA-4.0
-    files:
-      - {path: sonic/unet.pth, source: "hf:LeonJoe13/Sonic:Sonic/unet.pth"}
-"""
 
 
 @pytest.fixture
