@@ -23,6 +23,7 @@ from rich.text import Text
 
 from backend.contract import ProvisionProgress
 from backend.errors import ComfyformError, ConfigError
+from backend.settings import Settings
 from ops.store import OnProgress
 
 Mode = Literal["human", "json", "quiet"]
@@ -215,3 +216,8 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def opened(settings: Settings | None, *, json: bool) -> tuple[Settings, Console]:
+    """Give a command's settings, by default those of the environment, and the console that it asks for."""
+    return settings or Settings.from_env(), Console("json" if json else "human")

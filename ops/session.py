@@ -97,11 +97,6 @@ def hashes_of(settings: Settings) -> Path:
     return cache_folder(settings) / "hashes.sqlite"
 
 
-def opened(settings: Settings | None, *, json: bool) -> tuple[Settings, Console]:
-    """Give a command's settings, by default those of the environment, and the console that it asks for."""
-    return settings or Settings.from_env(), Console("json" if json else "human")
-
-
 def carry_out(plan: Plan, remote: Remote, console: Console) -> None:
     """Do what a plan says, and tell what was done, also when some of it failed or Ctrl-C came."""
     done: list[Done] = []

@@ -12,7 +12,7 @@ from backend.errors import ComfyformError, InvalidArgument
 from backend.journal import Journal
 from backend.model_folders import missing_in
 from backend.params import PARAMS, Param
-from ops.console import Console, amount, duration
+from ops.console import Console, amount, duration, opened
 from ops.registry import load
 from ops.watch import watching
 
@@ -80,8 +80,8 @@ def show(console: Console, result: GenerationResult) -> int:
 
 def health(*, backend: str = "", json: bool = False, settings: Settings | None = None) -> int:
     """Say whether a backend would take a job now. Wakes no worker and costs nothing."""
-    console = Console("json" if json else "human")
-    with get_backend(backend or None, settings=settings or Settings.from_env()) as client:
+    settings, console = opened(settings, json=json)
+    with get_backend(backend or None, settings=settings) as client:
         found = client.health_check()
     console.data(found.to_json())
     if note := found.details.get("note"):

@@ -6,7 +6,7 @@ from backend import Settings, get_backend
 from backend.errors import JobError, NotFound
 from backend.journal import Entry, Journal
 from ops.commands.generate import show
-from ops.console import Console
+from ops.console import opened
 from ops.watch import watching
 
 RUNPOD = "runpod"
@@ -21,8 +21,8 @@ def list_jobs(*, json: bool = False, all: bool = False, settings: Settings | Non
         all: not only the last twenty.
         settings: by default those of the environment.
     """
-    console = Console("json" if json else "human")
-    journal = Journal.from_settings(settings or Settings.from_env())
+    settings, console = opened(settings, json=json)
+    journal = Journal.from_settings(settings)
     journal.prune()
     entries = journal.entries()[: None if all else 20]
     console.data([entry.to_json() for entry in entries])
@@ -47,8 +47,7 @@ def show_job(job: str, *, backend: str = "", json: bool = False, settings: Setti
         json: give JSON.
         settings: by default those of the environment.
     """
-    settings = settings or Settings.from_env()
-    console = Console("json" if json else "human")
+    settings, console = opened(settings, json=json)
     entry = Journal.from_settings(settings).find(job)
     now: dict[str, Any] = {}
     if entry is None or (entry.job_id and not entry.result):
@@ -85,8 +84,7 @@ def wait_job(
         json: give the result as JSON.
         settings: by default those of the environment.
     """
-    settings = settings or Settings.from_env()
-    console = Console("json" if json else "human")
+    settings, console = opened(settings, json=json)
     backend, job_id, place = _found(job, backend, settings)
     with get_backend(backend, settings=settings) as client, watching(console) as on_progress:
         result = client.resume(
@@ -107,8 +105,7 @@ def cancel_job(job: str, *, backend: str = "", json: bool = False, settings: Set
         json: give JSON.
         settings: by default those of the environment.
     """
-    settings = settings or Settings.from_env()
-    console = Console("json" if json else "human")
+    settings, console = opened(settings, json=json)
     backend, job_id, _ = _found(job, backend, settings)
     with get_backend(backend, settings=settings) as client:
         done = client.cancel(job_id)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from backend.settings import Settings
+from ops.console import opened
 from ops.disk import write_whole
 from ops.hash_cache import hash_cache
 from ops.inventory import Inventory
@@ -21,7 +22,6 @@ from ops.session import (
     look_here,
     look_there,
     open_remote,
-    opened,
     scan_here,
     tell_done,
 )

@@ -8,7 +8,7 @@ from backend.errors import InvalidArgument, RegistryError, SourceMissing
 from backend.model_folders import ALIASES
 from backend.settings import Settings
 from ops.categories import CATEGORIES
-from ops.console import amount
+from ops.console import amount, opened
 from ops.disk import write_whole
 from ops.layout import check_path
 from ops.lock import read_lock, write_lock
@@ -16,7 +16,6 @@ from ops.registry import load, lock_file, parse_registry
 from ops.registry_edit import Entry
 from ops.registry_edit import add as add_entry
 from ops.resolve import resolve, resolve_one
-from ops.session import opened
 from ops.source_names import CivitaiSource, HfSource, LocalSource, Source, UrlSource, parse
 from ops.sources import Sources
 from ops.stores import local_models

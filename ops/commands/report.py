@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backend.settings import Settings
-from ops.console import Console
+from ops.console import opened
 from ops.disk import write_whole
 from ops.pages.report import SECTIONS
 from ops.pages.report_facts import gather
@@ -37,8 +37,7 @@ def report(
         json: give the file's name and what could not be found out as JSON.
         settings: by default those of the environment.
     """
-    settings = settings or Settings.from_env()
-    console = Console("json" if json else "human")
+    settings, console = opened(settings, json=json)
     made = gather(
         settings,
         title=title,

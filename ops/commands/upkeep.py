@@ -4,13 +4,13 @@ from pathlib import Path
 
 from backend.errors import ConfigError, SourceMissing
 from backend.settings import Settings
-from ops.console import Cell, Console, total
+from ops.console import Cell, Console, opened, total
 from ops.cost import VOLUME_USD_PER_GB_MONTH
 from ops.inventory import Inventory
 from ops.layout import check_model_path
 from ops.plan import Plan, compare
 from ops.registry import Registry, load
-from ops.session import carry_out, look_there, open_remote, opened, tell_done
+from ops.session import carry_out, look_there, open_remote, tell_done
 from ops.show_models import show_plan
 from ops.workflows import Needs, needs
 
