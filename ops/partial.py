@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from backend.errors import TransferError
+from ops.flusher import Flusher
 
 HEADER_BYTES: Final = 2048
 _COUNT: Final = struct.Struct("<I")
@@ -84,6 +85,7 @@ class Partial:
         self._journal_path = path.with_name(f"{path.name}.journal")
         self._file: int | None = None
         self._journal: int | None = None
+        self._flusher: Flusher | None = None
         self._gate = threading.Lock()
         self._done: list[int] = []
         self.identity: Identity | None = None
@@ -131,6 +133,8 @@ class Partial:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         self._journal = os.open(self._journal_path, os.O_RDWR | os.O_CREAT, 0o644)
+        if identity.window is None:  # what a ring holds is gone before a disk could be done with it
+            self._flusher = Flusher(self._file)
         self.identity = identity
         header = json.dumps(asdict(identity)).encode().ljust(HEADER_BYTES - 1) + b"\n"
         if len(header) != HEADER_BYTES:
@@ -163,6 +167,8 @@ class Partial:
                 self._note(index - window, 0)
             self._write(self._file, data, self.identity.offset(index) + done)
             self._note(index, done + len(data))
+            if self._flusher is not None:
+                self._flusher.wrote(len(data))
 
     def read(self, index: int) -> Iterator[bytes]:
         """Give the bytes of a piece that are here."""
@@ -177,11 +183,14 @@ class Partial:
             yield data
             start += len(data)
 
-    def send_off(self, index: int) -> None:
-        """Let the system begin to write a piece out, so that the flush of the whole file is short."""
-        if self.identity is not None and self._file is not None and hasattr(os, "posix_fadvise"):
-            start = self.identity.offset(index)
-            os.posix_fadvise(self._file, start, self.identity.length(index), os.POSIX_FADV_DONTNEED)
+    def finish(self) -> None:
+        """Wait until all bytes are on the disk.
+
+        Raises:
+            OSError: the disk refuses, or refused some of them earlier.
+        """
+        if self._flusher is not None:
+            self._flusher.finish()
 
     def forget(self, index: int) -> None:
         """Count a piece as not here."""
@@ -197,10 +206,12 @@ class Partial:
     def close(self) -> None:
         """Close the files; what is here stays for a later run."""
         with self._gate:
+            if self._flusher is not None:
+                self._flusher.stop()
             for descriptor in (self._file, self._journal):
                 if descriptor is not None:
                     os.close(descriptor)
-            self._file = self._journal = None
+            self._file = self._journal = self._flusher = None
 
     def discard(self) -> None:
         """Delete the bytes and the journal."""

@@ -204,10 +204,10 @@ class Transfer:
                     piece = crew.take()
                     digest.update(piece)
                     self._buffers.append(cast("bytearray", piece.obj))
-                    if self._outlet is None:
-                        partial.send_off(index)
-                    else:
+                    if self._outlet is not None:
                         self._outlet.passed(index)
+                with translated(self._source):
+                    partial.finish()
             finally:
                 partial.close()
         self._tell(identity.size_bytes, last=True)

@@ -1,0 +1,80 @@
+"""The flush beside a transfer: it is done early, and a failure of it is never lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from backend.errors import VolumeFull
+from ops.disk import translated
+from ops.flusher import FLUSH_BYTES, Flusher
+
+
+def test_written_bytes_are_flushed_before_the_end():
+    """Enough bytes are flushed at once, without anybody waiting for it; fewer wait for the end."""
+    flushed = threading.Event()
+    flusher = Flusher(7, flush=lambda _: flushed.set())
+
+    flusher.wrote(FLUSH_BYTES - 1)
+    early = flushed.is_set()
+    flusher.wrote(1)
+
+    assert not early
+    assert flushed.wait(20)
+    flusher.stop()
+
+
+def test_the_end_flushes_what_is_left(tmp_path: Path):
+    """`finish` flushes the descriptor that it was given, after the thread has ended."""
+    calls: list[int] = []
+    descriptor = os.open(tmp_path / "x", os.O_RDWR | os.O_CREAT)
+    flusher = Flusher(descriptor, flush=calls.append)
+
+    flusher.wrote(1)
+    flusher.finish()
+    os.close(descriptor)
+
+    assert calls == [descriptor]
+
+
+def test_a_failed_flush_is_told_again_and_again():
+    """A system tells of a failure once; whoever writes or ends afterwards hears of it all the same."""
+    failed = threading.Event()
+
+    def refuse(_: int) -> None:
+        failed.set()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    flusher = Flusher(7, flush=refuse)
+    flusher.wrote(FLUSH_BYTES)
+    assert failed.wait(20)
+    flusher.stop()
+
+    asks: tuple[Callable[[], None], ...] = (lambda: flusher.wrote(1), flusher.finish, flusher.finish)
+    for ask in asks:
+        with pytest.raises(VolumeFull), translated("models/x.safetensors"):
+            ask()
+
+
+def test_stopping_waits_for_the_flush_that_runs():
+    """The descriptor may be closed after `stop`: no flush is at work any more."""
+    begun, go_on = threading.Event(), threading.Event()
+    done: list[int] = []
+
+    def slow(descriptor: int) -> None:
+        begun.set()
+        go_on.wait(20)
+        done.append(descriptor)
+
+    flusher = Flusher(7, flush=slow)
+    flusher.wrote(FLUSH_BYTES)
+    assert begun.wait(20)
+    threading.Timer(0.05, go_on.set).start()
+    flusher.stop()
+
+    assert done == [7]
