@@ -16,6 +16,9 @@ from ops.scan import ScannedFile
 
 _ENCODING: Final = sys.getfilesystemencoding()
 _ERRORS: Final = sys.getfilesystemencodeerrors()
+_KEEP_FILES: Final = 500
+_KEEP_BYTES: Final = 256 * 1024 * 1024
+"""Hashed bytes and files that are worth a write; a killed process hashes no more than these again."""
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS hashes (
     path BLOB PRIMARY KEY, size INTEGER, modified_ns INTEGER, inode INTEGER, sha256 TEXT
@@ -33,6 +36,8 @@ class HashCache:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
+        self._pending: list[tuple[bytes, int, int, int, str]] = []
+        self._pending_bytes = 0
         try:
             self._database = self._open(path)
         except sqlite3.DatabaseError:
@@ -55,6 +60,7 @@ class HashCache:
     def known(self, files: Sequence[ScannedFile]) -> dict[str, str]:
         """Give the hashes of those files that have not changed since."""
         with self._lock:
+            self._write()
             # All at once: tens of thousands of questions take longer.
             rows = self._database.execute("SELECT path, size, modified_ns, inode, sha256 FROM hashes")
             kept = {
@@ -68,21 +74,30 @@ class HashCache:
         return found
 
     def keep(self, file: ScannedFile, sha256: str) -> None:
-        """Remember a hash."""
-        row = (
-            _key(file),
-            file.size_bytes,
-            file.modified_ns,
-            _signed(file.inode),
-            sha256,
-        )
+        """Remember a hash. Many small ones are written at once."""
+        row = (_key(file), file.size_bytes, file.modified_ns, _signed(file.inode), sha256)
         with self._lock:
-            self._database.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?)", row)
+            self._pending.append(row)
+            self._pending_bytes += file.size_bytes
+            if len(self._pending) >= _KEEP_FILES or self._pending_bytes >= _KEEP_BYTES:
+                self._write()
+
+    def _write(self) -> None:
+        """Write what is pending, in one transaction."""
+        if not self._pending:
+            return
+        rows, self._pending, self._pending_bytes = self._pending, [], 0
+        with self._database:
+            self._database.execute("BEGIN")
+            self._database.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?)", rows)
 
     def close(self) -> None:
-        """Close the database."""
+        """Write what is pending and close the database."""
         with self._lock:
-            self._database.close()
+            try:
+                self._write()
+            finally:
+                self._database.close()
 
 
 def _key(file: ScannedFile) -> bytes:

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ _LENGTH: Final = 8
 _FILL: Final = 26
 
 
-def hash_file(path: Path, *, on_bytes: Callable[[int], object] = lambda _done: None) -> str:
+def hash_file(path: str | Path, *, on_bytes: Callable[[int], object] = lambda _done: None) -> str:
     """Hash a file.
 
     Args:
@@ -35,9 +36,11 @@ def hash_file(path: Path, *, on_bytes: Callable[[int], object] = lambda _done: N
         OSError: it cannot be read.
     """
     digest = hashlib.sha256()
-    buffer = memoryview(bytearray(_READ_BYTES))
     done = 0
-    with path.open("rb", buffering=0) as file:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path a file is felt in large trees
+        # A buffer is filled with zeros first, which takes longer than a small file itself.
+        size = os.fstat(file.fileno()).st_size
+        buffer = memoryview(bytearray(min(size, _READ_BYTES) or _READ_BYTES))
         while count := file.readinto(buffer):
             digest.update(buffer[:count])
             done += count

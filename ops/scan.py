@@ -1,13 +1,15 @@
 """Scan this machine's models: every folder that ComfyUI reads, files by category, hashes when asked for."""
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 from backend.contract import FileRecord
 from ops.categories import CATEGORIES, category, model_extensions
+from ops.crew import Crew
 from ops.hashing import hash_file
 from ops.inventory import Inventory
 from ops.layout import MODELS
@@ -16,6 +18,8 @@ from ops.walk import folders
 
 _THREADS: Final = 4
 """Hashing releases the interpreter; more than this and disks seek."""
+_SMALL_BYTES: Final = 1024 * 1024
+"""Up to here a file is hashed sooner than it is handed to another thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,17 +206,31 @@ def hash_all(
     files = list(scanned.with_hashes(hashes.known(scanned.files)).files)
     unreadable = list(scanned.unreadable)
 
-    def one(file: ScannedFile) -> ScannedFile:
+    def hashed(file: ScannedFile, tell: Callable[[int], object]) -> ScannedFile:
         try:
-            sha256 = hash_file(Path(file.location), on_bytes=lambda done: on_bytes(file, done))
+            sha256 = hash_file(file.location, on_bytes=tell)
         except OSError as error:
             unreadable.append(f"{file.location}: {error.strerror or error}")
             return file
         hashes.keep(file, sha256)
         return file.hashed(sha256)
 
+    def work(crew: Crew[int, ScannedFile], index: int) -> ScannedFile:
+        file = files[index]
+
+        def tell(done: int) -> None:
+            if crew.stopped:
+                raise CancelledError
+            on_bytes(file, done)
+
+        return hashed(file, tell)
+
     unknown = [index for index, file in enumerate(files) if file.sha256 is None]
-    with ThreadPoolExecutor(threads) as pool:
-        for index, file in zip(unknown, pool.map(one, [files[index] for index in unknown]), strict=True):
-            files[index] = file
+    large = [index for index in unknown if files[index].size_bytes > _SMALL_BYTES]
+    for index in unknown:
+        if files[index].size_bytes <= _SMALL_BYTES:
+            files[index] = hashed(files[index], partial(on_bytes, files[index]))
+    with Crew(work, large, threads=threads, ahead=threads) as crew:
+        for index in large:
+            files[index] = crew.take()
     return replace(scanned, files=tuple(files), unreadable=tuple(unreadable))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import struct
@@ -164,6 +165,39 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path):
 
     assert cache.known([file]) == {"/models/a": "ab" * 32}
     cache.close()
+
+
+def test_a_large_hash_is_on_the_disk_at_once(tmp_path: Path):
+    """Small ones are written together; what took long to hash, a killed process does not hash again."""
+    cache, reader = HashCache(tmp_path / "c.sqlite"), HashCache(tmp_path / "c.sqlite")
+    small, large = (
+        ScannedFile(
+            category="vae", name=name, path=f"models/vae/{name}", location=f"/m/{name}", size_bytes=size
+        )
+        for name, size in (("small", 1), ("large", 1 << 30))
+    )
+    cache.keep(small, "ab" * 32)
+    before = reader.known([small, large])
+    cache.keep(large, "cd" * 32)
+
+    assert before == {}
+    assert reader.known([small, large]) == {"/m/small": "ab" * 32, "/m/large": "cd" * 32}
+    cache.close()
+    reader.close()
+
+
+def test_files_of_every_size_are_hashed(tmp_path: Path):
+    """Small files are hashed here and large ones in threads: all of them come out, each with its own hash."""
+    contents = {f"{size}.safetensors": os.urandom(size) for size in (0, 1, 1 << 20, (1 << 20) + 1, 3 << 20)}
+    for name, content in contents.items():
+        put(tmp_path / "m/loras" / name, content)
+
+    with hash_cache(tmp_path / "c.sqlite") as hashes:
+        hashed = hash_all(scan([Root(tmp_path / "m")]), hashes)
+
+    assert {file.name: file.sha256 for file in hashed.files} == {
+        name: hashlib.sha256(content).hexdigest() for name, content in contents.items()
+    }
 
 
 def test_an_unreadable_file_is_reported(tmp_path: Path):
