@@ -1,9 +1,8 @@
-"""Scan 20,000 model files: names and sizes, then with every hash remembered.
+"""Scan 20,000 model files, cold and warm: ours, comfy-vault and comfygit-core.
 
-Run as ``python -m benchmarks.bench_scan [files]``. Where comfygit-core is
-installed (in this environment or under COMFYGIT_PYTHON), its scan of the same
-folder is measured beside ours, cold and warm. comfy-vault is not: no package
-index has it (2026-11).
+Run as ``python -m benchmarks.bench_scan [files]``. The peers are measured where
+they are installed: ``pip install comfy-model-vault comfygit-core``, here or in the
+environment whose Python is named by PEERS_PYTHON. All look at the same folder.
 """
 
 import os
@@ -11,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.measure import PYTHON, Measured, best, measure
+from benchmarks.measure import PYTHON, best, measure
 
 OURS = """
 import sys, time
@@ -47,31 +46,36 @@ def fill(root: Path, count: int) -> None:
         (folder / f"model-{number:05}.safetensors").write_bytes(number.to_bytes(8, "little") * 16)
 
 
-def run(label: str, command: list[str], runs: int) -> Measured:
+def run(label: str, command: list[str], runs: int) -> None:
     """Measure a program several times and print its best."""
-    taken = best([measure(command) for _ in range(runs)])
-    print(f"{label:44}{taken.seconds:8.2f} s in all{taken.peak_mib:8.0f} MiB")
-    return taken
+    try:
+        taken = best([measure(command) for _ in range(runs)])
+    except (SystemExit, OSError) as error:
+        print(f"{label:44} not measured: {str(error).splitlines()[-1]}")
+    else:
+        print(f"{label:44}{taken.seconds:8.2f} s{taken.peak_mib:8.0f} MiB{taken.cpu_s:8.2f} s of processor")
 
 
 def main() -> None:
     count = int(sys.argv[1] if len(sys.argv) > 1 else 20_000)
+    peer = os.environ.get("PEERS_PYTHON", PYTHON)
     with tempfile.TemporaryDirectory() as scratch:
         models, cache = Path(scratch) / "models", Path(scratch) / "hashes.sqlite"
         fill(models, count)
         ours = [PYTHON, "-c", OURS, str(models), str(cache)]
-        print(f"{count} files")
-        run("ours, python's own start", [PYTHON, "-c", OURS.split("start =", maxsplit=1)[0]], 3)
-        run("ours, hash every file (cold)", [*ours, "hash", str(count)], 1)
-        run("ours, names, sizes and known hashes (warm)", [*ours, "look", str(count)], 5)
-        run("ours, hash what changed (warm)", [*ours, "hash", str(count)], 5)
-        peer = os.environ.get("COMFYGIT_PYTHON", PYTHON)
-        theirs = [peer, "-c", COMFYGIT, str(models), str(Path(scratch) / "comfygit.db")]
-        try:
-            run("comfygit-core (cold)", theirs, 1)
-            run("comfygit-core (warm)", theirs, 2)
-        except SystemExit as error:
-            print(f"comfygit-core is not measured: {str(error).splitlines()[-1]}")
+        comfygit = [peer, "-c", COMFYGIT, str(models), str(Path(scratch) / "comfygit.db")]
+        vault = str(Path(peer).with_name("comfy-vault"))
+        vault_hash = [vault, "hash", str(models), "--json", "--cache", str(Path(scratch) / "vault.json")]
+        print(f"{count} files, whole processes")
+        run("python's start and our imports", [PYTHON, "-c", OURS.split("start =", maxsplit=1)[0]], 5)
+        run("hash every file (cold), ours", [*ours, "hash", str(count)], 1)
+        run("hash every file (cold), comfy-vault", vault_hash, 1)
+        run("hash every file (cold), comfygit-core", comfygit, 1)
+        run("names, sizes, known hashes (warm), ours", [*ours, "look", str(count)], 5)
+        run("names and sizes, comfy-vault", [vault, "scan", str(models), "--json"], 3)
+        run("hash what changed (warm), ours", [*ours, "hash", str(count)], 5)
+        run("hash what changed (warm), comfy-vault", vault_hash, 2)
+        run("hash what changed (warm), comfygit-core", comfygit, 2)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import threading
 from pathlib import Path
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+STEP = 1 << 20
 RANGE = re.compile(r"bytes=(\d+)-(\d*)\Z")
 
 
@@ -61,7 +62,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def send_bytes(self, start: int, end: int) -> None:
         with self.file.open("rb") as file:
             while start < end:
-                sent = os.sendfile(self.connection.fileno(), file.fileno(), start, end - start)
+                # A call returns when all of its bytes are on their way, and only then are they counted.
+                sent = os.sendfile(self.connection.fileno(), file.fileno(), start, min(end - start, STEP))
                 if not sent:
                     return
                 start += sent
