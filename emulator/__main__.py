@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import shlex
 import shutil
 import signal
@@ -65,7 +66,11 @@ class Server(uvicorn.Server):
         lines = "".join(f"{name}={value}\n" for name, value in self._state.environment().items())
         if self._env_file:
             write_atomically(self._env_file, lines)
-        print(lines, end="", flush=True)  # noqa: T201 - it is what the program is asked for
+        try:
+            print(lines, end="", flush=True)  # noqa: T201 - it is what the program is asked for
+        except BrokenPipeError:
+            await self.shutdown(sockets)
+            raise
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop serving: the workers first, because they hold connections open."""
@@ -114,5 +119,17 @@ def image(text: str) -> tuple[str, str]:
     return name, command
 
 
+def program() -> int:
+    """Run, and end without a word when whoever reads standard output has gone, as SIGPIPE would."""
+    try:
+        try:
+            return main()
+        finally:
+            print(end="", flush=True)  # noqa: T201 - at the interpreter's end a failure would be printed
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

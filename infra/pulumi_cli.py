@@ -195,6 +195,7 @@ def run(
 
     Raises:
         KeyboardInterrupt: there was a Ctrl-C; the CLI has ended, and so has its lock.
+        BrokenPipeError: whoever read the CLI's output, and so ours, has gone; the same holds.
     """
     pipe = subprocess.PIPE if capture else None
     with _ctrl_c_noted() as interrupted:
@@ -203,10 +204,13 @@ def run(
         )
         with process:
             out, err = process.communicate()
-        if interrupted.is_set():
+        unread = process.returncode == -signal.SIGPIPE
+        if interrupted.is_set() or unread:
             unlock(state_folder(environ), process.pid)
     if interrupted.is_set():
         raise KeyboardInterrupt
+    if unread:
+        raise BrokenPipeError
     return subprocess.CompletedProcess(process.args, process.returncode, out or "", err or "")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from backend.errors import ComfyformError, ConfigError
 from backend.settings import Settings
+from ops import closed_pipe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,4 +95,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with closed_pipe.ends_quietly():
+        sys.exit(main())

@@ -30,10 +30,16 @@ Mode = Literal["human", "json", "quiet"]
 Cell: TypeAlias = str | Text
 INTERRUPTED: Final = 130
 """What a shell expects after Ctrl-C."""
-PIPE_CLOSED: Final = 141
-"""What a shell expects of a program whose reader went away."""
 _UNBOUNDED: Final = 100_000
 """Characters that no row has."""
+
+
+class Printer(RichConsole):
+    """Rich's console, which leaves it to the program how to end when nobody reads any more."""
+
+    def on_broken_pipe(self) -> None:
+        """Be as any other way to print; by default rich ends the program, with a status of its own."""
+        raise BrokenPipeError
 
 
 class Console:
@@ -50,8 +56,8 @@ class Console:
         self._out = out or sys.stdout
         # On a terminal a table fits its width; elsewhere a row is a line, for grep and its kin.
         width = None if self._out.isatty() else _UNBOUNDED
-        self._data = RichConsole(file=self._out, width=width, highlight=False)
-        self._talk = RichConsole(file=err or sys.stderr, soft_wrap=True, highlight=False)
+        self._data = Printer(file=self._out, width=width, highlight=False)
+        self._talk = Printer(file=err or sys.stderr, soft_wrap=True, highlight=False)
 
     def say(self, sentence: str) -> None:
         """Tell people something that is not the answer."""

@@ -222,25 +222,29 @@ from infra.pulumi_cli import Pulumi, run
 
 try:
     run(Pulumi(Path({program!r}), "3", "PATH"), ["up"], environ={environ!r}, project=Path({project!r}))
-except KeyboardInterrupt:
-    print("stopped")
+except (KeyboardInterrupt, BrokenPipeError) as error:
+    print(type(error).__name__)
 """
 
 
-def test_a_cli_that_ctrl_c_kills_leaves_no_lock(tmp_path: Path) -> None:
-    """Between preview and update the CLI dies of Ctrl-C at once, and its lock would stay; others' stay."""
+@pytest.mark.parametrize(
+    ("end", "raised"),
+    [("kill -INT $PPID\nkill -INT $$", "KeyboardInterrupt"), ("kill -PIPE $$", "BrokenPipeError")],
+)
+def test_a_cli_that_a_signal_kills_leaves_no_lock(tmp_path: Path, end: str, raised: str) -> None:
+    """It dies of Ctrl-C between preview and update, and of a reader that leaves; others' locks stay."""
     folder = tmp_path / ".pulumi" / "locks" / "organization" / "comfyform" / "dev"
     folder.mkdir(parents=True)
     (folder / "other.json").write_text(f'{{"pid": {os.getpid()}, "hostname": "{socket.gethostname()}"}}')
     lock = f'{{"pid": %d, "hostname": "{socket.gethostname()}"}}'
     body = f"printf '{lock}' $$ > '{folder}/mine.json'\n: > '{folder}/mine.json.attrs'\n"
-    program = cli(tmp_path / "bin", body=body + "kill -INT $PPID\nkill -INT $$\nsleep 20")
+    program = cli(tmp_path / "bin", body=f"{body}{end}\nsleep 20")
     environ = {"PATH": os.defpath, "PULUMI_BACKEND_URL": tmp_path.as_uri()}
     script = STOPPED.format(program=str(program), environ=environ, project=str(tmp_path))
 
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
 
-    assert (done.stdout, done.stderr) == ("stopped\n", "")
+    assert (done.stdout, done.stderr) == (f"{raised}\n", "")
     assert [path.name for path in folder.iterdir()] == ["other.json"]
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from backend import Settings, get_backend
@@ -27,6 +26,7 @@ from examples.demo.stack import Project
 from infra import pulumi_cli
 from ops.commands import models as commands_models
 from ops.commands import report as commands_report
+from ops.console import Printer
 from ops.registry import load
 from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, TEMPLATES, RunPodApi
 
@@ -41,7 +41,7 @@ MARK = ".comfyform-demo"
 class Diary:
     """What was done, how long it took, and what came of it."""
 
-    console: Console
+    console: Printer
     entries: list[tuple[str, float, str]] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -79,7 +79,7 @@ def main(home: Path, *, keep: bool = False, comfyui_url: str = "") -> int:
     Raises:
         ComfyformError: a step failed; nothing of the demo is left running.
     """
-    diary = Diary(Console(highlight=False))
+    diary = Diary(Printer(highlight=False))
     pulumi = pulumi_cli.find()
     _make_room(home)
     with contextlib.ExitStack() as cleanup:
@@ -165,7 +165,7 @@ def _generate(
         outcome.append(_portrait(diary.console, "local", settings, pictures))
 
 
-def _portrait(console: Console, where: str, settings: Settings, pictures: Path) -> str:
+def _portrait(console: Printer, where: str, settings: Settings, pictures: Path) -> str:
     """Make a portrait and say what came of it."""
     with get_backend(where, settings=settings) as backend:
         result = backend.portrait(
@@ -209,7 +209,7 @@ def _destroy(diary: Diary, project: Project, settings: Settings) -> None:
 
 
 def _tell_how_to_go_on(
-    console: Console,
+    console: Printer,
     project: Project,
     settings: Settings,
     environment: Mapping[str, Any],

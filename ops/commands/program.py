@@ -11,6 +11,7 @@ from importlib.metadata import version
 from invoke import Exit, ParseError, Program
 
 from backend.errors import ConfigError
+from ops import closed_pipe
 
 _UNKNOWN = re.compile(r"No idea what '(?P<word>.*)' is!")
 _VALUELESS = re.compile(r"Flag <Argument: (?P<name>[\w-]+).* needed value")
@@ -51,7 +52,8 @@ class Inv(Program):
 
 def main() -> None:
     """Run the tasks that the command line names."""
-    Inv(name="comfyform", binary="inv", version=version("comfyform")).run()
+    with closed_pipe.ends_quietly():
+        Inv(name="comfyform", binary="inv", version=version("comfyform")).run()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import importlib.util
 import inspect
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -52,11 +51,6 @@ def run(module: str, function: str, /, *arguments: Any, **options: Any) -> None:
         code = command(*arguments, **options) or 0
     except ComfyformError as error:
         code = console.fail(error)
-    except BrokenPipeError:
-        # Whoever read our output has enough, as in `inv models.scan | head`. Python flushes stdout once
-        # more at its end, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = console.PIPE_CLOSED
     except OSError as error:
         if error.filename is None:  # no file that somebody named: a bug of ours
             raise
