@@ -1,7 +1,9 @@
 """Fetch and verify a model file over loopback: ours, `hf download` + sha256sum, aria2 with checksum.
 
-Run as ``python benchmarks/bench_fetch.py [MiB] [runs]``. All fetch the same
-file from the same server, in turns. aria2 is measured when it is installed.
+Run as ``python -m benchmarks.bench_fetch [MiB] [runs]``. All fetch the same
+file from the same server, in turns: first as fast as it can, then from one that
+answers 50 ms late and gives each connection 50 MB/s, as hubs far away do.
+aria2 is measured when it is installed.
 What a killed fetch costs is measured too: kill -9 in the middle, then again.
 """
 
@@ -22,7 +24,7 @@ from pathlib import Path
 from backend.drivers import Http
 from backend.settings import Settings
 from ops.sources import Sources
-from ops.store import FolderStore
+from ops.folder import FolderStore
 with Http() as http:
     store = FolderStore(Path(sys.argv[1]), Sources.from_settings(Settings.from_env(), http))
     wanted = {"path": "models/x.bin", "source": "hf:org/name:file.bin", "sha256": sys.argv[2]}
@@ -32,21 +34,17 @@ IDLE = OURS.split("    store =", maxsplit=1)[0] + "    pass\n"
 
 
 class Hub:
-    """The server, and the environment that points at it."""
+    """The server, and the environment that points at it. The file that it serves is made once."""
 
-    def __init__(self, folder: Path, size_bytes: int) -> None:
-        self.file = folder / "served.bin"
-        digest = hashlib.sha256()
-        with self.file.open("wb") as file, Path("/dev/urandom").open("rb") as noise:
-            for _ in range(size_bytes >> 20):
-                data = noise.read(1 << 20)
-                digest.update(data)
-                file.write(data)
-        self.sha256 = digest.hexdigest()
+    def __init__(self, folder: Path, size_bytes: int, *, far: bool = False) -> None:
+        file = folder / "served.bin"
+        if not file.exists():
+            fill(file, size_bytes)
+        with file.open("rb") as content:
+            self.sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+        command = [PYTHON, str(Path(__file__).with_name("hub_server.py")), str(file), self.sha256]
         self.process = subprocess.Popen(
-            [PYTHON, str(Path(__file__).with_name("hub_server.py")), str(self.file), self.sha256],
-            stdout=subprocess.PIPE,
-            text=True,
+            command + (["0.05", "50e6"] if far else []), stdout=subprocess.PIPE, text=True
         )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
@@ -57,6 +55,18 @@ class Hub:
         self.process.send_signal(signal.SIGUSR1)
         assert self.process.stdout is not None
         return int(self.process.stdout.readline())
+
+    def close(self) -> None:
+        """End the server."""
+        self.process.terminate()
+        self.process.wait()
+
+
+def fill(file: Path, size_bytes: int) -> None:
+    """Write bytes that no two pieces of which are the same."""
+    with file.open("wb") as served, Path("/dev/urandom").open("rb") as noise:
+        for _ in range(size_bytes >> 20):
+            served.write(noise.read(1 << 20))
 
 
 def ours(hub: Hub, folder: Path) -> list[str]:
@@ -102,33 +112,37 @@ def twice(hub: Hub, command: list[str], folder: Path, size_bytes: int) -> int:
     return hub.sent() - before - size_bytes
 
 
-def main() -> None:
-    size_bytes = int(sys.argv[1] if len(sys.argv) > 1 else 1024) << 20
-    runs = int(sys.argv[2] if len(sys.argv) > 2 else 3)
+def compare(title: str, hub: Hub, root: Path, size_bytes: int, runs: int) -> None:
+    """Fetch with each in turns, then kill and fetch again."""
     peers = {"ours": run_ours, "hf download + sha256sum": run_hf}
     if shutil.which("aria2c"):
         peers["aria2 -x4 with checksum"] = run_aria2
+    measured: dict[str, list[Measured]] = {name: [] for name in peers}
+    for turn in range(runs):
+        for name, run in peers.items():
+            folder = root / f"{turn}-{len(name)}"
+            measured[name].append(run(hub, folder))
+            shutil.rmtree(folder)
+    idle = best([measure([PYTHON, "-c", IDLE, "", ""], hub.env) for _ in range(3)])
+    rows = [(name, best(taken)) for name, taken in measured.items()]
+    table(f"fetch and verify {size_bytes >> 20} MiB {title}, best of {runs}", rows, size_bytes)
+    print(f"memory above idle, ours: {rows[0][1].peak_mib - idle.peak_mib:.0f} MiB")
+    folder = root / "killed"
+    for name, command in (("ours", ours(hub, folder)), ("hf download", hf(folder))):
+        killed = twice(hub, command, folder, size_bytes)
+        print(f"sent twice after kill -9 in the middle, {name}: {killed / 2**20:.1f} MiB")
+
+
+def main() -> None:
+    size_bytes = int(sys.argv[1] if len(sys.argv) > 1 else 1024) << 20
+    runs = int(sys.argv[2] if len(sys.argv) > 2 else 3)
     with tempfile.TemporaryDirectory() as scratch:
-        root = Path(scratch)
-        hub = Hub(root, size_bytes)
-        try:
-            measured: dict[str, list[Measured]] = {name: [] for name in peers}
-            for turn in range(runs):
-                for name, run in peers.items():
-                    folder = root / f"{turn}-{len(name)}"
-                    measured[name].append(run(hub, folder))
-                    shutil.rmtree(folder)
-            idle = best([measure([PYTHON, "-c", IDLE, "", ""], hub.env) for _ in range(3)])
-            rows = [(name, best(taken)) for name, taken in measured.items()]
-            table(f"fetch and verify {size_bytes >> 20} MiB, best of {runs}", rows, size_bytes)
-            print(f"memory above idle, ours: {rows[0][1].peak_mib - idle.peak_mib:.0f} MiB")
-            killed = twice(hub, ours(hub, root / "killed"), root / "killed", size_bytes)
-            print(f"sent twice after kill -9 in the middle, ours: {killed / 2**20:.1f} MiB")
-            killed = twice(hub, hf(root / "killed-hf"), root / "killed-hf", size_bytes)
-            print(f"sent twice after kill -9 in the middle, hf download: {killed / 2**20:.1f} MiB")
-        finally:
-            hub.process.terminate()
-            hub.process.wait()
+        for title, far in (("from near", False), ("from far away", True)):
+            hub = Hub(Path(scratch), size_bytes, far=far)
+            try:
+                compare(title, hub, Path(scratch), size_bytes, 1 if far else runs)
+            finally:
+                hub.close()
 
 
 if __name__ == "__main__":

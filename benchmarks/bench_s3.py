@@ -71,8 +71,7 @@ def main() -> None:
                 staged = Path(env["COMFYUI_MODELS_DIR"]) / "staged"
                 theirs = measure(hf(staged), env | hub.env).plus(measure([PYTHON, "-c", BOTO3], env))
             finally:
-                hub.process.terminate()
-                hub.process.wait()
+                hub.close()
             rows = [("ours", passed), ("hf download, then boto3, no hash", theirs)]
             table(f"pass {size_bytes >> 20} MiB on from a hub", rows, size_bytes)
             print(f"memory above idle, ours: {passed.peak_mib - idle.peak_mib:.0f} MiB")

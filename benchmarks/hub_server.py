@@ -3,8 +3,9 @@
 It answers what `huggingface_hub` and our own client ask for a file in LFS:
 HEAD with the commit, the size and the sha256, and GET with ranges. The bytes
 go from the page cache to the socket by sendfile. Run as a program:
-``python benchmarks/hub_server.py FILE SHA256`` prints its address, and at each
-SIGUSR1 how many bytes it has sent.
+``python benchmarks/hub_server.py FILE SHA256 [LATENCY_S BYTES_PER_S]`` prints its
+address, and at each SIGUSR1 how many bytes it has sent. With a latency and a
+rate, each answer begins that late and each connection gets no more: a hub far away.
 """
 
 import http.server
@@ -14,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -25,6 +27,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     file: Path
     sha256: str
+    latency_s = 0.0
+    bytes_per_s = float("inf")
 
     def log_message(self, *_: object) -> None:
         pass
@@ -39,6 +43,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if "/resolve/" not in self.path:
             self.send_error(404)
             return
+        time.sleep(self.latency_s)
         size = self.file.stat().st_size
         wanted = RANGE.match(self.headers.get("Range", ""))
         start, end = 0, size
@@ -60,6 +65,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_bytes(start, end)
 
     def send_bytes(self, start: int, end: int) -> None:
+        begun, first = time.monotonic(), start
         with self.file.open("rb") as file:
             while start < end:
                 # A call returns when all of its bytes are on their way, and only then are they counted.
@@ -69,6 +75,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 start += sent
                 with Server.lock:
                     Server.sent += sent
+                time.sleep(max(0.0, begun + (start - first) / self.bytes_per_s - time.monotonic()))
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -88,6 +95,8 @@ class Server(http.server.ThreadingHTTPServer):
 
 def main() -> None:
     Handler.file, Handler.sha256 = Path(sys.argv[1]), sys.argv[2]
+    if len(sys.argv) > 3:
+        Handler.latency_s, Handler.bytes_per_s = float(sys.argv[3]), float(sys.argv[4])
     server = Server(("127.0.0.1", 0), Handler)
     print(f"http://127.0.0.1:{server.server_port}", flush=True)
     signal.signal(signal.SIGUSR1, lambda *_: print(Server.sent, flush=True))

@@ -2,8 +2,8 @@
 
 Knows bytes, not models: what they should be and where they end up is decided
 in ``ops.fetch``, or in ``ops.relay`` where the partial file is a station on the
-way to a volume. Memory holds at most ``connections + 1`` pieces, in buffers that
-are used again: an allocator that is given pieces to juggle keeps twice as much.
+way to a volume. Memory holds at most a piece a connection and one more, in buffers
+that are used again: an allocator that is given pieces to juggle keeps twice as much.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from ops.partial import Identity, Partial
 from ops.patience import PACE, Pace, Patience
 from ops.route import Changed, NoRange, Range, Route
 from ops.sources import Origin, Sources
+from ops.width import Width
 
 _WRITE_BYTES: Final = 512 * 1024
 """Bytes gathered before a write."""
@@ -192,16 +193,20 @@ class Transfer:
         ahead = range(first, identity.pieces)
         left = sum(identity.length(index) - partial.done(index) for index in ahead)
         self._here = identity.size_bytes - left
-        threads = min(self._pace.connections, len(ahead))
+        fewest = self._pace.connections
+        # Through an outlet, memory is the sender's too, and its pace is the slower one.
+        most = self._pace.most_connections if self._outlet is None else fewest
+        width = Width(fewest, most, now=self._clock(), busy=time.process_time())
 
         def work(crew: _Pieces, index: int) -> memoryview:
             return self._piece(crew, identity, index)
 
         # Pieces that are here are tasks too: what is begun never runs further ahead than the window allows.
-        with Crew(work, ahead, threads=threads, ahead=threads) as crew:
+        with Crew(work, ahead, threads=min(most, len(ahead)), ahead=fewest) as crew:
             try:
                 for index in ahead:
                     piece = crew.take()
+                    crew.reach(width.look(self._came, now=self._clock(), busy=time.process_time()))
                     digest.update(piece)
                     self._buffers.append(cast("bytearray", piece.obj))
                     if self._outlet is not None:

@@ -11,15 +11,16 @@ from backend.contract import WantedFile
 from backend.drivers import Http
 from backend.flow import Retry
 from backend.settings import Settings
+from ops.folder import FolderStore
 from ops.patience import Pace
 from ops.sources import Sources
-from ops.store import FolderStore
 from tests.emulation import Emulator
 
 PIECE = 256 * 1024
 QUICK = Pace(
     piece_bytes=PIECE,
     connections=3,
+    most_connections=3,
     silence_s=0.5,
     deadline_s=20.0,
     retry=Retry(attempts=4, first_s=0.01, most_s=0.02),
