@@ -18,6 +18,7 @@ from ops.bucket import Bucket, Stored
 from ops.claims import LOOK_S, STALE_S, Claims, Outrun
 from ops.disk import one_writer, translated
 from ops.fetch import Wish
+from ops.folder import FolderStore
 from ops.hashing import can_run, hash_file
 from ops.inventory import Inventory
 from ops.layout import (
@@ -37,7 +38,7 @@ from ops.relay import forget, relay
 from ops.route import NoRange
 from ops.source_names import LocalSource, parse
 from ops.sources import Sources
-from ops.store import FileByFile, FolderStore, OnProgress, Removal, ignore_progress
+from ops.store import FileByFile, OnProgress, Removal, ignore_progress
 from ops.transfer import Fetched
 from ops.uploads import Parcel, upload
 
@@ -290,6 +291,11 @@ class S3Store(FileByFile):
             how="hashed",
             source=held.get("source"),
         )
+
+    def _disown(self, recorded: FileRecord) -> None:
+        """Delete a record that the file's bytes deny, unless the file was replaced meanwhile."""
+        if self._held(recorded["path"]) == recorded:
+            self._bucket.delete(record_path(recorded["path"]))
 
     def _write_record(self, path: str, sha256: str, source: str) -> None:
         stored = self._bucket.head(path)

@@ -69,8 +69,8 @@ ON_DISK = {
     "in the middle": ("ops.partial:Partial.write", 7, False),
     "before it has its name": ("ops.fetch:settle", 1, False),
     "when it has its name": ("ops.fetch:settle", 1, True),
-    "before its record": ("ops.store:FolderStore._write_record", 1, False),
-    "after its record": ("ops.store:FolderStore._write_record", 1, True),
+    "before its record": ("ops.folder:FolderStore._write_record", 1, False),
+    "after its record": ("ops.folder:FolderStore._write_record", 1, True),
 }
 OVER_S3 = {
     "before the upload": ("ops.bucket:Bucket.begin_upload", 1, False),

@@ -204,7 +204,10 @@ def test_a_file_of_the_cache_gets_its_ref(sources: Sources, tmp_path: Path):
 
 
 def test_verify_tells_and_does_not_raise(emu: Emulator, sources: Sources, tmp_path: Path):
-    """A missing and a damaged file are answers; only a deep look sees a change that kept size and time."""
+    """A missing and a damaged file are answers; only a deep look sees a change that kept size and time.
+
+    What it saw is not forgotten: the record that was wrong is gone, so the file is mended.
+    """
     served = serve(emu)
     store = folder(tmp_path, sources)
     store.provision([served.wanted()])
@@ -217,11 +220,37 @@ def test_verify_tells_and_does_not_raise(emu: Emulator, sources: Sources, tmp_pa
 
     shallow = store.verify(wanted)
     deep = store.verify(wanted, deep=True)
+    (mended,) = store.provision([served.wanted()])
 
     assert [file["ok"] for file in shallow] == [True, False]
     assert [file["ok"] for file in deep] == [False, False]
     assert deep[0]["reason"].startswith("its sha256 is ")
     assert deep[1]["reason"] == "it is not there"
+    assert (mended["status"], sha256(tmp_path / PATH)) == ("fetched", served.sha256)
+
+
+@pytest.mark.parametrize("damage", ["deleted", "it lies", "it is a folder"])
+def test_a_record_that_is_wrong_costs_no_fetch(emu: Emulator, sources: Sources, tmp_path: Path, damage: str):
+    """When the bytes are right, a deep look says so whatever the record says, and the file is kept."""
+    served = serve(emu)
+    store = folder(tmp_path, sources)
+    store.provision([served.wanted()])
+    record = tmp_path / record_path(PATH)
+    if damage == "it lies":
+        record.write_text(record.read_text().replace(served.sha256, "0" * 64))
+    else:
+        record.unlink()
+    if damage == "it is a folder":
+        record.mkdir()
+
+    (shallow,) = store.verify([served.wanted()])
+    (deep,) = store.verify([served.wanted()], deep=True)
+    if record.is_dir():
+        record.rmdir()
+    (kept,) = store.provision([served.wanted()])
+
+    assert (shallow["ok"], deep["ok"]) == (False, True)
+    assert (kept["status"], kept["fetched_bytes"]) == ("kept", 0)
 
 
 def test_remove_takes_the_record_too(emu: Emulator, sources: Sources, tmp_path: Path):

@@ -85,7 +85,7 @@ def test_keys_and_names_that_are_wrong(shelf: Shelf):
 
 
 def test_verify_reads_records_or_bytes(shelf: Shelf):
-    """Without deep no file is read; with deep every byte is, and damage of the same size is seen."""
+    """Without deep no file is read; with deep every byte is, and damage of the same size is seen and mended."""
     store = shelf.store()
     store.provision([shelf.local])
     damaged = bytearray((shelf.folder / LOCAL).read_bytes())
@@ -96,8 +96,11 @@ def test_verify_reads_records_or_bytes(shelf: Shelf):
 
     (shallow,) = store.verify([shelf.local])
     (deep,) = store.verify([shelf.local], deep=True)
+    (mended,) = store.provision([shelf.local])
 
     assert (shallow["ok"], deep["ok"]) == (True, False)
+    assert mended["status"] == "fetched"
+    assert (shelf.folder / LOCAL).read_bytes() == shelf.mine.read_bytes()
 
 
 def test_a_broken_read_goes_on(shelf: Shelf):

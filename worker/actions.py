@@ -7,8 +7,8 @@ from typing import Any
 from backend.contract import MODEL_ACTIONS
 from backend.drivers import Http
 from backend.errors import NotSupported
+from ops.folder import FolderStore
 from ops.sources import Sources
-from ops.store import FolderStore
 from worker import debug, models
 from worker.configuration import WorkerConfig
 from worker.envelope import Request
