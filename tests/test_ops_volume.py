@@ -85,7 +85,7 @@ def test_keys_and_names_that_are_wrong(shelf: Shelf):
 
 
 def test_verify_reads_records_or_bytes(shelf: Shelf):
-    """Without deep no file is read; with deep every byte is, and damage of the same size is seen and mended."""
+    """Without deep no file is read; with deep every byte is; damage of the same size is seen, then mended."""
     store = shelf.store()
     store.provision([shelf.local])
     damaged = bytearray((shelf.folder / LOCAL).read_bytes())
