@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from examples.demo.runpod import start
+from tests.echo_endpoint import endpoint
+from tests.emulation import Emulator, until
+
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 TASK = "demo"
@@ -76,6 +80,29 @@ def test_ctrl_c_in_the_middle_leaves_no_process_and_no_lock(tmp_path):
     assert rest.rstrip().endswith("Stopped. Run the same command again to go on.")
     assert processes_of(home) == []
     assert list((home / "state").rglob("locks/**/*.json")) == []
+
+
+def test_a_worker_that_cannot_start_is_seen_in_the_story(tmp_path, monkeypatch, capsys):
+    """What the emulator complains of is on the demo's stderr while the story waits for the worker."""
+    (tmp_path / "runpod.py").write_text("raise ImportError('no SDK')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    server = start(tmp_path / "demo")
+    try:
+        emu = Emulator(server.process, server.environment, server.folder)
+        endpoint(emu, name="comfyform-demo-ops", image="comfyform/ops", workers={"min": 1, "max": 1})
+        said = ""
+
+        def all_said() -> bool:
+            nonlocal said
+            said += capsys.readouterr().err
+            return "ImportError: no SDK" in said
+
+        until(all_said)
+        emu.close()
+    finally:
+        server.stop()
+
+    assert re.match(r"emulator: worker \w+ of endpoint 'comfyform-demo-ops' .* exit status 1 .*", said)
 
 
 def test_the_demo_empties_no_folder_but_its_own(tmp_path):

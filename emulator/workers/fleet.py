@@ -71,9 +71,10 @@ class Worker:
             return "INITIALIZING"
         return "RUNNING" if self.jobs else "IDLE"
 
-    def log_lines(self) -> list[str]:
-        """Give what its container wrote."""
-        return self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+    def log_lines(self, begin: int = 0) -> list[str]:
+        """Give what its container wrote, from a byte on."""
+        wrote = self.log.read_bytes()[begin:] if self.log.exists() else b""
+        return wrote.decode(errors="replace").splitlines()
 
     def snapshot(self) -> Document:
         """Give what `/_emulator/state` shows of it; `key` lets a test speak as this worker."""

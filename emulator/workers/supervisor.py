@@ -19,6 +19,7 @@ from pathlib import Path
 from emulator.jobs.queue import IN_PROGRESS, IN_QUEUE
 from emulator.state import Endpoint, State
 from emulator.workers import fleet
+from emulator.workers.complaints import Complaints
 from emulator.workers.environment import worker_environment
 from emulator.workers.fleet import Worker
 
@@ -34,6 +35,7 @@ class Supervisor:
         self._loop: asyncio.Task[None] | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reaper: asyncio.subprocess.Process | None = None
+        self._complaints = Complaints(state)
         state.on_reset.append(self.kill_all)
         state.on_close.append(self.close)
 
@@ -170,6 +172,7 @@ class Supervisor:
             command = self._state.images.get(worker.image)
             if command is None:
                 worker.events.append(f"error pulling image {worker.image}: not found; retrying")
+                self._complaints.no_image(worker)
                 while not worker.stopping:
                     await self._pause(worker, PULL_AGAIN_S)
                 return
@@ -194,12 +197,14 @@ class Supervisor:
         self, worker: Worker, command: list[str], environment: dict[str, str], cwd: Path
     ) -> None:
         with worker.log.open("ab") as log:
+            begins = log.tell()
             try:
                 process = await asyncio.create_subprocess_exec(
                     *command, cwd=cwd, env=environment, stdout=log, stderr=log, start_new_session=True
                 )
             except OSError as error:
                 worker.events.append(f"error starting container: {error}")
+                self._complaints.not_started(worker, error)
                 worker.crashes += 1
                 return
         worker.pid, worker.started_at = process.pid, self._state.clock.now()
@@ -209,6 +214,9 @@ class Supervisor:
             self.signal(worker, signal.SIGKILL)
         try:
             code = await process.wait()
+            # To end well is what a worker may do that has had its jobs, as after refresh_worker.
+            if not worker.stopping and (code or not worker.ready):
+                self._complaints.ended(worker, code, worker.log_lines(begins))
         finally:
             # What it started and left behind ends with it, as in a container.
             self.signal(worker, signal.SIGKILL)

@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +76,13 @@ def start(folder: Path) -> LocalRunPod:
     with log.open("wb") as sink:
         # A session of its own: Ctrl-C reaches us first, so that we can end it after what depends on it.
         process = subprocess.Popen(
-            command, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, start_new_session=True
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=sink,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
+    threading.Thread(target=_pass_on, args=(log, process), daemon=True).start()
     deadline = time.monotonic() + START_S
     try:
         while not ready.exists():
@@ -93,6 +99,17 @@ def start(folder: Path) -> LocalRunPod:
         raise
     pairs = (line.partition("=") for line in ready.read_text(encoding="utf-8").splitlines() if "=" in line)
     return LocalRunPod(process, {name: value for name, _, value in pairs}, folder)
+
+
+def _pass_on(log: Path, process: subprocess.Popen[bytes]) -> None:
+    """Show what the emulator complains of, while it lives: a worker that cannot start, for example."""
+    with log.open(encoding="utf-8", errors="replace") as lines, contextlib.suppress(OSError):
+        ended = False
+        while not ended:
+            ended = process.poll() is not None  # asked first, so that its last words are read after its end
+            for line in lines:
+                print(line, end="", file=sys.stderr, flush=True)
+            time.sleep(0.2)
 
 
 def clean_environment() -> dict[str, str]:

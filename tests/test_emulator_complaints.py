@@ -1,0 +1,112 @@
+"""Where the emulator was started it says why a worker does not run: once a cause, and where its log lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.echo_endpoint import endpoint, run
+from tests.emulation import IMAGES, Emulator, running_emulator, until
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """An emulator of its own, and what is said where it was started.
+
+    Attributes:
+        words: a file; the image `words` writes it to stderr and ends with 3.
+    """
+
+    emu: Emulator
+    said: Path
+    words: Path
+
+    def lines(self) -> list[str]:
+        """Give what was said so far."""
+        return self.said.read_text().splitlines()
+
+    def until_said(self, words: str) -> str:
+        """Wait for a line that holds some words, and give the first."""
+        found = until(lambda: [line for line in self.lines() if words in line])
+        return str(found[0])
+
+    def queue(self, endpoint_id: str) -> None:
+        """Submit a job, so that a worker is wanted."""
+        self.emu.jobs("POST", f"/{endpoint_id}/run", {"input": {"a": 1}})
+
+    def worker(self, endpoint_id: str) -> str:
+        """Give the id of an endpoint's one worker."""
+        workers = self.emu.state()["workers"]
+        return next(str(worker["id"]) for worker in workers if worker["endpointId"] == endpoint_id)
+
+
+@pytest.fixture(scope="module")
+def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+    """Start an emulator whose stderr is a file."""
+    folder = tmp_path_factory.mktemp("terminal")
+    said, words = folder / "said", folder / "words"
+    images = {**IMAGES, "words": f"sh -c 'cat {words} >&2; exit 3'", "ends": "true"}
+    with said.open("wb") as stderr, running_emulator(folder, images=images, stderr=stderr) as emu:
+        yield Terminal(emu, said, words)
+
+
+def test_a_crash_loop_is_said_once_and_another_cause_again(terminal: Terminal) -> None:
+    """The endpoint, its worker, the exit status, the last lines and the log; numbers make no new cause."""
+    terminal.words.write_text("a\nb\nc\nd\ne\nf\n\n12:00:00 no module named nope\n")
+    endpoint_id = endpoint(terminal.emu, name="broken", image="words")
+    terminal.queue(endpoint_id)
+    first = terminal.until_said("'broken'")
+    worker = terminal.worker(endpoint_id)
+    log = terminal.emu.root / "logs" / f"{worker}.log"
+    terminal.words.write_text("12:00:07 no module named nope\n")
+    until(lambda: "12:00:07" in log.read_text())
+    terminal.words.write_text("another mistake\n")
+    terminal.until_said("another mistake")
+
+    assert first == (
+        f"emulator: worker {worker} of endpoint 'broken' ({endpoint_id}) ended with exit status 3 "
+        f"before it asked for a job. Its log is {log} and ends so:"
+    )
+    start = terminal.lines().index(first)
+    shown = ["d", "e", "f", "12:00:00 no module named nope"]
+    assert terminal.lines()[start + 1 : start + 5] == [f"    {line}" for line in shown]
+    assert [line for line in terminal.lines() if "12:00:07" in line] == []
+
+
+def test_a_program_that_ends_without_a_word(terminal: Terminal) -> None:
+    """To end well is a failure too, for a worker that nobody has given a job."""
+    endpoint_id = endpoint(terminal.emu, name="ends", image="ends")
+    terminal.queue(endpoint_id)
+
+    said = terminal.until_said("'ends'")
+    terminal.emu.rest("DELETE", f"/serverless/{endpoint_id}")
+
+    assert said.endswith("ended with exit status 0 before it asked for a job, and wrote nothing.")
+
+
+def test_an_image_that_nothing_stands_for(terminal: Terminal) -> None:
+    """The option that names its command is said."""
+    endpoint_id = endpoint(terminal.emu, name="typo", image="you/wroker:1")
+    terminal.queue(endpoint_id)
+
+    assert terminal.until_said("'typo'") == (
+        f"emulator: endpoint 'typo' ({endpoint_id}) gets no worker: "
+        "nothing stands for its image you/wroker:1. Start the emulator with --image you/wroker:1=COMMAND."
+    )
+
+
+def test_a_worker_that_dies_over_a_job(terminal: Terminal) -> None:
+    """The job is named, once for both of its tries; a worker that is ended with its endpoint is no news."""
+    endpoint_id = endpoint(terminal.emu, name="mortal")
+    job = run(terminal.emu, endpoint_id, do="die")
+    said = terminal.until_said("'mortal'")
+    terminal.emu.rest("DELETE", f"/serverless/{endpoint_id}")
+    until(lambda: all(w["endpointId"] != endpoint_id for w in terminal.emu.state()["workers"]))
+
+    assert f"while it had job {job['id']}." in said
+    assert len([line for line in terminal.lines() if "'mortal'" in line]) == 1
