@@ -62,12 +62,23 @@ def test_folders_can_be_moved_and_unknown_flags_are_ignored(tmp_path):
     ],
 )
 def test_it_can_be_either_version(tmp_path, version, jobs, load_audio, save_outputs, system):
-    """The two recorded versions differ in /api/jobs, in the form of combos, and in pass-through outputs."""
+    """The two recorded versions differ in /api/jobs, combos, outputs, and in what they say of folders."""
     with running_comfyui(tmp_path, "--pretend-version", version) as comfyui:
         get = comfyui.http.get
         stats = get("/system_stats").json()["system"]
 
+        first, *others = get("/experiment/models").json()
+        folders = [str(tmp_path / "models/checkpoints"), str(tmp_path / "output/checkpoints")]
+        weights = [".bin", ".ckpt", ".pkl", ".pt", ".pt2", ".pth", ".safetensors", ".sft"]
+
         assert (stats["comfyui_version"], stats["os"]) == (version, system)
+        assert first == {"name": "checkpoints", "folders": folders} | (
+            {"extensions": weights} if version == "0.29.0" else {}
+        )
+        assert {entry["name"] for entry in others} == {*get("/models").json()} - {
+            *("checkpoints", "configs", "custom_nodes")
+        }
+        assert get("/internal/folder_paths").json()["checkpoints"] == folders
         assert get("/api/jobs").status_code == jobs
         audio = get("/object_info/LoadAudio").json()["LoadAudio"]["input"]["required"]["audio"]
         assert audio[0] == load_audio

@@ -17,13 +17,16 @@ from emulator.comfyui.settings import Folders, Settings
 
 WEIGHTS = frozenset({".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safetensors", ".pkl", ".sft"})
 ALIASES = {"unet": "diffusion_models", "clip": "text_encoders"}
-NEW_CATEGORIES = (
-    "latent_upscale_models",
-    "background_removal",
-    "frame_interpolation",
-    "geometry_estimation",
-    "optical_flow",
-    "detection",
+NEW_CATEGORIES = frozenset(
+    {
+        "latent_upscale_models",
+        "datasets",
+        "background_removal",
+        "frame_interpolation",
+        "geometry_estimation",
+        "optical_flow",
+        "detection",
+    }
 )
 CATEGORIES: dict[str, tuple[str, ...]] = {
     "checkpoints": ("models/checkpoints", "output/checkpoints"),
@@ -40,16 +43,27 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     "controlnet": ("models/controlnet", "models/t2i_adapter"),
     "gligen": ("models/gligen",),
     "upscale_models": ("models/upscale_models",),
+    "latent_upscale_models": ("models/latent_upscale_models",),
     "custom_nodes": ("base/custom_nodes",),
+    "datasets": ("base/datasets",),
     "hypernetworks": ("models/hypernetworks",),
     "photomaker": ("models/photomaker",),
     "classifiers": ("models/classifiers",),
     "model_patches": ("models/model_patches",),
     "audio_encoders": ("models/audio_encoders",),
-    **{name: (f"models/{name}",) for name in NEW_CATEGORIES},
+    "background_removal": ("models/background_removal",),
+    "frame_interpolation": ("models/frame_interpolation",),
+    "geometry_estimation": ("models/geometry_estimation",),
+    "optical_flow": ("models/optical_flow",),
+    "detection": ("models/detection",),
     "sonic": ("models/sonic",),
 }
-EXTENSIONS: dict[str, frozenset[str] | None] = {"configs": frozenset({".yaml"}), "sonic": None}
+"""Category → its folders, in the recorded order; ``sonic`` is its pack's."""
+EXTENSIONS: dict[str, frozenset[str] | None] = {
+    "configs": frozenset({".yaml"}),
+    "datasets": None,
+    "sonic": None,
+}
 """What counts as a model; None: every file. Categories that are not here take `WEIGHTS`."""
 
 KINDS = {

@@ -145,7 +145,7 @@ def _model_routes(engine: Engine) -> Sequence[BaseRoute]:
         return JSONResponse({} if known is None else {name: known.info(library, modern=modern)})
 
     async def categories(_: Request) -> Response:
-        return JSONResponse([name for name in library.categories if name != "custom_nodes"])
+        return JSONResponse(list(library.categories))
 
     async def names(request: Request) -> Response:
         folder = request.path_params["folder"]
@@ -169,8 +169,10 @@ def _model_routes(engine: Engine) -> Sequence[BaseRoute]:
         shown = []
         for name, one in library.categories.items():
             if name not in ("configs", "custom_nodes"):
-                folders = [str(path) for path in one.paths]
-                shown.append({"name": name, "folders": folders, "extensions": sorted(one.extensions or ())})
+                entry: dict[str, Any] = {"name": name, "folders": [str(path) for path in one.paths]}
+                if modern:
+                    entry["extensions"] = sorted(one.extensions or ())
+                shown.append(entry)
         return JSONResponse(shown)
 
     return [
