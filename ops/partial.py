@@ -3,8 +3,9 @@
 The file is cut into pieces of one size; the journal holds, for each piece, how
 many of its bytes are written from its start. Both are plain files, and a write
 of bytes always comes before the write of their number, so a process that is
-killed loses at most what was in its hands. After a power cut the journal may
-promise more than the disk kept; the hash over the whole file finds that.
+killed loses at most what was in its hands. Pieces that a failed flush may have
+lost are counted out again. After a power cut the journal may promise more than
+the disk kept; the hash over the whole file finds that.
 
 A file that goes on to another place is not kept whole: the last pieces are,
 in a ring, and a piece takes the room of the one that went on before it.
@@ -124,6 +125,9 @@ class Partial:
 
         Returns:
             True when kept bytes are gone on with.
+
+        Raises:
+            OSError: the disk refuses. What is open then, `close` closes.
         """
         kept = self._continues(identity)
         self.close()
@@ -133,13 +137,16 @@ class Partial:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         self._journal = os.open(self._journal_path, os.O_RDWR | os.O_CREAT, 0o644)
-        if identity.window is None:  # what a ring holds is gone before a disk could be done with it
-            self._flusher = Flusher(self._file)
         self.identity = identity
         header = json.dumps(asdict(identity)).encode().ljust(HEADER_BYTES - 1) + b"\n"
         if len(header) != HEADER_BYTES:
             raise TransferError(f"The source of {self._path.name} has too long a name.", path=str(self._path))
         self._write(self._journal, header + b"".join(map(_COUNT.pack, self._done)), 0)
+        if identity.window is None:  # what a ring holds is gone before a disk could be done with it
+            held = [index for index, done in enumerate(self._done) if done]
+            self._flusher = Flusher(self._file, held)
+            if held:
+                self._flusher.flush()
         return kept
 
     def plain(self) -> BinaryIO:
@@ -168,7 +175,7 @@ class Partial:
             self._write(self._file, data, self.identity.offset(index) + done)
             self._note(index, done + len(data))
             if self._flusher is not None:
-                self._flusher.wrote(len(data))
+                self._flusher.wrote(index, len(data))
 
     def read(self, index: int) -> Iterator[bytes]:
         """Give the bytes of a piece that are here."""
@@ -208,6 +215,8 @@ class Partial:
         with self._gate:
             if self._flusher is not None:
                 self._flusher.stop()
+                for index in self._flusher.lost:
+                    self._note(index, 0)
             for descriptor in (self._file, self._journal):
                 if descriptor is not None:
                     os.close(descriptor)

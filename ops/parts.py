@@ -16,6 +16,7 @@ from typing import BinaryIO, Final
 from backend.errors import NotFound, TransferError, Unavailable
 from ops.bucket import Bucket, Part, Stored
 from ops.crew import Crew
+from ops.disk import translated
 
 # Field reports: parts of 16 to 64 MB work; 8 MB times some thousand, and 200 MB, were refused.
 PART_BYTES: Final = 32 * 1024 * 1024
@@ -148,7 +149,7 @@ class Parts:
         """Send a part until its ETag is the MD5 of what was sent."""
         if crew.stopped:
             raise TransferError("The upload has ended.", path=self._key)
-        with self._file.open("rb") as file:
+        with translated(self._key), self._file.open("rb") as file:
             stretch = Stretch(file, self._offset(number), self._shape.length(number))
             expected = stretch.md5()
             for _ in range(_TRIES):

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from backend.errors import ComfyformError, PartialApply
 from ops.crew import Crew
+from ops.disk import translated
 from ops.plan import Action, Plan
 from ops.store import ModelStore, OnProgress, ignore_progress
 
@@ -99,10 +100,11 @@ def apply(
 def _do(action: Action, store: ModelStore, on_progress: OnProgress) -> Done:
     """Do one action; a failure is an answer."""
     try:
-        if action.kind == "remove":
-            store.remove([action.path])
-            return Done(action, "removed")
-        (provisioned,) = store.provision([action.wanted()], on_progress=on_progress)
+        with translated(action.path):
+            if action.kind == "remove":
+                store.remove([action.path])
+                return Done(action, "removed")
+            (provisioned,) = store.provision([action.wanted()], on_progress=on_progress)
     except ComfyformError as error:
         return Done(action, "failed", error=error)
     return Done(action, provisioned["status"], provisioned["fetched_bytes"])

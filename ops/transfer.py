@@ -6,6 +6,7 @@ way to a volume. Memory holds at most a piece a connection and one more, in buff
 that are used again: an allocator that is given pieces to juggle keeps twice as much.
 """
 
+import contextlib
 import hashlib
 import threading
 import time
@@ -182,28 +183,27 @@ class Transfer:
 
     def _in_pieces(self, identity: Identity) -> Fetched:
         """Fetch the missing pieces in parallel, and hash all of them in order."""
-        partial = self._partial
-        with translated(self._source):
-            # First: a server may announce any size, and what is kept of each piece costs memory.
-            self._need_room(identity.size_bytes - partial.held_bytes(identity))
-            kept = partial.begin(identity)
-        first, digest = (
-            (0, hashlib.sha256()) if self._outlet is None else self._outlet.begin(partial, kept=kept)
-        )
-        ahead = range(first, identity.pieces)
-        left = sum(identity.length(index) - partial.done(index) for index in ahead)
-        self._here = identity.size_bytes - left
-        fewest = self._pace.connections
-        # Through an outlet, memory is the sender's too, and its pace is the slower one.
-        most = self._pace.most_connections if self._outlet is None else fewest
-        width = Width(fewest, most, now=self._clock(), busy=time.process_time())
+        with contextlib.closing(self._partial) as partial:
+            with translated(self._source):
+                # First: a server may announce any size, and what is kept of each piece costs memory.
+                self._need_room(identity.size_bytes - partial.held_bytes(identity))
+                kept = partial.begin(identity)
+            first, digest = (
+                (0, hashlib.sha256()) if self._outlet is None else self._outlet.begin(partial, kept=kept)
+            )
+            ahead = range(first, identity.pieces)
+            left = sum(identity.length(index) - partial.done(index) for index in ahead)
+            self._here = identity.size_bytes - left
+            fewest = self._pace.connections
+            # Through an outlet, memory is the sender's too, and its pace is the slower one.
+            most = self._pace.most_connections if self._outlet is None else fewest
+            width = Width(fewest, most, now=self._clock(), busy=time.process_time())
 
-        def work(crew: _Pieces, index: int) -> memoryview:
-            return self._piece(crew, identity, index)
+            def work(crew: _Pieces, index: int) -> memoryview:
+                return self._piece(crew, identity, index)
 
-        # Pieces that are here are tasks too: what is begun never runs further ahead than the window allows.
-        with Crew(work, ahead, threads=min(most, len(ahead)), ahead=fewest) as crew:
-            try:
+            # Pieces that are here are tasks too: none is begun further ahead than the window allows.
+            with Crew(work, ahead, threads=min(most, len(ahead)), ahead=fewest) as crew:
                 for index in ahead:
                     piece = crew.take()
                     crew.reach(width.look(self._came, now=self._clock(), busy=time.process_time()))
@@ -211,10 +211,8 @@ class Transfer:
                     self._buffers.append(cast("bytearray", piece.obj))
                     if self._outlet is not None:
                         self._outlet.passed(index)
-                with translated(self._source):
-                    partial.finish()
-            finally:
-                partial.close()
+            with translated(self._source):
+                partial.finish()
         self._tell(identity.size_bytes, last=True)
         return Fetched(identity.size_bytes, digest.hexdigest(), self._came)
 
@@ -226,9 +224,13 @@ class Transfer:
             buffer = bytearray(identity.piece_bytes)
         piece = memoryview(buffer)[: identity.length(index)]
         at = 0
-        for chunk in self._partial.read(index):
-            piece[at : at + len(chunk)] = chunk
-            at += len(chunk)
+        try:
+            for chunk in self._partial.read(index):
+                piece[at : at + len(chunk)] = chunk
+                at += len(chunk)
+        except OSError:  # the disk does not give back what it took: then it comes again
+            with translated(self._source):
+                self._partial.forget(index)
 
         def go_on() -> None:
             self._read(crew, identity, index, piece)

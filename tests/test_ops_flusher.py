@@ -18,11 +18,11 @@ from ops.flusher import FLUSH_BYTES, Flusher
 def test_written_bytes_are_flushed_before_the_end():
     """Enough bytes are flushed at once, without anybody waiting for it; fewer wait for the end."""
     flushed = threading.Event()
-    flusher = Flusher(7, flush=lambda _: flushed.set())
+    flusher = Flusher(7, to_disk=lambda _: flushed.set())
 
-    flusher.wrote(FLUSH_BYTES - 1)
+    flusher.wrote(0, FLUSH_BYTES - 1)
     early = flushed.is_set()
-    flusher.wrote(1)
+    flusher.wrote(0, 1)
 
     assert not early
     assert flushed.wait(20)
@@ -33,9 +33,9 @@ def test_the_end_flushes_what_is_left(tmp_path: Path):
     """`finish` flushes the descriptor that it was given, after the thread has ended."""
     calls: list[int] = []
     descriptor = os.open(tmp_path / "x", os.O_RDWR | os.O_CREAT)
-    flusher = Flusher(descriptor, flush=calls.append)
+    flusher = Flusher(descriptor, to_disk=calls.append)
 
-    flusher.wrote(1)
+    flusher.wrote(0, 1)
     flusher.finish()
     os.close(descriptor)
 
@@ -50,15 +50,39 @@ def test_a_failed_flush_is_told_again_and_again():
         failed.set()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    flusher = Flusher(7, flush=refuse)
-    flusher.wrote(FLUSH_BYTES)
+    flusher = Flusher(7, to_disk=refuse)
+    flusher.wrote(0, FLUSH_BYTES)
     assert failed.wait(20)
     flusher.stop()
 
-    asks: tuple[Callable[[], None], ...] = (lambda: flusher.wrote(1), flusher.finish, flusher.finish)
+    asks: tuple[Callable[[], None], ...] = (lambda: flusher.wrote(0, 1), flusher.finish, flusher.finish)
     for ask in asks:
         with pytest.raises(VolumeFull), translated("models/x.safetensors"):
             ask()
+
+
+def test_a_failed_flush_names_what_it_may_have_lost():
+    """Only what was written since the last flush that succeeded, whoever wrote it."""
+    failing = False
+
+    def flush(_: int) -> None:
+        if failing:
+            raise OSError(errno.EIO, "Input/output error")
+
+    flusher = Flusher(7, [0], to_disk=flush)
+    flusher.wrote(1, 1)
+    flusher.flush()
+    flusher.wrote(2, 1)
+    failing = True
+    before = flusher.lost
+    with pytest.raises(OSError, match="Input/output"):
+        flusher.finish()
+    resumed = Flusher(7, [0, 1], to_disk=flush)
+    with pytest.raises(OSError, match="Input/output"):
+        resumed.flush()
+    resumed.stop()
+
+    assert (before, flusher.lost, resumed.lost) == (frozenset(), {2}, {0, 1})
 
 
 def test_stopping_waits_for_the_flush_that_runs():
@@ -71,8 +95,8 @@ def test_stopping_waits_for_the_flush_that_runs():
         go_on.wait(20)
         done.append(descriptor)
 
-    flusher = Flusher(7, flush=slow)
-    flusher.wrote(FLUSH_BYTES)
+    flusher = Flusher(7, to_disk=slow)
+    flusher.wrote(0, FLUSH_BYTES)
     assert begun.wait(20)
     threading.Timer(0.05, go_on.set).start()
     flusher.stop()

@@ -225,6 +225,54 @@ def test_a_full_disk_is_said(
     assert answer["fetched_bytes"] < served.size_bytes
 
 
+@pytest.mark.parametrize("flush_bytes", [PIECE, 1 << 30], ids=["while more comes", "at the end"])
+def test_bytes_that_a_failed_flush_lost_come_again(
+    emu: Emulator, sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flush_bytes: int
+):
+    """A disk that takes bytes and then loses them is one sentence; what it lost is never taken for there.
+
+    No hash is wanted, so nothing but the journal could say that bytes are missing.
+    """
+    import errno
+    from functools import partial as bound
+
+    import ops.flusher
+    import ops.partial
+    from backend.errors import VolumeFull
+
+    served = serve(emu)
+
+    def lose(descriptor: int) -> None:
+        os.pwrite(descriptor, bytes(os.fstat(descriptor).st_size), 0)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ops.flusher, "FLUSH_BYTES", flush_bytes)
+        patch.setattr(ops.partial, "Flusher", bound(ops.flusher.Flusher, to_disk=lose))
+        with pytest.raises(VolumeFull, match="No room is left"):
+            folder(tmp_path, sources).provision([served.wanted(sha256=None)])
+    assert not (tmp_path / PATH).exists()
+
+    (answer,) = folder(tmp_path, sources).provision([served.wanted(sha256=None)])
+
+    assert answer["sha256"] == served.sha256 == sha256(tmp_path / PATH)
+
+
+def test_kept_bytes_that_are_gone_come_again(emu: Emulator, sources: Sources, tmp_path: Path):
+    """A partial file that was cut short behind our back costs what it lost, not the command."""
+    served = serve(emu)
+    emu.fault(GLOB, method="GET", skip=4, status=500, times=0)
+    with pytest.raises(Unavailable):
+        folder(tmp_path, sources).provision([served.wanted()])
+    emu.control("DELETE", "/faults")
+    os.truncate(tmp_path / partial_path(PATH), PIECE)
+
+    (answer,) = folder(tmp_path, sources).provision([served.wanted()])
+
+    assert sha256(tmp_path / PATH) == served.sha256
+    assert answer["fetched_bytes"] <= served.size_bytes
+
+
 PROGRAM = """
 import json, sys
 from pathlib import Path
