@@ -37,6 +37,9 @@ def main() -> int:
     except ComfyformError as error:
         print(f"worker: {error}", file=sys.stderr)  # noqa: T201 - the program's own last word
         return error.exit_code
+    # Before anything runs beside us: the SDK sets up logging too, but only once it is loaded.
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it is talkative: a line a request
     actions = Actions(config, notes=config.doubts())
     if config.has_comfyui:
         folders = Folders.make()
@@ -102,8 +105,6 @@ def serve(config: WorkerConfig, actions: Actions) -> None:
     from runpod.http_client import AsyncClientSession
     from runpod.serverless.modules.rp_http import send_result
 
-    # runpod sets up logging when it is imported; the libraries under it are talkative.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     for note in actions.notes:
         logger.warning(note)
 
