@@ -10,7 +10,6 @@ reports collected until 2026-11.
 
 import contextlib
 import io
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from backend.errors import Forbidden, NotFound, TransferError, Unavailable
 from backend.flow import Retry
 from backend.settings import Secret
 from ops.bucket_errors import translated
+from ops.crew import pause
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -78,7 +78,7 @@ class Bucket:
     ) -> None:
         self._name = volume_id
         self._retry = retry or Retry(attempts=8, first_s=0.5)
-        self._wait = wait or threading.Event().wait
+        self._wait = wait or pause
         connect = _connector(endpoint_url, region, access_key_id, secret_access_key)
         self._client = connect(60)
         self._patient = connect(_COMPLETE_TIMEOUT_S)

@@ -21,9 +21,9 @@ from typing import Any, Final
 
 from backend.errors import ComfyformError, TransferError
 from ops.bucket import Bucket, Part
+from ops.crew import pause
 from ops.disk import one_writer, read_small, write_whole
 from ops.layout import claims_folder
-from ops.patience import wait_plainly
 
 STALE_S: Final = 15 * 60.0
 """A machine whose upload got no part for so long is taken for dead."""
@@ -180,7 +180,7 @@ class Claims:
                 )
             parts = self._bucket.parts(key, rival.upload_id) or {}
             on_bytes(rival.host, sum(part.size_bytes for part in parts.values()))
-            wait_plainly(self._look_s)
+            pause(self._look_s)
             waited += self._look_s
 
     def _claims(self, key: str) -> list[tuple[Claim, float]]:

@@ -2,19 +2,43 @@
 
 Unlike an executor's, these threads are daemons. Whoever stops waiting, after
 Ctrl-C above all, is not held up by a read that has some seconds to go.
+
+A crew made in a thread of another is stopped with it: Ctrl-C reaches the main
+thread only, and files that move some at a time have crews of their own.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 _FAREWELL_S: Final = 5.0
 """How long a failure waits for the other threads to notice; Ctrl-C does not wait."""
 
+_LOOK_S: Final = 0.1
+"""How often whoever takes results looks whether the crew above was stopped."""
+
 T = TypeVar("T")
 R = TypeVar("R")
+
+_here: Final = threading.local()
+"""``crew``: the one whose thread this is."""
+
+
+def pause(seconds: float) -> None:
+    """Wait, in any thread.
+
+    Raises:
+        KeyboardInterrupt: the crew whose thread this is was stopped meanwhile.
+    """
+    crew: Crew[Any, Any] | None = getattr(_here, "crew", None)
+    if crew is None:
+        threading.Event().wait(seconds)
+        return
+    crew.wait(seconds)
+    if crew.stopped:
+        raise KeyboardInterrupt
 
 
 class Crew(Generic[T, R]):
@@ -40,12 +64,13 @@ class Crew(Generic[T, R]):
         self._order = threading.Lock()
         self._changed = threading.Condition()
         self._stop = threading.Event()
+        self._above: Crew[Any, Any] | None = getattr(_here, "crew", None)
         self._threads = [threading.Thread(target=self._labour, daemon=True) for _ in range(threads)]
 
     @property
     def stopped(self) -> bool:
-        """True when nobody waits for results any more."""
-        return self._stop.is_set()
+        """True when nobody waits for results any more, here or in the crew above."""
+        return self._stop.is_set() or (self._above is not None and self._above.stopped)
 
     def stop(self) -> None:
         """Let the threads end as soon as they look."""
@@ -71,10 +96,17 @@ class Crew(Generic[T, R]):
             self._room.release()
 
     def take(self) -> R:
-        """Give the next result, or raise what its work raised."""
+        """Give the next result, or raise what its work raised.
+
+        Raises:
+            KeyboardInterrupt: the crew above was stopped.
+        """
         with self._changed:
-            number = self._taken
-            self._changed.wait_for(lambda: number in self._results)
+            number, above = self._taken, self._above
+            look_s = None if above is None else _LOOK_S
+            while not self._changed.wait_for(lambda: number in self._results, look_s):
+                if above is not None and above.stopped:
+                    raise KeyboardInterrupt
             result = self._results.pop(number)
             self._taken += 1
         if self._ahead > self._wanted:
@@ -86,6 +118,7 @@ class Crew(Generic[T, R]):
         return result
 
     def _labour(self) -> None:
+        _here.crew = self
         while True:
             self._room.acquire()
             with self._order:  # not `_changed`: the next task may have to be waited for

@@ -1,6 +1,5 @@
 """How long to go on trying: one pace, one deadline, and what counts as headway."""
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from typing import Final, TypeVar
 
 from backend.errors import RateLimited, Unavailable
 from backend.flow import Retry
+from ops.crew import pause
 
 R = TypeVar("R")
 
@@ -42,11 +42,6 @@ class Pace:
 PACE: Final = Pace()
 
 
-def wait_plainly(seconds: float) -> None:
-    """Wait, until Ctrl-C at the most."""
-    threading.Event().wait(seconds)
-
-
 class Patience:
     """The patience for one file, shared by the threads that fetch it.
 
@@ -66,7 +61,7 @@ class Patience:
         self,
         attempt: Callable[[], R],
         *,
-        wait: Callable[[float], object] = wait_plainly,
+        wait: Callable[[float], object] = pause,
         headway: Callable[[], int] = lambda: 0,
     ) -> R:
         """Call until it succeeds, while it fails for a passing reason.

@@ -14,7 +14,7 @@ from ops.store import ModelStore, OnProgress, ignore_progress
 PARALLEL: Final = 3
 """Files at a time. An ops endpoint has one worker, so its jobs queue; over S3 three fill a line."""
 _FAREWELL_S: Final = 10.0
-"""After Ctrl-C: time for running jobs to be cancelled."""
+"""After Ctrl-C: time for running jobs to be cancelled, and for other machines to be let ahead."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,8 +121,8 @@ class S3Store(FileByFile):
                     return self._send(wanted, held, on_progress)
                 except Outrun:
                     self._wait_for_rival(wanted, on_progress)
-                except ComfyformError:
-                    with contextlib.suppress(ComfyformError):
+                except (ComfyformError, KeyboardInterrupt):
+                    with contextlib.suppress(ComfyformError, KeyboardInterrupt):
                         self._claims.rest(path)
                     raise
 

@@ -17,6 +17,7 @@ from backend.settings import Settings
 from ops.commands import models as commands_models
 from ops.commands import registry as commands_registry
 from ops.commands import upkeep as commands_upkeep
+from ops.layout import claims_folder
 from ops.registry import load
 from tests.emulation import Emulator
 from tests.ops_places import settings_of
@@ -222,7 +223,10 @@ def test_the_page_and_the_sections(desk: Desk, tmp_path: Path):
 
 @pytest.mark.slow
 def test_ctrl_c_stops_at_once_and_goes_on_later(emu: Emulator, desk: Desk):
-    """One Ctrl-C ends a sync in the middle of a file with one line; the next run fetches only the rest."""
+    """One Ctrl-C ends a sync in the middle of a file with one line; the next run fetches only the rest.
+
+    Other machines need not wait until this one is taken for dead: its claim says that it rests.
+    """
     body = {"repo": "LeonJoe13/Sonic", "path": "Sonic/unet.pth", "size_bytes": 40 << 20}
     emu.control("POST", "/hub/files", body)
     emu.fault("/s3/*unet.pth", method="PUT", delay_s=60, times=0)
@@ -245,6 +249,8 @@ def test_ctrl_c_stops_at_once_and_goes_on_later(emu: Emulator, desk: Desk):
     assert process.returncode == 130
     assert err.splitlines()[-1].startswith(("Interrupted.", "Stopped."))
     assert "Traceback" not in out + err
+    (claim,) = (desk.volume / claims_folder("models/sonic/unet.pth")).iterdir()
+    assert json.loads(claim.read_bytes())["resting"] is True
     synced = desk.run(commands_models.sync, registry=str(desk.registry), transport="s3", yes=True)
     (done,) = synced["done"]
     # The first part had come whole, 32 MiB, before it was sent.
