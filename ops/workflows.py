@@ -6,7 +6,8 @@ may name models and packs of nodes itself.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -145,6 +146,45 @@ def needs(content: str, registry: Registry, remote: Inventory | None = None) -> 
     return Needs(
         tuple(sorted(kept, key=lambda model: (model.category or "", model.name))),
         tuple(sorted(nodes.values(), key=lambda node: node.name)),
+    )
+
+
+def texts(content: str) -> list[str]:
+    """Give every text that a workflow holds, however deep, in lower case.
+
+    Raises:
+        InvalidArgument: it is no workflow.
+    """
+    read_workflow(content)
+    return [text.replace("\\", "/").lower() for text in _texts(json.loads(content))]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(part)
+
+
+def may_mean(path: str, said: Iterable[str]) -> bool:
+    """Tell whether one of these texts may mean a model file: rather too often than too seldom.
+
+    Nodes that nobody here knows name files in their own ways: in lists, in texts among other words, in
+    prompts without their ending (``embedding:easynegative``, ``<lora:mine:0.8>``), as a repository.
+
+    Args:
+        path: from the volume root.
+        said: from `texts`.
+    """
+    file = PurePosixPath(path.lower())
+    marked = re.compile(rf"[:/]{re.escape(file.stem)}(?!\w)")
+    repository = next((p[8:].replace("--", "/", 1) for p in file.parts if p.startswith("models--")), None)
+    return any(
+        file.name in text
+        or marked.search(text) is not None
+        or (repository is not None and repository in text)
+        for text in said
     )
 
 

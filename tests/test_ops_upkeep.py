@@ -151,7 +151,12 @@ def test_a_workflow_is_checked(desk: Desk, tmp_path: Path):
 
 def test_prune_keeps_what_is_referred_to(desk: Desk, tmp_path: Path):
     """Registry and workflows keep their files; everything else goes, after the plan was shown."""
-    for name in ("loras/used.safetensors", "loras/unused.safetensors", "sonic/unet.pth"):
+    for name in (
+        "loras/listed.safetensors",
+        "loras/used.safetensors",
+        "loras/unused.safetensors",
+        "sonic/unet.pth",
+    ):
         path = desk.volume / "models" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
@@ -159,7 +164,10 @@ def test_prune_keeps_what_is_referred_to(desk: Desk, tmp_path: Path):
     graph.write_text(
         json.dumps({"1": {"class_type": "LoraLoader", "inputs": {"lora_name": "used.safetensors"}}})
     )
-    options = {"registry": str(desk.registry), "workflows": str(graph), "transport": "s3"}
+    saved = tmp_path / "saved.json"
+    power = {"type": "Power Lora Loader (rgthree)", "widgets_values": [{"lora": "listed.safetensors"}]}
+    saved.write_text(json.dumps({"nodes": [power]}))
+    options = {"registry": str(desk.registry), "workflows": f"{graph}, {saved}", "transport": "s3"}
 
     rehearsed = desk.run(commands_upkeep.prune, dry_run=True, **options)
     pruned = desk.run(commands_upkeep.prune, yes=True, **options)
@@ -167,7 +175,10 @@ def test_prune_keeps_what_is_referred_to(desk: Desk, tmp_path: Path):
     assert rehearsed["done"] == []
     assert [done["path"] for done in pruned["done"]] == ["models/loras/unused.safetensors"]
     left = sorted(path.name for path in desk.volume.rglob("*") if path.is_file())
-    assert left == ["unet.pth", "used.safetensors"]
+    assert left == ["listed.safetensors", "unet.pth", "used.safetensors"]
+    saved.write_text("{")
+    with pytest.raises(InvalidArgument, match=f"^{saved}: This is no JSON"):
+        desk.run(commands_upkeep.prune, **options)
 
 
 def test_remove_takes_paths(desk: Desk):
@@ -184,6 +195,8 @@ def test_remove_takes_paths(desk: Desk):
     assert not path.exists()
     with pytest.raises(InvalidArgument):
         desk.run(commands_upkeep.remove, "outputs/x.png", yes=True, transport="s3")
+    with pytest.raises(InvalidArgument, match="No file is named"):
+        desk.run(commands_upkeep.remove, " , ", yes=True, transport="s3")
 
 
 def test_cost_is_told_by_model(desk: Desk):

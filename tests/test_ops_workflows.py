@@ -13,7 +13,7 @@ from backend.errors import InvalidArgument
 from backend.graphs.talking_head import svd_name, talking_head
 from ops.inventory import Inventory
 from ops.registry import Registry, load
-from ops.workflows import NeededModel, NeededNode, needs
+from ops.workflows import NeededModel, NeededNode, may_mean, needs, texts
 
 ROOT = Path(__file__).parents[1]
 API: dict[str, Any] = {
@@ -110,3 +110,36 @@ def test_something_else_is_refused(registry: Registry, content: str):
     """It says what to export."""
     with pytest.raises(InvalidArgument, match="This is no"):
         needs(content, registry)
+
+
+SAID = {
+    "an input": "mine.safetensors",
+    "an input of Windows": "sub\\mine.safetensors",
+    "another case": "Mine.SafeTensors",
+    "a list": ["x", {"on": True, "lora": "mine.safetensors"}],
+    "among others": "first.safetensors,mine.safetensors",
+    "a prompt": "a cat <lora:mine:0.8>",
+    "an embedding": "bad hands, (embedding:mine:1.2)",
+}
+
+
+@pytest.mark.parametrize("said", SAID.values(), ids=SAID.keys())
+@pytest.mark.parametrize("form", ["API", "editor"])
+def test_a_file_that_a_workflow_may_mean(said: Any, form: str):
+    """Whoever names it, in either form and however deep: it may be meant, and its neighbours are not."""
+    graph = {"1": {"class_type": "Unheard", "inputs": {"x": said}}}
+    saved = {"nodes": [{"type": "Unheard", "widgets_values": [said]}]}
+    found = texts(json.dumps(graph if form == "API" else saved))
+
+    assert may_mean("models/loras/sub/mine.safetensors", found)
+    assert not may_mean("models/loras/other.safetensors", found)
+    assert not may_mean("models/loras/mine2.safetensors", found)
+
+
+def test_a_cached_repository_that_a_workflow_may_mean():
+    """Nodes that read a Hugging Face cache are told a repository, not a file."""
+    graph = {"1": {"class_type": "Unheard", "inputs": {"repo": "SWivid/F5-TTS"}}}
+    found = texts(json.dumps(graph))
+
+    assert may_mean("huggingface-cache/hub/models--SWivid--F5-TTS/snapshots/0/model.pt", found)
+    assert not may_mean("huggingface-cache/hub/models--SWivid--E2-TTS/snapshots/0/model.pt", found)

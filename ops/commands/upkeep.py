@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from backend.errors import ConfigError, SourceMissing
+from backend.errors import ConfigError, InvalidArgument, SourceMissing
 from backend.settings import Settings
 from ops.console import Cell, Console, opened, total
 from ops.cost import VOLUME_USD_PER_GB_MONTH
 from ops.inventory import Inventory
 from ops.layout import check_model_path
-from ops.plan import Plan, compare
-from ops.registry import Registry, load
+from ops.plan import compare
+from ops.registry import load
 from ops.session import carry_out, look_there, open_remote, tell_done
 from ops.show_models import show_plan
-from ops.workflows import Needs, needs
+from ops.workflows import Needs, may_mean, needs, texts
 
 
 def check_workflow(
@@ -87,6 +87,8 @@ def remove(
     """
     settings, console = opened(settings, json=json)
     named = [check_model_path(path.strip()) for path in paths.split(",") if path.strip()]
+    if not named:
+        raise InvalidArgument("No file is named.", hint="For example: models/loras/x.safetensors")
     if not yes and not console.ask(f"Delete {', '.join(named)} from the volume?"):
         return 0
     with open_remote(settings, transport) as volume:
@@ -113,7 +115,7 @@ def prune(
 
     Args:
         registry: the registry file.
-        workflows: files of workflows whose models stay, with commas between.
+        workflows: files of workflows, with commas between; every file stays that they may mean.
         dry_run: show the plan and stop.
         yes: do not ask.
         transport: ``job`` or ``s3``.
@@ -122,11 +124,16 @@ def prune(
     """
     settings, console = opened(settings, json=json)
     wanted = load(Path(registry))
-    files = [_read(name.strip()) for name in workflows.split(",") if name.strip()]
+    said = [text for name in workflows.split(",") if name.strip() for text in _texts(name.strip())]
     with open_remote(settings, transport) as volume:
         there = look_there(volume.store, console)
-        plan = _prune_plan(wanted, there, files)
-        show_plan(console, plan)
+        plan = compare(wanted, there, prune=True)
+        extra = {action.path for action in plan.changes if action.kind == "remove"}
+        plan = plan.only({path for path in extra if not may_mean(path, said)})
+        if plan.changes:
+            show_plan(console, plan)
+        else:
+            console.say("Nothing to delete: every model file on the volume is referred to.")
         if plan.changes and not dry_run and (yes or console.ask("Delete these files?")):
             carry_out(plan, volume, console)
         else:
@@ -190,17 +197,12 @@ def _monthly(size_bytes: int) -> float:
     return size_bytes / 1e9 * VOLUME_USD_PER_GB_MONTH
 
 
-def _prune_plan(wanted: Registry, there: Inventory, workflows: list[str]) -> Plan:
-    """Plan the removals only, without what the workflows name."""
-    kept = {
-        model.there
-        for content in workflows
-        for model in needs(content, wanted, there).models
-        if model.there is not None
-    }
-    plan = compare(wanted, there, prune=True)
-    going = {action.path for action in plan.changes if action.kind == "remove"} - kept
-    return plan.only(going)
+def _texts(name: str) -> list[str]:
+    """Give the texts in the workflow of a file."""
+    try:
+        return texts(_read(name))
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{name}: {error.message}", hint=error.hint) from error
 
 
 def _read(name: str) -> str:
