@@ -68,7 +68,7 @@ class Settings:
     comfyui_url: str = _variable("COMFYUI_URL", "Address of a ComfyUI.", "http://localhost:8188")
     comfyui_models_dir: str | None = _variable(
         "COMFYUI_MODELS_DIR",
-        "Folder of models that `models.scan` reads.",
+        "Folder of this machine's models: what `models.scan` reads, and what `local:` sources are below.",
         shown="asked of ComfyUI, else ~/Documents/ComfyUI/models",
     )
     comfy_api_url: str = _variable(

@@ -62,9 +62,9 @@ _CATEGORIES: Final[Schema] = {
 
 
 async def _scan(call: Call) -> Answer:
-    from ops.session import known_here
+    from ops.session import Here
 
-    scanned = await asyncio.to_thread(known_here, call.studio.settings)
+    scanned = await asyncio.to_thread(Here(call.studio.settings).known)
     files = [
         (
             file.category,
@@ -96,7 +96,7 @@ async def _remote(call: Call) -> Answer:
 async def _compare(call: Call) -> Answer:
     from ops.plan import compare
     from ops.registry import load
-    from ops.session import look_here
+    from ops.session import Here
     from ops.show_models import sums
 
     studio = call.studio
@@ -106,7 +106,7 @@ async def _compare(call: Call) -> Answer:
         return Answer(
             {"status": "running", "summary": {}, "counts": {}, "actions": [], "next_cursor": None}, _STILL
         )
-    here = await asyncio.to_thread(look_here, studio.settings)
+    here = await asyncio.to_thread(Here(studio.settings).inventory)
     plan = compare(wanted, remote, here, optional=call.arguments.get("optional", False))
     whole = plan.to_json()
     await asyncio.to_thread(_keep, studio.comparison, whole)

@@ -1,39 +1,116 @@
-"""Which folders a ComfyUI reads its models from: its models folder, and its extra_model_paths.yaml.
+"""Which folders a ComfyUI reads its models from: by its own word, or by an extra_model_paths.yaml.
 
 Source: ComfyUI v0.29.0, utils/extra_config and folder_paths, recorded 2026-08.
 """
 
 import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from backend.errors import RegistryError
-from backend.model_folders import ALIASES
+from backend.model_folders import ALIASES, places_of
+from ops.categories import category
+from ops.layout import MODELS
 from ops.scan import Root
 
 _NOT_MODELS = frozenset({"base_path", "is_default", "custom_nodes", "datasets"})
 
 
-def roots(models: Path, extra: Path | None = None) -> tuple[Root, ...]:
-    """Give the folders in the order in which ComfyUI looks into them.
+def find(roots: Sequence[Root], path: str) -> Path | None:
+    """Give the file that ComfyUI would take for a path under its models folder; None where there is none.
 
     Args:
-        models: the models folder.
-        extra: an ``extra_model_paths.yaml``, or None.
+        roots: its folders, the first first.
+        path: ``<category>/<name>``; a category may go by an alias.
+    """
+    kind, name = category(path), path.partition("/")[2]
+    # As it is written first: both names of a category may hold a file of that name.
+    spellings = [path, *(place.removeprefix(f"{MODELS}/") for place in places_of(kind, name) if kind)]
+    for root in roots:
+        if root.category is None:
+            files = [root.folder / spelling for spelling in spellings]
+        else:
+            files = [root.folder / name] if root.category == kind else []
+        for file in files:
+            if file.is_file():
+                return file
+    return None
+
+
+def with_extra(own: Sequence[Root], extra: Path) -> tuple[Root, ...]:
+    """Add the folders of an ``extra_model_paths.yaml``, in the order in which ComfyUI looks into them.
 
     Raises:
         RegistryError: the file has problems; all of them are named.
     """
-    if extra is None:
-        return (Root(models),)
     try:
         value = yaml.safe_load(extra.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RegistryError(str(extra), [f"it cannot be read: {' '.join(str(error).split())}"]) from error
     first, later = read_extra(value or {}, extra)
+    return (*first, *own, *later)
+
+
+def read_answer(value: Any) -> tuple[Root, ...]:
+    """Read what ComfyUI says of its model folders: the one models folder, and what lies elsewhere.
+
+    Its models folder is taken whole, as it would be if it were set: node packs
+    read folders in it that they tell nobody of. Only what is outside belongs to
+    one category. A folder that several categories name, as GGUF loaders do with
+    ``unet``, is that of the first.
+
+    Args:
+        value: ``[{"name": …, "folders": [absolute, …]}, …]``; other keys are not read.
+
+    Raises:
+        ValueError: it is something else, or names no models folder that a path of this machine could be.
+    """
+    named = list(_folders(value))
+    # Of --models-directory only what is in it is told; no other folder has as many categories.
+    parents = Counter(
+        folder.parent
+        for kind, folder in named
+        if ALIASES.get(folder.name, folder.name) == kind and folder.parent != folder.parent.parent
+    )
+    if not parents:
+        raise ValueError("it names no models folder")
+    models = parents.most_common(1)[0][0]
+    first: list[Root] = []
+    later: list[Root] = []
+    inside = {kind for kind, folder in named if folder.is_relative_to(models)}
+    passed: set[str] = set()
+    taken = [models]
+    for kind, folder in named:
+        if folder.is_relative_to(models):
+            passed.add(kind)
+        # A folder around the models folder would make everything near it a model.
+        elif not models.is_relative_to(folder) and not any(map(folder.is_relative_to, taken)):
+            taken.append(folder)
+            before = kind in inside and kind not in passed
+            (first if before else later).append(Root(folder, kind))
     return (*first, Root(models), *later)
+
+
+def _folders(value: Any) -> Iterator[tuple[str, Path]]:
+    """Give each category's folders, in order, those that are absolute here.
+
+    Raises:
+        ValueError: it is not the answer of a ComfyUI.
+    """
+    if not isinstance(value, list):
+        raise ValueError("it is not a list")
+    for entry in value:
+        match entry:
+            case {"name": str(name), "folders": [*folders]} if all(isinstance(f, str) for f in folders):
+                if name not in _NOT_MODELS:
+                    paths = [Path(os.path.normpath(folder)) for folder in folders]
+                    yield from ((ALIASES.get(name, name), path) for path in paths if path.is_absolute())
+            case _:
+                raise ValueError("it is not a list of categories with their folders")
 
 
 def read_extra(value: Any, file: Path) -> tuple[list[Root], list[Root]]:

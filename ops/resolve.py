@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from backend.errors import ComfyformError, SourceMissing
+from backend.errors import ComfyformError
+from ops.disk import translated
 from ops.hashing import hash_file
+from ops.local_models import Locate
 from ops.lock import Locked
 from ops.patience import PACE
 from ops.registry import Registry
@@ -37,7 +38,7 @@ class Resolution:
 
 
 def resolve(
-    registry: Registry, before: Mapping[str, Locked], sources: Sources, *, local_models: Path
+    registry: Registry, before: Mapping[str, Locked], sources: Sources, *, locate: Locate
 ) -> Resolution:
     """Ask every source what it is now.
 
@@ -45,13 +46,13 @@ def resolve(
         registry: loaded without its lock, so that its sources are as written.
         before: the lock so far.
         sources: the services to ask.
-        local_models: what ``local:`` sources are relative to.
+        locate: finds the models of this machine, which ``local:`` sources name.
     """
     names = _distinct(file.source for file in registry.files(required_only=False))
 
     def one(name: str) -> Locked | ComfyformError:
         try:
-            return resolve_one(name, sources, local_models=local_models)
+            return resolve_one(name, sources, locate=locate)
         except ComfyformError as error:
             return error
 
@@ -73,7 +74,7 @@ def resolve(
     return Resolution(locked, tuple(moved), tuple(failed))
 
 
-def resolve_one(name: str, sources: Sources, *, local_models: Path) -> Locked:
+def resolve_one(name: str, sources: Sources, *, locate: Locate) -> Locked:
     """Ask one source what it is now.
 
     Raises:
@@ -81,14 +82,9 @@ def resolve_one(name: str, sources: Sources, *, local_models: Path) -> Locked:
     """
     source = parse(name)
     if isinstance(source, LocalSource):
-        file = local_models / source.path
-        try:
+        file = locate().need(source)
+        with translated(str(file)):
             return Locked(None, file.stat().st_size, hash_file(file))
-        except OSError as error:
-            raise SourceMissing(
-                f"{file} cannot be read: {error.strerror or error}.",
-                hint="Set COMFYUI_MODELS_DIR to the folder that has it.",
-            ) from error
     origin = sources.resolve(name)
     small = isinstance(source, HfSource) and (origin.size_bytes or 0) <= _SMALL_BYTES
     if origin.sha256 is None and small:

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +12,13 @@ from backend.settings import Settings
 from ops.console import Console
 from ops.hash_cache import hash_cache
 from ops.inventory import Inventory
-from ops.model_paths import roots
+from ops.local_models import WAYS, LocalModels, Locate, local_models
+from ops.model_paths import with_extra
 from ops.plan import Plan
-from ops.scan import Scan, scan
+from ops.scan import Root, Scan, scan
 from ops.show_models import show_done
 from ops.store import ModelStore
-from ops.stores import Transport, cache_folder, local_models, open_store
+from ops.stores import Transport, cache_folder, open_store
 from ops.sync import Done, apply
 
 
@@ -31,9 +32,16 @@ class Remote:
 
 @contextlib.contextmanager
 def open_remote(
-    settings: Settings, transport: str, *, stop: threading.Event | None = None
+    settings: Settings, transport: str, *, stop: threading.Event | None = None, locate: Locate | None = None
 ) -> Iterator[Remote]:
-    """Open the volume's models within a ``with``. After ``stop`` is set, no wait goes on."""
+    """Open the volume's models within a ``with``. After ``stop`` is set, no wait goes on.
+
+    Args:
+        settings: keys and addresses.
+        transport: ``job`` or ``s3``.
+        stop: by default one that nobody sets.
+        locate: finds this machine's models, for ``s3``; by default as the settings say.
+    """
     if transport not in ("job", "s3"):
         raise InvalidArgument(f"{transport!r} is not a transport: job and s3 are.")
     kind: Transport = "job" if transport == "job" else "s3"
@@ -44,7 +52,7 @@ def open_remote(
             raise KeyboardInterrupt
 
     with Http(wait=wait) as http:
-        yield Remote(open_store(settings, http, transport=kind), stop)
+        yield Remote(open_store(settings, http, transport=kind, locate=locate), stop)
 
 
 def cheapest_transport(settings: Settings) -> Transport:
@@ -61,35 +69,81 @@ def look_there(store: ModelStore, console: Console) -> Inventory:
     return there
 
 
-def look_here(settings: Settings) -> Inventory | None:
-    """Look at this machine's models, with the hashes that are remembered; None when it has none."""
-    return known_here(settings).inventory() if local_models(settings).is_dir() else None
+class Here:
+    """This machine's models: where they are is found out once, when somebody needs them.
 
-
-def known_here(settings: Settings) -> Scan:
-    """Scan the models of this machine, with the hashes that are remembered.
-
-    Raises:
-        ConfigError: there is no models folder.
+    Args:
+        settings: they may say where.
+        tell: told where they are when they are looked at, one sentence.
+        models_dir: the models folder, whatever the settings say.
+        extra: an ``extra_model_paths.yaml`` to read as well.
     """
-    scanned = scan_here(settings, "", "")
-    with hash_cache(hashes_of(settings)) as hashes:
-        return scanned.with_hashes(hashes.known(scanned.files))
+
+    def __init__(
+        self,
+        settings: Settings,
+        tell: Callable[[str], object] = lambda _sentence: None,
+        *,
+        models_dir: str = "",
+        extra: str = "",
+    ) -> None:
+        self._settings = settings
+        self._tell = tell
+        self._models_dir = models_dir
+        self._extra = extra
+        self._lock = threading.Lock()
+        self._found: LocalModels | None = None
+
+    def locate(self) -> LocalModels:
+        """Say where they are; sources are resolved in threads, which may all ask this."""
+        with self._lock:
+            if self._found is None:
+                self._found = self._located()
+            return self._found
+
+    def _located(self) -> LocalModels:
+        if self._models_dir:
+            found = LocalModels((Root(Path(self._models_dir).expanduser()),), "--models-dir")
+        else:
+            found = local_models(self._settings)
+        if self._extra:
+            roots = with_extra(found.roots, Path(self._extra).expanduser())
+            found = LocalModels(roots, f"{found.how}; {self._extra}")
+        return found
+
+    def scan(self) -> Scan:
+        """Scan them, without reading any.
+
+        Raises:
+            ConfigError: there is no such folder.
+        """
+        found = self.locate()
+        if not found.there:
+            raise ConfigError(_nowhere(found), hint=WAYS)
+        self._tell(f"This machine's models: {found}.")
+        return scan(found.roots)
+
+    def known(self) -> Scan:
+        """Scan them, with the hashes that are remembered.
+
+        Raises:
+            ConfigError: there is no such folder.
+        """
+        scanned = self.scan()
+        with hash_cache(hashes_of(self._settings)) as hashes:
+            return scanned.with_hashes(hashes.known(scanned.files))
+
+    def inventory(self) -> Inventory | None:
+        """Give what compare reads, with the hashes that are remembered; None where there is no folder."""
+        found = self.locate()
+        if not found.there:
+            self._tell(_nowhere(found))
+            return None
+        return self.known().inventory()
 
 
-def scan_here(settings: Settings, models_dir: str, extra: str) -> Scan:
-    """Scan the models of this machine, without reading any.
-
-    Raises:
-        ConfigError: there is no such folder.
-    """
-    folder = Path(models_dir).expanduser() if models_dir else local_models(settings)
-    if not folder.is_dir():
-        raise ConfigError(
-            f"There is no models folder at {folder}.",
-            hint="Set COMFYUI_MODELS_DIR to your ComfyUI's models folder.",
-        )
-    return scan(roots(folder, Path(extra).expanduser() if extra else None))
+def _nowhere(found: LocalModels) -> str:
+    return f"There is no models folder at {found}."
 
 
 def hashes_of(settings: Settings) -> Path:

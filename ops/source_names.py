@@ -5,7 +5,7 @@
     hf:ORG/NAME@REVISION:path/in/repo      Hugging Face; without @REVISION its main branch
     url:https://host/file                  anything public
     civitai:VERSION_ID                     CivitAI, the version's primary file
-    local:relative/path                    only on this machine, under the local models folder
+    local:CATEGORY/NAME                    only on this machine, in one of its ComfyUI's folders
 """
 
 import re
@@ -53,7 +53,7 @@ class CivitaiSource:
 
 @dataclass(frozen=True, slots=True)
 class LocalSource:
-    """A file that exists only on this machine; the path is under the local models folder."""
+    """A file that exists only on this machine; the path is its category and its name in that."""
 
     path: str
 

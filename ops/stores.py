@@ -1,6 +1,7 @@
 """Open the store of models that the settings name."""
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -11,6 +12,7 @@ from backend.errors import ConfigError
 from backend.jobs import JobPlane
 from backend.settings import Settings
 from ops.bucket import Bucket
+from ops.local_models import Locate, local_models
 from ops.remote import JobStore
 from ops.runpod_api import NETWORK_VOLUMES, RunPodApi
 from ops.sources import Sources
@@ -41,6 +43,7 @@ def open_store(
     volume_id: str | None = None,
     data_center: str | None = None,
     capacity_bytes: int | None = None,
+    locate: Locate | None = None,
 ) -> ModelStore:
     """Open the models of a network volume.
 
@@ -52,6 +55,7 @@ def open_store(
         volume_id: the volume, for ``s3``; by default that of the settings.
         data_center, capacity_bytes: where the volume is and its size, for ``s3``; by default RunPod is
             asked, where its API key is set.
+        locate: finds this machine's models, for ``s3``; by default as the settings say.
 
     Raises:
         MissingSetting: a key or an id is not set.
@@ -72,7 +76,7 @@ def open_store(
         open_bucket(settings, volume, data_center),
         Sources.from_settings(settings, http),
         staging=cache_folder(settings) / "staging" / volume,
-        local_models=local_models(settings),
+        locate=locate or partial(local_models, settings),
         capacity_bytes=capacity_bytes,
     )
 
@@ -112,8 +116,3 @@ def cache_folder(settings: Settings) -> Path:
     if settings.comfyform_state_dir is not None:
         return Path(settings.comfyform_state_dir).expanduser()
     return platformdirs.user_cache_path(APP)
-
-
-def local_models(settings: Settings) -> Path:
-    """Give the models folder of the local ComfyUI, whether it is there or not."""
-    return Path(settings.comfyui_models_dir or "~/Documents/ComfyUI/models").expanduser()

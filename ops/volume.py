@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from backend.contract import FileRecord, ProvisionedFile, WantedFile
-from backend.errors import ComfyformError, HashMismatch, SourceMissing, TransferError, VolumeFull
+from backend.errors import ComfyformError, HashMismatch, TransferError, VolumeFull
 from ops.bucket import Bucket, Stored
 from ops.claims import LOOK_S, STALE_S, Claims, Outrun
 from ops.disk import one_writer, translated
@@ -31,6 +31,7 @@ from ops.layout import (
     partial_path,
     record_path,
 )
+from ops.local_models import Locate
 from ops.parts import PART_BYTES
 from ops.patience import PACE, Pace
 from ops.records import Record, describe, judge
@@ -53,7 +54,7 @@ class S3Store(FileByFile):
         bucket: the volume.
         sources: where files come from.
         staging: a folder of this machine for files on their way, and for who we are to other machines.
-        local_models: the models folder that ``local:`` sources are relative to, if there is one.
+        locate: finds the models of this machine, which ``local:`` sources name.
         capacity_bytes: the volume's size, where it is known; the gateway does not say.
         pace: how hard a fetch tries.
         part_bytes: size of an uploaded part; a multiple of the pace's pieces.
@@ -67,7 +68,7 @@ class S3Store(FileByFile):
         sources: Sources,
         *,
         staging: Path,
-        local_models: Path | None = None,
+        locate: Locate,
         capacity_bytes: int | None = None,
         pace: Pace = PACE,
         part_bytes: int = PART_BYTES,
@@ -77,7 +78,7 @@ class S3Store(FileByFile):
         self._bucket = bucket
         self._sources = sources
         self._staging = staging
-        self._local_models = local_models
+        self._locate = locate
         self._capacity = capacity_bytes
         self._pace = pace
         self._part_bytes = part_bytes
@@ -186,13 +187,7 @@ class S3Store(FileByFile):
         self, wanted: WantedFile, source: LocalSource, held: FileRecord | None, on_progress: OnProgress
     ) -> Fetched:
         """Send a file that exists only here."""
-        file = None if self._local_models is None else self._local_models / source.path
-        if file is None or not file.is_file():
-            raise SourceMissing(
-                f"{source} is not in the local models folder {self._local_models or '(none is known)'}.",
-                path=wanted["path"],
-                hint="Set COMFYUI_MODELS_DIR to the folder that has it, or correct the registry.",
-            )
+        file = self._locate().need(source, path=wanted["path"])
         with translated(str(file)):
             size, sha256 = file.stat().st_size, hash_file(file)
         expected = wanted.get("sha256")

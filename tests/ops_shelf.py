@@ -12,6 +12,8 @@ from backend.drivers import Http
 from backend.flow import Retry
 from backend.settings import Secret
 from ops.bucket import Bucket
+from ops.local_models import LocalModels
+from ops.scan import Root
 from ops.volume import S3Store
 from tests.emulation import Emulator
 from tests.ops_places import QUICK, sources_of
@@ -58,7 +60,7 @@ class Shelf:
             options.pop("bucket", None) or self.bucket(),
             sources_of(self.emu, self.http),
             staging=self.root / machine,
-            local_models=self.root / "models",
+            locate=lambda: LocalModels((Root(self.root / "models"),), "COMFYUI_MODELS_DIR"),
             **(keywords | options),
         )
 

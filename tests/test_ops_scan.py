@@ -14,7 +14,7 @@ import pytest
 from backend.errors import RegistryError
 from ops.categories import canonical, category, model_extensions
 from ops.hash_cache import HashCache, hash_cache
-from ops.model_paths import roots
+from ops.model_paths import with_extra
 from ops.safetensors import read_header
 from ops.scan import Root, ScannedFile, hash_all, look_inside, scan
 
@@ -117,7 +117,7 @@ empty:
 """,
     )
 
-    found = scan(roots(tmp_path / "models", extra))
+    found = scan(with_extra([Root(tmp_path / "models")], extra))
 
     assert paths(found) == [
         "models/checkpoints/more.safetensors",
@@ -131,7 +131,7 @@ empty:
 def test_broken_extra_paths_are_named(tmp_path: Path, text: bytes):
     """A file that ComfyUI would stumble over is one error."""
     with pytest.raises(RegistryError, match="yaml has"):
-        roots(tmp_path, put(tmp_path / "extra.yaml", text))
+        with_extra([], put(tmp_path / "extra.yaml", text))
 
 
 def test_hashes_are_remembered(tmp_path: Path):

@@ -16,15 +16,7 @@ from ops.pages.comparison import compare_page
 from ops.plan import compare as compare_plan
 from ops.registry import load
 from ops.scan import hash_all, look_inside
-from ops.session import (
-    carry_out,
-    hashes_of,
-    look_here,
-    look_there,
-    open_remote,
-    scan_here,
-    tell_done,
-)
+from ops.session import Here, carry_out, hashes_of, look_there, open_remote, tell_done
 from ops.show_models import show_plan, show_scan, show_terms, show_verified
 from ops.splice import write_sections
 
@@ -45,7 +37,7 @@ def scan(
     """List the models of this machine.
 
     Args:
-        models_dir: the models folder; by default that of the settings.
+        models_dir: the models folder; by default that of the settings, else what ComfyUI says.
         extra: an ``extra_model_paths.yaml`` to read as well.
         hash: hash every file; hashes are remembered.
         write: also write what was found into the registry's ``local_scan``.
@@ -54,7 +46,8 @@ def scan(
         settings: by default those of the environment.
     """
     settings, console = opened(settings, json=json or not sys.stdout.isatty())
-    scanned = look_inside(scan_here(settings, models_dir, extra))
+    here = Here(settings, console.say, models_dir=models_dir, extra=extra)
+    scanned = look_inside(here.scan())
     with hash_cache(hashes_of(settings)) as hashes:
         if hash:
             with console.progress() as tell:
@@ -104,7 +97,8 @@ def compare(
     wanted = load(Path(registry))
     with open_remote(settings, transport) as remote:
         there = look_there(remote.store, console)
-    plan = compare_plan(wanted, there, look_here(settings), optional=optional)
+    here = Here(settings, console.say).inventory()
+    plan = compare_plan(wanted, there, here, optional=optional)
     if write:
         write_sections(wanted.path, {"runpod_status": _section(there)})
     if html:
@@ -144,9 +138,10 @@ def sync(
     """
     settings, console = opened(settings, json=json)
     wanted = load(Path(registry))
-    with open_remote(settings, transport) as remote:
+    here = Here(settings, console.say)
+    with open_remote(settings, transport, locate=here.locate) as remote:
         there = look_there(remote.store, console)
-        plan = compare_plan(wanted, there, look_here(settings), optional=optional, prune=prune)
+        plan = compare_plan(wanted, there, here.inventory(), optional=optional, prune=prune)
         names = {name.strip() for name in only.split(",") if name.strip()}
         if names:
             plan = plan.only(names)

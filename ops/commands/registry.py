@@ -16,9 +16,9 @@ from ops.registry import load, lock_file, parse_registry
 from ops.registry_edit import Entry
 from ops.registry_edit import add as add_entry
 from ops.resolve import resolve, resolve_one
+from ops.session import Here
 from ops.source_names import CivitaiSource, HfSource, LocalSource, Source, UrlSource, parse
 from ops.sources import Sources
-from ops.stores import local_models
 from ops.terms import Terms, read_terms
 
 
@@ -40,7 +40,10 @@ def lock(
         raise RegistryError(str(path), problems, hint="Correct it, or delete it and run inv models.lock.")
     with Http() as http:
         found = resolve(
-            wanted, before, Sources.from_settings(settings, http), local_models=local_models(settings)
+            wanted,
+            before,
+            Sources.from_settings(settings, http),
+            locate=Here(settings).locate,
         )
     write_lock(path, found.locked)
     console.data({"lock": str(path), "moved": list(found.moved), "failed": list(found.failed)})
@@ -89,7 +92,7 @@ def add(
         raise InvalidArgument(f"{', '.join(unknown)} is not a verb with models: {', '.join(known)} are.")
     with Http() as http:
         sources = Sources.from_settings(settings, http)
-        resolved = resolve_one(source, sources, local_models=local_models(settings))
+        resolved = resolve_one(source, sources, locate=Here(settings).locate)
         terms = read_terms(origin, sources)
     place = check_path(path or _place(origin, terms))
     entry = Entry(

@@ -21,7 +21,7 @@ from ops.plan import Action, compare
 from ops.registry import load
 from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, Live, RunPodApi
 from ops.runpod_specs import EndpointSpec, NetworkVolumeSpec
-from ops.session import look_here, open_remote
+from ops.session import open_remote
 
 JOBS_SHOWN: Final = 12
 CONTAINER_DISK_GB: Final = 20
@@ -120,7 +120,7 @@ def gather(
             _look(settings, transport, deployment, problems)
     models: tuple[Model, ...] = ()
     with problems.noting("models"):
-        models = _models(settings, registry, deployment.remote)
+        models = _models(registry, deployment.remote)
     return Report(
         title=title,
         made_at=now(),
@@ -199,7 +199,7 @@ def _endpoint(live: Live[EndpointSpec], counts: Mapping[str, Any]) -> Resource:
     return Resource(kind=kind, name=live.name, identifier=live.id, state=state, note=note)
 
 
-def _models(settings: Settings, registry: Path, remote: Inventory | None) -> tuple[Model, ...]:
+def _models(registry: Path, remote: Inventory | None) -> tuple[Model, ...]:
     wanted = load(registry)
     used_by = {model.name: model.used_by for model in wanted.models}
 
@@ -215,7 +215,7 @@ def _models(settings: Settings, registry: Path, remote: Inventory | None) -> tup
             used_by=used_by.get(action.model, ()),
         )
 
-    plan = compare(wanted, remote or Inventory(), look_here(settings))
+    plan = compare(wanted, remote or Inventory())
     return tuple(model(action) for action in plan.actions)
 
 
