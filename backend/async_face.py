@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from backend.contract import Verb
 from backend.faces import DEADLINE_S, Face
 from backend.flow import Flow
-from backend.interface import BackendFlows
+from backend.interface import BackendFlows, resumable
 from backend.job_status import JobStatus
 from backend.params import (
     ImagineParams,
@@ -184,8 +184,8 @@ class AsyncBackend(Face):
 
     async def status(self, job_id: str) -> JobStatus:
         """Ask how a job is."""
-        return await self._run(self._resumable().status(job_id))
+        return await self._run(resumable(self.flows).status(job_id))
 
     async def cancel(self, job_id: str) -> bool:
         """Cancel a job; False where it is not known (any more)."""
-        return await self._run(self._resumable().cancel(job_id))
+        return await self._run(resumable(self.flows).cancel(job_id))

@@ -3,15 +3,15 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from backend.errors import ComfyformError, NotFound, NotSupported, Unavailable
 from backend.flow import Flow
-from backend.interface import BackendFlows, ResumableFlows
+from backend.interface import BackendFlows, ResumableFlows, can_resume, resumable
 from backend.job_status import JobStatus
 from backend.request import Request
 from backend.result import GenerationResult, Health
-from backend.talk import is_one_job, perform
+from backend.talk import perform, submit
 
 T = TypeVar("T")
 Do = Callable[[BackendFlows, float], Flow[T]]
@@ -63,11 +63,7 @@ class FallbackBackend:
         """
 
         def run(flows: BackendFlows, left_s: float) -> Flow[str]:
-            if not hasattr(flows, "submit"):
-                raise NotSupported("it keeps no jobs")
-            if request.verb == "talk" and not is_one_job(flows):
-                raise NotSupported("talk is two jobs there: submit tts, then lipsync")
-            return (yield from cast("ResumableFlows", flows).submit(request, deadline_s=left_s))
+            return (yield from submit(flows, request, deadline_s=left_s))
 
         return (yield from self._first(run, deadline_s))
 
@@ -139,4 +135,4 @@ class FallbackBackend:
         raise Unavailable(said) if unsure else NotFound(said)
 
     def _resumable(self) -> Iterator[ResumableFlows]:
-        return (cast("ResumableFlows", flows) for flows in self.chain if hasattr(flows, "resume"))
+        return (resumable(flows) for flows in self.chain if can_resume(flows))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from backend.contract import Verb
 from backend.faces import DEADLINE_S, Face
 from backend.flow import Flow
-from backend.interface import BackendFlows
+from backend.interface import BackendFlows, resumable
 from backend.job_status import JobStatus
 from backend.params import (
     ImagineParams,
@@ -191,8 +191,8 @@ class Backend(Face):
 
     def status(self, job_id: str) -> JobStatus:
         """Ask how a job is."""
-        return self._run(self._resumable().status(job_id))
+        return self._run(resumable(self.flows).status(job_id))
 
     def cancel(self, job_id: str) -> bool:
         """Cancel a job; False where it is not known (any more)."""
-        return self._run(self._resumable().cancel(job_id))
+        return self._run(resumable(self.flows).cancel(job_id))

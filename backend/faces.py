@@ -13,11 +13,11 @@ from typing import Any, Final
 from backend.contract import VERBS, Verb
 from backend.errors import ComfyformError, ConfigError, InvalidArgument, NotSupported
 from backend.flow import Flow
-from backend.interface import BackendFlows, ResumableFlows
+from backend.interface import BackendFlows, resumable
 from backend.places import check_writable
 from backend.request import Request, load_graph, read
 from backend.result import GenerationResult
-from backend.talk import is_one_job, perform
+from backend.talk import perform, submit
 
 DEADLINE_S: Final = 900.0
 
@@ -53,20 +53,11 @@ class Face:
         deadline_s = self._deadline(timeout_s)
         return _settled(perform(self.flows, request, deadline_s=deadline_s), self.name)
 
-    def _resumable(self) -> ResumableFlows:
-        if not hasattr(self.flows, "resume"):
-            raise NotSupported(
-                f"The {self.name} backend keeps no jobs: they end with the call that started them."
-            )
-        return self.flows  # type: ignore[return-value]  # it has what the protocol asks for
-
     def _submit(self, verb: Verb, params: Mapping[str, Any], timeout_s: float | None) -> Flow[str]:
-        flows = self._resumable()
+        flows = resumable(self.flows)
         deadline_s = self._deadline(timeout_s)
         request = _request(verb, params)
-        if verb == "talk" and not is_one_job(flows):
-            raise NotSupported(f"At {self.name} talk is two jobs: submit tts, then lipsync with its result.")
-        return flows.submit(request, deadline_s=deadline_s)
+        return submit(flows, request, deadline_s=deadline_s)
 
     def _resume(
         self, job_id: str, output_path: str | Path | None, timeout_s: float | None
@@ -75,7 +66,9 @@ class Face:
         if place is not None:
             check_writable(place)
         deadline_s = self._deadline(timeout_s)
-        return _settled(self._resumable().resume(job_id, deadline_s=deadline_s, output_path=place), self.name)
+        return _settled(
+            resumable(self.flows).resume(job_id, deadline_s=deadline_s, output_path=place), self.name
+        )
 
 
 def _request(verb: Verb, params: Mapping[str, Any]) -> Request:

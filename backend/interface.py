@@ -6,6 +6,7 @@ Who writes one starts here, and at docs/add-a-backend.md.
 from pathlib import Path
 from typing import Protocol
 
+from backend.errors import NotSupported
 from backend.flow import Flow
 from backend.job_status import JobStatus
 from backend.request import Request
@@ -44,3 +45,21 @@ class ResumableFlows(BackendFlows, Protocol):
 
     def cancel(self, job_id: str) -> Flow[bool]:
         """Cancel a job; False where it is not known (any more)."""
+
+
+def can_resume(flows: BackendFlows) -> bool:
+    """Tell whether a backend's jobs live on without the caller."""
+    return hasattr(flows, "resume")
+
+
+def resumable(flows: BackendFlows) -> ResumableFlows:
+    """Give a backend as one whose jobs live on.
+
+    Raises:
+        NotSupported: it keeps none.
+    """
+    if not can_resume(flows):
+        raise NotSupported(
+            f"The {flows.name} backend keeps no jobs: they end with the call that started them."
+        )
+    return flows  # type: ignore[return-value]  # it has what the protocol asks for

@@ -95,13 +95,12 @@ class Journal:
         backend: str = "runpod",
     ) -> Entry:
         """Write down that a job is about to be submitted."""
-        now = _now()
         entry = Entry(
             # To the microsecond: jobs of the same second are told newest first too.
             key=f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}",
             verb=verb,
             endpoint_id=endpoint_id,
-            submitted_at=now,
+            submitted_at=now(),
             seed=seed,
             output_path=None if output_path is None else str(output_path.absolute()),
             params=params,
@@ -111,7 +110,7 @@ class Journal:
 
     def write(self, entry: Entry, **changes: Any) -> Entry:
         """Write an entry with changes, whole or not at all, and give it back."""
-        entry = replace(entry, updated_at=_now(), **changes)
+        entry = replace(entry, updated_at=now(), **changes)
         path = self.folder / f"{entry.key}.json"
         aside = path.with_suffix(".part")
         try:
@@ -209,5 +208,6 @@ def state_folder(settings: Settings) -> Path:
     return Path(platformdirs.user_state_path("comfyform"))
 
 
-def _now() -> str:
+def now() -> str:
+    """Give the time as entries are dated: UTC, text that sorts."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

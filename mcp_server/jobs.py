@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from backend.errors import ComfyformError, NotFound, NotSupported
+from backend.errors import ComfyformError, NotFound
 from backend.result import GenerationResult
 from mcp_server import results
 from mcp_server.costs import Costs
@@ -53,6 +53,7 @@ async def start(call: Call, verb: str, params: Mapping[str, Any]) -> Answer:
         NotConfirmed: whoever pays does not want it.
         ComfyformError: an argument is wrong, the job was not taken, or it failed within the time.
     """
+    from backend.interface import can_resume, resumable
     from backend.request import read
     from backend.talk import is_one_job
 
@@ -65,9 +66,9 @@ async def start(call: Call, verb: str, params: Mapping[str, Any]) -> Answer:
     if not can_resume(flows):
         watch = _here(studio, flows, request)
     elif verb == "talk" and not is_one_job(flows):
-        watch = _talking(studio, await Talks(studio).begin(_resumable(flows), params))
+        watch = _talking(studio, await Talks(studio).begin(resumable(flows), params))
     else:
-        watch = _waiting(studio, await _submit(studio, _resumable(flows), request))
+        watch = _waiting(studio, await _submit(studio, resumable(flows), request))
     return await answer(call, studio.watches.add(watch))
 
 
@@ -102,29 +103,18 @@ def watch_of(studio: Studio, job: str, backend: str | None = None) -> Watch:
 
 def find(studio: Studio, job: str, backend: str | None = None) -> Found:
     """Find out what a job makes and which backend has it; arguments and errors as for `watch_of`."""
+    from backend.interface import resumable
+
     entry = studio.journal.find(job)
     if entry is None and backend is None:
         raise NotFound(
             f"There is no job {job!r} in this machine's journal.",
             hint='Call job with action "list" to see those that there are, or name its backend.',
         )
-    flows = _resumable(studio.flows(entry.backend if entry else backend))
+    flows = resumable(studio.flows(entry.backend if entry else backend))
     if entry is None:
         return Found("generation", flows, job)
     return Found(entry.verb or "generation", flows, entry.job_id or job, entry)
-
-
-def can_resume(flows: "BackendFlows") -> bool:
-    """Tell whether a backend's jobs live on without the caller."""
-    return hasattr(flows, "resume")
-
-
-def _resumable(flows: "BackendFlows") -> "ResumableFlows":
-    if not can_resume(flows):
-        raise NotSupported(
-            f"The {flows.name} backend keeps no jobs: they end with the call that started them."
-        )
-    return flows  # type: ignore[return-value]  # it has what the protocol asks for
 
 
 async def _submit(studio: Studio, flows: "ResumableFlows", request: "Request") -> Found:
@@ -175,8 +165,10 @@ def _waiting(studio: Studio, found: Found) -> Watch:
 
 
 def _talking(studio: Studio, talk: Talk) -> Watch:
+    from backend.interface import resumable
+
     async def wait(on_progress: OnProgress) -> GenerationResult:
-        return await Talks(studio).go_on(_resumable(studio.flows(talk.backend)), talk, on_progress)
+        return await Talks(studio).go_on(resumable(studio.flows(talk.backend)), talk, on_progress)
 
     return Watch(talk.job, "talk", talk.backend).begin(wait)
 

@@ -60,6 +60,18 @@ def test_one_that_cannot_do_it_is_passed_over(chain):
         chain.portrait(prompt="odin", save_to_avatars=True)
 
 
+def test_one_job_is_not_submitted_where_it_would_be_two(emu, chain, tmp_path):
+    """The chain says of its last backend what that says itself, before anything is submitted."""
+    emu.fault("/comfy-api/*", method="GET", times=0, status=401, body={})
+    given = {"text": "Hail.", "voice_reference": "Aria", "portrait_image": tmp_path / "odin.png"}
+    (tmp_path / "odin.png").write_bytes(b"a face")
+
+    with pytest.raises(Unavailable, match="hedra: At the hedra backend talk is two jobs: submit tts, then"):
+        chain.submit("talk", **given)
+
+    assert emu.requests("POST", "/hedra/*") == []
+
+
 def test_a_job_that_is_paid_for_is_not_given_to_the_next(emu, chain, tmp_path):
     """Its result cannot be fetched now, and can be later."""
     emu.fault("/comfy-api/*/content", method="GET", times=0, cut="before")
