@@ -144,6 +144,14 @@ class Claims:
         """Take our claim back: the file is there with its record, or will not be."""
         self._bucket.delete(self._path(key, self._owner()))
 
+    def drop(self, key: str) -> None:
+        """Drop what we have sent of a file that is wanted no more, and our claim on it."""
+        me = self._owner()
+        for claim, _ in self._claims(key):
+            if claim.owner == me:
+                self._bucket.abort_upload(key, claim.upload_id)
+                self.release(key)
+
     def rest(self, key: str) -> None:
         """Let others go ahead: we have given up for now. Our upload stays until one of us goes on with it."""
         owner = self._owner()

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.contract import ProvisionProgress
-from backend.errors import HashMismatch
+from backend.errors import HashMismatch, VolumeFull
 from ops.disk import need_room, settle, translated
+from ops.hashing import hash_file
 from ops.partial import Partial
 from ops.patience import PACE, Pace
 from ops.sources import Origin, Sources
@@ -61,7 +62,8 @@ def fetch(
     """Fetch a file, going on with what an earlier attempt left.
 
     Bytes with the wrong hash are put into quarantine and fetched once more from
-    the beginning; the second time they are refused.
+    the beginning; the second time they are refused. They are taken from there
+    when it was the hash that was wrong, and has been corrected.
 
     Args:
         wish: what is wanted.
@@ -77,31 +79,58 @@ def fetch(
     """
     origin = sources.resolve(wish.source)
     sha256 = agreed_hash(wish, origin)
-    spent = 0
+    if sha256 is not None:
+        released = _release(quarantine(sha256), sha256, partial, wish.path)
+        if released is not None:
+            return released
+    spent, wrong = 0, ""
     for last in (False, True):
         held = Partial(partial)
-        fetched = transfer(
-            wish,
-            origin,
-            sha256,
-            sources,
-            held,
-            need_room=lambda needed: need_room(room, needed, path=wish.path),
-            on_progress=on_progress,
-            pace=pace,
-        )
+        try:
+            fetched = transfer(
+                wish,
+                origin,
+                sha256,
+                sources,
+                held,
+                need_room=lambda needed: need_room(room, needed, path=wish.path),
+                on_progress=on_progress,
+                pace=pace,
+            )
+        except VolumeFull:
+            if not wrong:
+                raise
+            break  # what came first, and was wrong, has taken the room for another try
         spent += fetched.fetched_bytes
         if sha256 in (None, fetched.sha256):
             held.close()
             return Ready(held, fetched.size_bytes, fetched.sha256, spent)
-        prison = quarantine(fetched.sha256)
+        wrong = fetched.sha256
         with translated(wish.path):
-            prison.parent.mkdir(parents=True, exist_ok=True)
-            held.path.replace(prison)
+            quarantine(wrong).parent.mkdir(parents=True, exist_ok=True)
+            held.path.replace(quarantine(wrong))
             held.discard()
         if last:
-            raise refused(wish, sha256 or "", fetched.sha256, f"were refused and lie in {prison}")
-    raise AssertionError("unreachable: the last attempt returns or raises")
+            break
+    raise refused(
+        wish,
+        sha256 or "",
+        wrong,
+        f"They were refused and lie in {quarantine(wrong)}. Correct the sha256 in the registry, and they are "
+        "taken from there; or name another source, and they are deleted.",
+    )
+
+
+def _release(prison: Path, sha256: str, partial: Path, path: str) -> Ready | None:
+    """Take the right bytes out of quarantine, if they are there."""
+    with translated(path):
+        if not prison.is_file() or hash_file(prison) != sha256:
+            return None
+        held = Partial(partial)
+        held.discard()
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        prison.replace(partial)
+        return Ready(held, partial.stat().st_size, sha256, 0)
 
 
 def transfer(
@@ -135,18 +164,18 @@ def transfer(
     ).run()
 
 
-def refused(wish: Wish, expected: str, actual: str, fate: str) -> HashMismatch:
+def refused(wish: Wish, expected: str, actual: str, hint: str) -> HashMismatch:
     """Make the error for bytes that came twice and were wrong twice.
 
     Args:
-        fate: what became of them, after "They".
+        hint: what became of them, and what to do.
     """
     return HashMismatch(
         f"{wish.path}: what {wish.source} sent has sha256 {actual} instead of {expected}.",
         path=wish.path,
         expected=expected,
         actual=actual,
-        hint=f"They {fate}. Correct the sha256 in the registry, or name another source.",
+        hint=hint,
     )
 
 

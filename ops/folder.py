@@ -16,6 +16,7 @@ from ops.layout import (
     cache_ref,
     check_model_path,
     is_model_file,
+    is_quarantined,
     lock_path,
     partial_path,
     quarantine_path,
@@ -82,6 +83,7 @@ class FolderStore(FileByFile):
                 # The record goes first: it must never speak of a file that is gone.
                 self._forget(record_path(path))
                 Partial(self._root / partial_path(path)).discard()
+                self._empty_quarantine(path)
                 try:
                     target.unlink()
                     removed.append(path)
@@ -129,6 +131,7 @@ class FolderStore(FileByFile):
                 fetched.settle(target)
                 self._write_record(path, fetched.sha256, wanted["source"])
                 self._write_ref(path)
+                self._empty_quarantine(path)
             return ProvisionedFile(
                 path=path,
                 status="fetched",
@@ -189,8 +192,15 @@ class FolderStore(FileByFile):
         if reference is not None and read_small(self._root / reference[0]) != reference[1].encode():
             write_whole(self._root / reference[0], reference[1].encode())
 
+    def _empty_quarantine(self, path: str) -> None:
+        """Delete the bytes that came for a file once and were wrong."""
+        cell = (self._root / quarantine_path(path, "")).parent
+        for wrong in cell.iterdir() if cell.is_dir() else ():
+            if is_quarantined(wrong.relative_to(self._root).as_posix(), path):
+                self._forget(wrong.relative_to(self._root).as_posix())
+
     def _forget(self, path: str) -> None:
-        """Delete a small file of ours and the folders that it leaves empty."""
+        """Delete a file of ours and the folders that it leaves empty."""
         target = self._root / path
         target.unlink(missing_ok=True)
         remove_empty_folders(target.parent, self._root)

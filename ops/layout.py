@@ -195,6 +195,11 @@ def quarantine_path(path: str, sha256: str) -> str:
     return f"{QUARANTINE}/{path}.{sha256[:12]}"
 
 
+def is_quarantined(place: str, path: str) -> bool:
+    """Tell whether a place in quarantine is of a model file."""
+    return re.fullmatch(rf"{re.escape(f'{QUARANTINE}/{path}')}\.[0-9a-f]{{12}}", place) is not None
+
+
 def claims_folder(path: str) -> str:
     """Give the folder of the claims on a file: which machines are sending it, each with its upload."""
     return f"{UPLOADS}/{path}"

@@ -123,7 +123,13 @@ def relay(
         if right:
             return Fetched(fetched.size_bytes, fetched.sha256, spent)
         if last:
-            raise refused(wish, sha256 or "", fetched.sha256, "were dropped before they got the file's name")
+            raise refused(
+                wish,
+                sha256 or "",
+                fetched.sha256,
+                "They were dropped before they got the file's name. "
+                "Correct the sha256 in the registry, or name another source.",
+            )
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 

@@ -27,8 +27,10 @@ from ops.layout import (
     cache_ref,
     check_model_path,
     is_model_file,
+    is_quarantined,
     lock_path,
     partial_path,
+    quarantine_path,
     record_path,
 )
 from ops.local_models import Locate
@@ -101,12 +103,22 @@ class S3Store(FileByFile):
         removed: list[str] = []
         missing: list[str] = []
         for path in paths:
-            there = self._bucket.head(check_model_path(path)) is not None
-            # The record goes first: it must never speak of a file that is gone.
-            self._bucket.delete(record_path(path))
-            self._bucket.delete(path)
+            with one_writer(self._staging / "sending" / lock_path(check_model_path(path))):
+                there = self._bucket.head(path) is not None
+                # The record goes first: it must never speak of a file that is gone.
+                self._bucket.delete(record_path(path))
+                self._bucket.delete(path)
+                self._clear(path)
             (removed if there else missing).append(path)
         return Removal(tuple(removed), tuple(missing))
+
+    def _clear(self, path: str) -> None:
+        """Delete what an attempt of ours left of a file, here and there, and bytes of it in quarantine."""
+        self._claims.drop(path)
+        forget(self._staging / partial_path(path))
+        for entry in self._bucket.list(quarantine_path(path, "")):
+            if is_quarantined(entry.key, path):
+                self._bucket.delete(entry.key)
 
     def _provision(self, wanted: WantedFile, on_progress: OnProgress) -> ProvisionedFile:
         """Make one file be there."""

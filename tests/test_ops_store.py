@@ -23,7 +23,7 @@ from backend.errors import (
 from ops.layout import record_path
 from ops.sources import Sources
 from tests.emulation import Emulator
-from tests.ops_places import PATH, PIECE, folder, serve, sources_of
+from tests.ops_places import FILE_GLOB, PATH, PIECE, folder, serve, sources_of
 
 
 @pytest.fixture
@@ -125,6 +125,42 @@ def test_wrong_bytes_are_refused_and_the_old_file_is_untouched(
     assert (caught.value.expected, caught.value.actual) == (wrong, served.sha256)
     assert (tmp_path / PATH).read_bytes() == b"the old file"
     assert leftovers(tmp_path) == [f"quarantine/{PATH}.{served.sha256[:12]}"]
+
+
+@pytest.mark.parametrize("what_next", ["the hash is corrected", "another source", "removed"])
+def test_quarantine_ends(emu: Emulator, sources: Sources, tmp_path: Path, what_next: str):
+    """Bytes in quarantine are not paid for again when they were right after all, and never stay for good."""
+    served, other = serve(emu), serve(emu, name="b.bin", seed="other")
+    store = folder(tmp_path, sources)
+    with pytest.raises(HashMismatch):
+        store.provision([served.wanted(sha256=other.sha256)])
+    before = len(emu.requests("GET", FILE_GLOB))
+
+    match what_next:
+        case "the hash is corrected":
+            (answer,) = store.provision([served.wanted()])
+            assert (answer["status"], answer["fetched_bytes"]) == ("fetched", 0)
+            assert len(emu.requests("GET", FILE_GLOB)) == before
+            assert sha256(tmp_path / PATH) == served.sha256
+        case "another source":
+            store.provision([other.wanted()])
+            assert sha256(tmp_path / PATH) == other.sha256
+        case _:
+            assert store.remove([PATH]).missing == (PATH,)
+
+    assert leftovers(tmp_path) == []
+
+
+def test_quarantine_that_takes_the_room(
+    emu: Emulator, sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Where there is no room for a second try beside the wrong bytes, the error is still the wrong hash."""
+    served = serve(emu)
+    frees = iter([10**9, 1000])
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": next(frees), "total": 9})())
+
+    with pytest.raises(HashMismatch, match="Correct the sha256"):
+        folder(tmp_path, sources).provision([served.wanted(sha256="0" * 64)])
 
 
 def test_a_missing_file_is_one_sentence(sources: Sources, tmp_path: Path):

@@ -18,6 +18,7 @@ from backend.errors import (
     VolumeFull,
 )
 from backend.settings import Secret
+from ops.layout import quarantine_path
 from tests.emulation import Emulator
 from tests.ops_shelf import LOCAL, PART, Shelf
 
@@ -112,6 +113,26 @@ def test_a_broken_read_goes_on(shelf: Shelf):
     (deep,) = store.verify([shelf.local], deep=True)
 
     assert deep["ok"]
+
+
+def test_remove_leaves_nothing_of_a_file(shelf: Shelf):
+    """Not what an attempt of ours had sent of it, nor what a worker put into quarantine; others' stays."""
+    others = shelf.bucket().begin_upload(LOCAL)
+    shelf.emu.fault("/s3/*mine.safetensors", method="PUT", skip=2, status=500, times=0)
+    with pytest.raises(ComfyformError):
+        shelf.store().provision([shelf.local])
+    shelf.emu.control("DELETE", "/faults")
+    wrong = shelf.folder / quarantine_path(LOCAL, "0" * 64)
+    wrong.parent.mkdir(parents=True)
+    wrong.write_bytes(b"x")
+    uploads = shelf.files_of_uploads()
+
+    removal = shelf.store().remove([LOCAL])
+
+    assert (removal.removed, removal.missing) == ((), (LOCAL,))
+    assert (uploads, shelf.files_of_uploads()) == (2, 1)
+    assert shelf.bucket().parts(LOCAL, others) == {}
+    assert [path for path in shelf.files() if not path.startswith(".s3compat_uploads/")] == []
 
 
 def test_remove_deletes_one_by_one(shelf: Shelf):
