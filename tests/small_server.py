@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 
 @dataclass
@@ -37,6 +39,16 @@ class SmallServer:
     seen: list[Seen]
 
 
+class _Server(ThreadingHTTPServer):
+    """One that takes it quietly when a client goes before the end, as some of ours are right to do."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextlib.contextmanager
 def serving(answer: Callable[[Seen], Answer]) -> Iterator[SmallServer]:
     """Serve on a free port of loopback within a `with`."""
@@ -65,8 +77,7 @@ def serving(answer: Callable[[Seen], Answer]) -> Iterator[SmallServer]:
 
         do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = _do
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
+    with _Server(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

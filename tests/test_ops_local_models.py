@@ -17,7 +17,6 @@ from backend.settings import Settings
 from ops.commands import models as commands_models
 from ops.commands import registry as commands_registry
 from ops.local_models import LocalModels, local_models
-from ops.model_paths import find, read_answer
 from ops.scan import Root
 from ops.session import Here
 from ops.source_names import LocalSource
@@ -27,7 +26,6 @@ from tests.ops_places import settings_of
 from tests.small_server import Answer, Seen, serving
 
 NOBODY = "http://127.0.0.1:1"
-OLD = Path("/c/models")
 UNTOLD = "what is at URL does not tell its folders as a ComfyUI does"
 
 
@@ -50,121 +48,6 @@ def usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the usual place of somebody, where nothing is yet."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return tmp_path / "home/Documents/ComfyUI/models"
-
-
-@pytest.mark.parametrize(
-    ("answer", "roots"),
-    [
-        pytest.param(
-            told(
-                checkpoints=["/c/models/checkpoints", "/c/output/checkpoints"],
-                text_encoders=["/c/models/text_encoders", "/c/models/clip", "/c/output/clip"],
-                sonic=["/c/models/sonic"],
-            ),
-            (
-                Root(OLD),
-                Root(Path("/c/output/checkpoints"), "checkpoints"),
-                Root(Path("/c/output/clip"), "text_encoders"),
-            ),
-            id="as recorded",
-        ),
-        pytest.param(
-            told(
-                checkpoints=["/nas/ckpt", "/c/models/checkpoints", "/more"],
-                loras=["/c/models/loras"],
-                voices=["/nas/voices"],
-            ),
-            (
-                Root(Path("/nas/ckpt"), "checkpoints"),
-                Root(OLD),
-                Root(Path("/more"), "checkpoints"),
-                Root(Path("/nas/voices"), "voices"),
-            ),
-            id="before and after",
-        ),
-        pytest.param(
-            told(
-                diffusion_models=["/c/models/unet", "/nas/unet"],
-                unet_gguf=["/c/models/unet", "/nas/unet", "/nas/unet/more"],
-            ),
-            (Root(OLD), Root(Path("/nas/unet"), "diffusion_models")),
-            id="one folder of two categories",
-        ),
-        pytest.param(
-            told(
-                vae=["/c/models/vae"],
-                custom_nodes=["/c/custom_nodes"],
-                datasets=["/c/datasets"],
-                everything=["/", "/c"],
-            ),
-            (Root(OLD),),
-            id="no models, and folders around them",
-        ),
-        pytest.param(
-            [{"name": "vae", "folders": ["/c/models/../models/vae", "relative/vae", "C:\\models\\vae"]}],
-            (Root(OLD),),
-            id="without extensions, and not of this system",
-        ),
-    ],
-)
-def test_an_answer_is_the_models_folder_and_what_lies_elsewhere(answer: Any, roots: tuple[Root, ...]):
-    """The models folder is taken whole; folders outside keep their category and their place in the order."""
-    assert read_answer(answer) == roots
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        None,
-        {},
-        [],
-        "models",
-        ["checkpoints"],
-        [{"name": "vae"}],
-        [{"name": "vae", "folders": "/c/models/vae"}],
-        [{"name": 1, "folders": []}],
-        [{"name": "vae", "folders": [3]}],
-        told(vae=[]),
-        told(vae=["C:\\ComfyUI\\models\\vae"]),
-        told(vae=["/vae"]),
-        told(vae=["/nas/odd"]),
-    ],
-)
-def test_what_is_no_such_answer_is_refused(answer: Any):
-    """Neither another shape nor one that names no models folder makes folders to scan."""
-    with pytest.raises(ValueError, match="it "):
-        read_answer(answer)
-
-
-def test_a_path_is_looked_for_in_every_folder_of_its_category(tmp_path: Path):
-    """The first folder wins, a category may go by either name, and no folder serves another category."""
-    models, nas = tmp_path / "models", tmp_path / "nas"
-    roots = [Root(nas / "first", "loras"), Root(models), Root(nas / "later", "text_encoders")]
-    both = put(nas / "first/both.pt")
-    for path in ("loras/both.pt", "loras/mine.pt", "clip/a.pt", "clip/two.pt", "text_encoders/two.pt"):
-        put(models / path)
-    put(models / "loose.bin")
-    put(nas / "later/b.pt")
-
-    assert {
-        path: find(roots, path)
-        for path in (
-            *("loras/both.pt", "loras/mine.pt", "text_encoders/a.pt", "clip/a.pt", "clip/two.pt"),
-            *("text_encoders/two.pt", "clip/b.pt", "loose.bin", "vae/b.pt", "loras", "loras/none.pt"),
-        )
-    } == {
-        "loras/both.pt": both,
-        "loras/mine.pt": models / "loras/mine.pt",
-        "text_encoders/a.pt": models / "clip/a.pt",
-        "clip/a.pt": models / "clip/a.pt",
-        "clip/two.pt": models / "clip/two.pt",
-        "text_encoders/two.pt": models / "text_encoders/two.pt",
-        "clip/b.pt": nas / "later/b.pt",
-        "loose.bin": models / "loose.bin",
-        "vae/b.pt": None,
-        "loras": None,
-        "loras/none.pt": None,
-    }
 
 
 @pytest.mark.slow

@@ -11,10 +11,8 @@ from typing import Any
 
 import pytest
 
-from backend.errors import RegistryError
 from ops.categories import canonical, category, model_extensions
 from ops.hash_cache import HashCache, hash_cache
-from ops.model_paths import with_extra
 from ops.safetensors import read_header
 from ops.scan import Root, ScannedFile, hash_all, look_inside, scan
 
@@ -89,49 +87,6 @@ def test_a_name_that_is_not_utf8_survives(tmp_path: Path):
     name = json.loads(json.dumps(found.to_json()))["categories"]["loras"][0]["name"]
 
     assert (tmp_path / "loras" / name).read_bytes() == b"abc"
-
-
-def test_extra_model_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Sections with a base, defaults first, several lines, aliases, variables; custom nodes are no models."""
-    monkeypatch.setenv("NAS", str(tmp_path / "nas"))
-    put(tmp_path / "models/checkpoints/same.safetensors", b"own")
-    put(tmp_path / "nas/ckpt/same.safetensors", b"default")
-    put(tmp_path / "a/more.safetensors")
-    put(tmp_path / "b/clip_l.safetensors")
-    put(tmp_path / "nodes/x.pth")
-    extra = put(
-        tmp_path / "extra_model_paths.yaml",
-        b"""
-nas:
-  base_path: $NAS
-  is_default: true
-  checkpoints: ckpt
-others:
-  base_path: .
-  checkpoints: |
-    a
-    missing
-  clip: b
-  custom_nodes: nodes
-empty:
-""",
-    )
-
-    found = scan(with_extra([Root(tmp_path / "models")], extra))
-
-    assert paths(found) == [
-        "models/checkpoints/more.safetensors",
-        "models/checkpoints/same.safetensors",
-        "models/text_encoders/clip_l.safetensors",
-    ]
-    assert Path(found.files[1].location).read_bytes() == b"default"
-
-
-@pytest.mark.parametrize("text", [b"- a", b"a: [b]\nc: {checkpoints: [x]}", b"a: {"])
-def test_broken_extra_paths_are_named(tmp_path: Path, text: bytes):
-    """A file that ComfyUI would stumble over is one error."""
-    with pytest.raises(RegistryError, match="yaml has"):
-        with_extra([], put(tmp_path / "extra.yaml", text))
 
 
 def test_hashes_are_remembered(tmp_path: Path):
