@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from backend import Settings, get_async_backend, get_backend
-from tests.comfyui_program import running_comfyui
 from tests.emulation import running_emulator
-from tests.studio_models import fill_hub, fill_models, write_wav
+from tests.studio_models import complete_comfyui, fill_hub, fill_models, write_wav
 from tests.worker_endpoint import Studio
 
 Call = Callable[..., Any]
@@ -22,13 +21,8 @@ COMFYUI = ["local", "runpod", "cloud"]
 @pytest.fixture(scope="module")
 def local_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A ComfyUI on this machine with every model."""
-    folder = tmp_path_factory.mktemp("comfyui")
-    fill_models(folder / "models")
-    fill_hub(folder / "huggingface" / "hub")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HOME", str(folder / "huggingface"))
-        with running_comfyui(folder) as comfyui:
-            yield Settings(comfyui_url=comfyui.url, comfyform_timeout_s=60.0)
+    with complete_comfyui(tmp_path_factory.mktemp("comfyui")) as comfyui:
+        yield Settings(comfyui_url=comfyui.url, comfyform_timeout_s=60.0)
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import wave
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.comfyui_program import safetensors
+import pytest
+
+from tests.comfyui_program import ComfyUI, running_comfyui, safetensors
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 XL = "stable-diffusion-xl-v1-base"
@@ -25,6 +29,17 @@ required:
       - {path: sonic/unet.pth, source: "hf:LeonJoe13/Sonic:Sonic/unet.pth"}
 """
 """Two models that are wanted; the first is `CHECKPOINT` on a volume."""
+
+
+@contextlib.contextmanager
+def complete_comfyui(folder: Path) -> Iterator[ComfyUI]:
+    """Run a ComfyUI that has all of them."""
+    fill_models(folder / "models")
+    fill_hub(folder / "huggingface" / "hub")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HOME", str(folder / "huggingface"))
+        with running_comfyui(folder) as comfyui:
+            yield comfyui
 
 
 def fill_models(models: Path) -> None:

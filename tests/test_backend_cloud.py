@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from backend import (
@@ -13,32 +10,18 @@ from backend import (
     Settings,
     get_backend,
 )
-from backend.cloud import CloudBackend
 from tests.cloud_server import API, envelope, flows_for, job_body
-from tests.comfyui_program import Graph, safetensors, slow
-from tests.emulation import Emulator
+from tests.comfyui_program import Graph, slow
 from tests.small_server import Answer, Seen, serving
 from tests.studio_models import write_wav
+
+pytest_plugins = ["tests.cloud_backend"]
 
 SAVE_BOTH: Graph = {
     **slow(),
     "4": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
     "5": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "second"}},
 }
-
-
-@pytest.fixture
-def flows(emu: Emulator, tmp_path: Path) -> CloudBackend:
-    path = emu.root / "comfyui/models/checkpoints/tiny.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(safetensors())
-    return flows_for(emu, tmp_path)
-
-
-@pytest.fixture
-def cloud(flows: CloudBackend) -> Iterator[Backend]:
-    with Backend(flows, deadline_s=20.0) as backend:
-        yield backend
 
 
 # --- where the key goes -----------------------------------------------------------

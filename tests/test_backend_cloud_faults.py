@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,24 +23,11 @@ from backend import (
     Unavailable,
     WaitTimeout,
 )
-from backend.cloud import CloudBackend
 from tests.cloud_server import API, envelope, flows_for, job_body, jobs_of
-from tests.comfyui_program import safetensors, slow, txt2img
-from tests.emulation import Emulator, until
+from tests.comfyui_program import slow, txt2img
+from tests.emulation import until
 
-
-@pytest.fixture
-def flows(emu: Emulator, tmp_path: Path) -> CloudBackend:
-    path = emu.root / "comfyui/models/checkpoints/tiny.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(safetensors())
-    return flows_for(emu, tmp_path)
-
-
-@pytest.fixture
-def cloud(flows: CloudBackend) -> Iterator[Backend]:
-    with Backend(flows, deadline_s=20.0) as backend:
-        yield backend
+pytest_plugins = ["tests.cloud_backend"]
 
 
 # --- every error code of the document -----------------------------------------

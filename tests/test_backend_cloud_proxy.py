@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from backend import Backend, JobFailed, Settings, WaitTimeout, get_backend
-from tests.comfyui_program import ComfyUI, running_comfyui, slow
+from tests.comfyui_program import ComfyUI, slow
 from tests.emulation import until
-from tests.studio_models import fill_hub, fill_models, write_wav
+from tests.studio_models import complete_comfyui, write_wav
 
 pytestmark = pytest.mark.slow
 
@@ -22,13 +22,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
     """A ComfyUI with every model."""
-    folder = tmp_path_factory.mktemp("comfyui")
-    fill_models(folder / "models")
-    fill_hub(folder / "huggingface" / "hub")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HOME", str(folder / "huggingface"))
-        with running_comfyui(folder) as program:
-            yield program
+    with complete_comfyui(tmp_path_factory.mktemp("comfyui")) as program:
+        yield program
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.comfyui_program import ComfyUI, running_comfyui, txt2img
+from tests.comfyui_program import ComfyUI, txt2img
 from tests.small_server import Answer, serving
-from tests.studio_models import fill_hub, fill_models, write_wav
+from tests.studio_models import complete_comfyui, write_wav
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -23,14 +23,9 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
     """A ComfyUI with every model and an avatar."""
-    folder = tmp_path_factory.mktemp("comfyui")
-    fill_models(folder / "models")
-    fill_hub(folder / "huggingface" / "hub")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HOME", str(folder / "huggingface"))
-        with running_comfyui(folder) as program:
-            program.add_model("checkpoints/tiny.safetensors")
-            yield program
+    with complete_comfyui(tmp_path_factory.mktemp("comfyui")) as program:
+        program.add_model("checkpoints/tiny.safetensors")
+        yield program
 
 
 @pytest.fixture

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.comfyui_program import running_comfyui
 from tests.emulation import Emulator, running_emulator
 from tests.mcp_sessions import data_of, over_http, over_stdio, running_server, settings
-from tests.studio_models import fill_hub, fill_models, write_wav
+from tests.studio_models import complete_comfyui, fill_hub, fill_models, write_wav
 from tests.worker_endpoint import Studio
 
 pytestmark = pytest.mark.slow
@@ -32,13 +31,8 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Settings for a ComfyUI on this machine with every model."""
-    folder = tmp_path_factory.mktemp("comfyui")
-    fill_models(folder / "models")
-    fill_hub(folder / "huggingface" / "hub")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HOME", str(folder / "huggingface"))
-        with running_comfyui(folder) as comfyui:
-            yield settings(tmp_path_factory.mktemp("local"), COMFYUI_URL=comfyui.url)
+    with complete_comfyui(tmp_path_factory.mktemp("comfyui")) as comfyui:
+        yield settings(tmp_path_factory.mktemp("local"), COMFYUI_URL=comfyui.url)
 
 
 @pytest.fixture(scope="module")
