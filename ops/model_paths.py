@@ -17,7 +17,8 @@ from ops.categories import category
 from ops.layout import MODELS
 from ops.scan import Root
 
-_NOT_MODELS = frozenset({"base_path", "is_default", "custom_nodes", "datasets"})
+_PACKS = "custom_nodes"
+_NOT_MODELS = frozenset({"base_path", "is_default", _PACKS, "datasets"})
 
 
 def find(roots: Sequence[Root], path: str) -> Path | None:
@@ -70,6 +71,9 @@ def read_answer(value: Any) -> tuple[Root, ...]:
         ValueError: it is something else, or names no models folder that a path of this machine could be.
     """
     named = list(_folders(value))
+    # A category of which all is in custom nodes is what its pack brings along: formats, wildcards.
+    kept = {kind for kind, folder in named if _PACKS not in folder.parts}
+    named = [(kind, folder) for kind, folder in named if kind in kept]
     # Of --models-directory only what is in it is told; no other folder has as many categories.
     parents = Counter(
         folder.parent

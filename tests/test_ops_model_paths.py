@@ -77,6 +77,15 @@ def told(**categories: list[str]) -> list[dict[str, Any]]:
             id="no models, and folders around them",
         ),
         pytest.param(
+            told(
+                vae=["/c/models/vae"],
+                motion=["/c/custom_nodes/motion/models", "/c/models/motion"],
+                video_formats=["/c/custom_nodes/video/formats"],
+            ),
+            (Root(Path("/c/custom_nodes/motion/models"), "motion"), Root(MODELS)),
+            id="what a pack brings along",
+        ),
+        pytest.param(
             [{"name": "vae", "folders": ["/c/models/../models/vae", "relative/vae", "C:\\models\\vae"]}],
             (Root(MODELS),),
             id="without extensions, and not of this system",
