@@ -35,8 +35,14 @@ def translated(path: str) -> Iterator[None]:
         raise TransferError(f"{path} cannot be used: {reason}.", path=path) from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a small file so that it is there complete or not at all, also after a crash."""
+def write_whole(path: Path, content: bytes, *, like: Path | None = None) -> None:
+    """Write a small file so that it is there complete or not at all, also after a crash.
+
+    Args:
+        path: its place.
+        content: all of it.
+        like: a file whose rights it gets; by default those of every new file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{secrets.token_hex(8)}.aside")
     try:
@@ -44,9 +50,23 @@ def write_whole(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if like is not None:
+            shutil.copymode(like, aside)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    """Write a small file that belongs to a person: a link to it stays a link, and its rights stay.
+
+    Raises:
+        OSError: it cannot be written, or may not be.
+    """
+    real = path.resolve()
+    if real.exists() and not os.access(real, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+    write_whole(real, content, like=real if real.exists() else None)
 
 
 def settle(aside: Path, final: Path) -> None:

@@ -17,11 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
-from ops.disk import write_whole
+from ops.disk import rewrite
 from ops.records import SHA256
-from ops.yaml_lines import Lines, read
+from ops.yaml_lines import Lines, NotYaml, read
 
 _REVISION: Final = re.compile(r"[0-9a-f]{40}\Z")
 _HEADER: Final = """\
@@ -54,9 +52,8 @@ def read_lock(path: Path) -> tuple[dict[str, Locked], list[str]]:
         return {}, [f"{path.name}:1: it cannot be read: {error}."]
     try:
         document = read(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        return {}, [f"{path.name}:{mark.line + 1 if mark else 1}: it is not YAML."]
+    except NotYaml as error:
+        return {}, [f"{path.name}:{error.line}: it is not YAML: {error.sentence}."]
     value = document.value if document.value is not None else {}
     if not isinstance(value, dict):
         return {}, [f"{path.name}:1: it is not a mapping of sources."]
@@ -77,8 +74,8 @@ def _entry(value: Any) -> Locked:
     revision, size, sha256 = value.get("revision"), value.get("size_bytes"), value.get("sha256")
     if revision is not None and not (isinstance(revision, str) and _REVISION.match(revision)):
         raise ValueError("revision must be 40 hex digits, in quotes")
-    if size is not None and not isinstance(size, int):
-        raise ValueError("size_bytes must be a number")
+    if size is not None and (type(size) is not int or size < 0):
+        raise ValueError("size_bytes must be a number from 0 up")
     if sha256 is not None and not (isinstance(sha256, str) and SHA256.match(sha256)):
         raise ValueError("sha256 must be 64 hex digits, in quotes")
     return Locked(revision, size, sha256)
@@ -102,7 +99,7 @@ def write_lock(path: Path, locked: Mapping[str, Locked]) -> None:
             lines.append(f'  sha256: "{entry.sha256}"\n')
         if entry == Locked():
             lines[-1] = f"{_quoted(source)}: {{}}\n"
-    write_whole(path, "".join(lines).encode())
+    rewrite(path, "".join(lines).encode())
 
 
 def _quoted(text: str) -> str:

@@ -21,23 +21,20 @@ to. `load` merges it in and gives frozen values; all problems of both files are
 named at once, each with its line.
 """
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
-
-import yaml
 
 from backend.contract import WantedFile
 from backend.errors import ConfigError, InvalidArgument, RegistryError
-from ops.layout import Place, hf_cache_path, models_path
+from ops.categories import canonical
+from ops.layout import MODELS, Place, hf_cache_path, models_path
 from ops.lock import Locked, read_lock
 from ops.registry_shape import SECTIONS, FileShape, ModelShape, dotted, shape_problems, valid_models
 from ops.source_names import HfSource, Source, parse
-from ops.yaml_lines import KeyPath, Lines, read
+from ops.yaml_lines import KeyPath, Lines, NotYaml, read
 
-_HF_PATH: Final = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)/(?P<file>.+)\Z")
 UNRESOLVED: Final = "0" * 40
 """Stands for a commit that is not known yet."""
 OWNED_SECTIONS: Final = ("local_scan", "runpod_status")
@@ -148,7 +145,11 @@ def load(path: Path, *, lock: bool = True) -> Registry:
     except OSError as error:
         raise ConfigError(f"The registry {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"The registry {path} is not text in UTF-8: {error}.") from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"The registry {path} is not text in UTF-8: see line {line}.",
+            hint="Save it as UTF-8; PowerShell's > writes UTF-16.",
+        ) from error
     locked, lock_problems = read_lock(lock_file(path)) if lock else ({}, [])
     registry, problems = parse_registry(text, path, locked, unresolved=None if lock else UNRESOLVED)
     if problems or lock_problems:
@@ -172,29 +173,33 @@ def parse_registry(
     """
     try:
         document = read(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        said = getattr(error, "problem", None) or str(error)
-        return Registry(path=path), [f"{path.name}:{mark.line + 1 if mark else 1}: it is not YAML: {said}."]
+    except NotYaml as error:
+        return Registry(path=path), [f"{path.name}:{error.line}: it is not YAML: {error.sentence}."]
     found = list(shape_problems(document))
-    reader = _Reader(document, locked, unresolved, found)
+    reader = _Reader(document, locked, unresolved, found, [])
     value = document.value if isinstance(document.value, dict) else {}
     models = {
         section: tuple(reader.models(section, valid_models(value.get(section)))) for section in SECTIONS
     }
-    _same_place_twice(models, document, found)
+    _same_name_twice(models, document, found)
+    _same_place_twice(reader.places, document, found)
     problems = [f"{path.name}:{line}: {sentence}." for line, sentence in sorted(set(found))]
     return Registry(path=path, **models), problems
 
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Makes values of a document's models; what is wrong with them is added to ``found``."""
+    """Makes values of a document's models; what is wrong with them is added to ``found``.
+
+    Attributes:
+        places: every file that was made, with where it stands in the document.
+    """
 
     document: Lines
     locked: Mapping[str, Locked]
     unresolved: str | None
     found: list[tuple[int, str]]
+    places: list[tuple[KeyPath, ModelFile]]
 
     def models(self, section: str, shapes: Mapping[str, ModelShape]) -> Iterator[Model]:
         """Make the values of one section."""
@@ -204,6 +209,7 @@ class _Reader:
                 location: KeyPath = (section, name, "files", index)
                 try:
                     files.append(self._file(entry))
+                    self.places.append((location, files[-1]))
                 except InvalidArgument as error:
                     line = self.document.line((*location, "path"))
                     self.found.append((line, f"{dotted(location)}: {str(error).rstrip('.')}"))
@@ -221,18 +227,24 @@ class _Reader:
         """Make a file's value: what the registry pins holds, the lock fills in the rest."""
         source: Source = parse(shape.source)
         locked = self.locked.get(shape.source, Locked())
-        if isinstance(source, HfSource) and locked.revision is not None:
+        if isinstance(source, HfSource) and locked.revision is not None and not source.pinned:
             source = HfSource(source.repo, locked.revision, source.file)
         if shape.place == "models":
+            if shape.path.startswith(f"{MODELS}/"):
+                raise InvalidArgument(
+                    f"{shape.path} begins with the models root, under which every path is.",
+                    hint=f"Write {shape.path.removeprefix(f'{MODELS}/')}.",
+                )
             volume_path = models_path(shape.path)
         else:
-            match = _HF_PATH.match(shape.path)
-            if match is None or not isinstance(source, HfSource) or source.repo != match["repo"]:
+            if not isinstance(source, HfSource) or shape.path != f"{source.repo}/{source.file}":
                 raise InvalidArgument(
-                    "A file of the cache needs path ORG/NAME/FILE and a source in that repository."
+                    "A file of the cache needs a path ORG/NAME/FILE, and that file of that repository as "
+                    "its source."
                 )
-            revision = source.revision or self.unresolved or "main"
-            volume_path = hf_cache_path(match["repo"], revision, match["file"])
+            volume_path = hf_cache_path(
+                source.repo, source.revision or self.unresolved or "main", source.file
+            )
         return ModelFile(
             path=shape.path,
             volume_path=volume_path,
@@ -243,19 +255,34 @@ class _Reader:
         )
 
 
-def _same_place_twice(
+def _same_name_twice(
     models: Mapping[str, tuple[Model, ...]], document: Lines, found: list[tuple[int, str]]
 ) -> None:
-    """Find two files for one place; the same file for two models is fine."""
+    """Find a model that both sections have."""
+    for name in {model.name for model in models["required"]} & {model.name for model in models["optional"]}:
+        first, second = sorted(document.line((section, name)) for section in SECTIONS)
+        found.append((second, f"{name} is already a model, on line {first}"))
+
+
+def _same_place_twice(
+    places: Sequence[tuple[KeyPath, ModelFile]], document: Lines, found: list[tuple[int, str]]
+) -> None:
+    """Find two files for one place, and one where another needs a folder.
+
+    The same file for two models is fine. A folder has one name, whichever alias it goes by.
+    """
     seen: dict[str, tuple[ModelFile, int]] = {}
-    for section, entries in models.items():
-        for model in entries:
-            for index, file in enumerate(model.files):
-                line = document.line((section, model.name, "files", index))
-                key = file.volume_path.casefold()
-                if key in seen and (seen[key][0].source, seen[key][0].sha256) != (file.source, file.sha256):
-                    where = f"{section}.{model.name}.files[{index}]"
-                    found.append(
-                        (line, f"{where}: {file.path} is already another file, on line {seen[key][1]}")
-                    )
-                seen.setdefault(key, (file, line))
+    keys: list[tuple[str, int, KeyPath, ModelFile]] = []
+    for location, file in places:
+        line = document.line(location)
+        key = (canonical(file.path) if file.place == "models" else file.volume_path).casefold()
+        keys.append((key, line, location, file))
+        other, first = seen.setdefault(key, (file, line))
+        if (other.source, other.size_bytes, other.sha256) != (file.source, file.size_bytes, file.sha256):
+            found.append((line, f"{dotted(location)}: {file.path} is already another file, on line {first}"))
+    for key, line, location, file in keys:
+        for folder in PurePosixPath(key).parents:
+            if str(folder) in seen:
+                other, first = seen[str(folder)]
+                where = f"{dotted(location)}: {file.path}"
+                found.append((line, f"{where} cannot lie in {other.path}, a file, on line {first}"))

@@ -7,8 +7,8 @@ from typing import Final, Literal
 
 import yaml
 
-from backend.errors import InvalidArgument
-from ops.splice import split
+from backend.errors import InvalidArgument, RegistryError
+from ops.splice import THE_REGISTRY, split
 
 Section = Literal["required", "optional"]
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/@+")
@@ -27,23 +27,28 @@ class Entry:
     gated: bool
     used_by: Sequence[str] = ()
 
-    def lines(self) -> list[str]:
-        """Write it as the registry does, indented under its section."""
-        lines = [f"  {self.name}:"]
+    def lines(self, indent: int) -> list[str]:
+        """Write it as the registry does, under its section.
+
+        Args:
+            indent: spaces before the section's models, and between a key and what is in it.
+        """
+        pad = " " * indent
+        lines = [f"{pad}{self.name}:"]
         if self.used_by:
-            lines.append(f"    used_by: [{', '.join(self.used_by)}]")
-        lines.append(f"    license: {_scalar(self.license)}")
+            lines.append(f"{2 * pad}used_by: [{', '.join(self.used_by)}]")
+        lines.append(f"{2 * pad}license: {_scalar(self.license)}")
         if self.gated:
-            lines.append("    gated: true")
+            lines.append(f"{2 * pad}gated: true")
         lines += [
-            "    files:",
-            f"      - path: {_scalar(self.path)}",
-            f"        source: {_scalar(self.source)}",
+            f"{2 * pad}files:",
+            f"{3 * pad}- path: {_scalar(self.path)}",
+            f"{3 * pad}  source: {_scalar(self.source)}",
         ]
         if self.size_bytes is not None:
-            lines.append(f"        size_bytes: {self.size_bytes}")
+            lines.append(f"{3 * pad}  size_bytes: {self.size_bytes}")
         if self.sha256 is not None:
-            lines.append(f'        sha256: "{self.sha256}"')
+            lines.append(f'{3 * pad}  sha256: "{self.sha256}"')
         return lines
 
 
@@ -54,44 +59,70 @@ def _scalar(text: str) -> str:
     return text if plain and not known and not text.endswith(":") else json.dumps(text, ensure_ascii=False)
 
 
-def add(content: bytes, section: Section, entry: Entry) -> bytes:
+def add(content: bytes, section: Section, entry: Entry, name: str = THE_REGISTRY) -> bytes:
     """Give the file with a model added at the end of a section.
+
+    Args:
+        content: the file.
+        section: where to.
+        entry: what.
+        name: how to call the file in an error.
 
     Raises:
         InvalidArgument: a model of that name is there.
-        RegistryError: the file cannot be read.
+        RegistryError: the file cannot be read, or its section is written in a way that nothing can be
+            added to without rewriting it.
     """
-    head, tail = split(content)
+    head, tail = split(content, name)
     text = head.decode("utf-8")
+    before = yaml.safe_load(text) or {}
+    if any(entry.name in models for models in before.values() if isinstance(models, dict)):
+        raise InvalidArgument(f"The registry has a model {entry.name!r} already.", hint="Use --name.")
+    added = _added(text, section, entry)
+    model = yaml.safe_load("\n".join(["_:", *entry.lines(2)]))["_"]
+    try:
+        same = yaml.safe_load(added) == before | {section: (before.get(section) or {}) | model}
+    except (yaml.YAMLError, TypeError):
+        same = False
+    if not same:
+        raise RegistryError(
+            name,
+            [f"nothing can be added to its section {section} as it is written; nothing was written to it"],
+            hint="Write that section's models on lines of their own below it, without braces or aliases.",
+        )
+    return added.encode() + tail
+
+
+def _added(text: str, section: Section, entry: Entry) -> str:
+    """Put a model into a text, at the end of a section that is there, empty, or not yet there."""
     newline = "\r\n" if "\r\n" in text else "\n"
     node = yaml.compose(text, Loader=yaml.SafeLoader)
-    sections = {key.value: value for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
-    for values in sections.values():
-        if isinstance(values, yaml.MappingNode) and any(key.value == entry.name for key, _ in values.value):
-            raise InvalidArgument(f"The registry has a model {entry.name!r} already.", hint="Use --name.")
-    block = newline.join([*entry.lines(), ""])
-    at = sections.get(section)
-    if isinstance(at, yaml.MappingNode) and not at.flow_style and at.value:
+    keys = node.value if isinstance(node, yaml.MappingNode) else []
+    at = next((value for key, value in keys if key.value == section), None)
+    if isinstance(at, yaml.MappingNode) and at.value and not at.flow_style:
         lines = text.splitlines(keepends=True)
-        end = _end_of(at, lines)
-        before, after = "".join(lines[:end]), "".join(lines[end:])
-        gap = "" if before.endswith(("\n", "\r")) else newline
-        return (before + gap + newline + block + after).encode() + tail
-    if at is not None and isinstance(node, yaml.MappingNode):
-        # An empty section is written as {} or nothing: its line is replaced.
-        lines = text.splitlines(keepends=True)
-        line = at.start_mark.line
-        key = next(key for key, _ in node.value if key.value == section)
-        rest = "".join(lines[max(line, key.start_mark.line) + 1 :])
-        return ("".join(lines[: key.start_mark.line]) + f"{section}:{newline}{block}{rest}").encode() + tail
+        end = _end_of(at, text, lines)
+        block = newline.join([*entry.lines(at.value[0][0].start_mark.column), ""])
+        above, below = "".join(lines[:end]), "".join(lines[end:])
+        gap = "" if above.endswith(("\n", "\r")) else newline
+        return above + gap + newline + block + below
+    block = newline.join([*entry.lines(2), ""])
+    if at is not None:
+        # An empty section is {} or nothing; a comment after it stays.
+        start, rest = text[: at.start_mark.index], text[at.end_mark.index :].splitlines(keepends=True)
+        line = rest[0] if rest else newline
+        line = line if line.strip() else line.lstrip(" \t")
+        start = start if line.strip() else start.rstrip(" \t")
+        gap = "" if line.endswith(("\n", "\r")) else newline
+        return start + line + gap + block + "".join(rest[1:])
     gap = "" if not text or text.endswith(("\n", "\r")) else newline
     blank = newline if text else ""
-    return (text + gap + blank + f"{section}:{newline}{block}").encode() + tail
+    return text + gap + blank + f"{section}:{newline}{block}"
 
 
-def _end_of(section: yaml.MappingNode, lines: Sequence[str]) -> int:
+def _end_of(section: yaml.MappingNode, text: str, lines: Sequence[str]) -> int:
     """Find the line after a section's last one; comments below it at the left edge are not its own."""
-    end = min(section.end_mark.line, len(lines))
+    end = len(lines) if section.end_mark.index >= len(text) else section.end_mark.line
     while end and not lines[end - 1].strip():
         end -= 1
     while end and lines[end - 1].startswith("#"):

@@ -15,6 +15,9 @@ from ops.yaml_lines import KeyPath, Lines
 SECTIONS: Final = ("required", "optional")
 """What people write; the other two sections belong to the tool."""
 
+MOST_BYTES: Final = 4 * 10**12
+"""What a file on a volume may have. Source: docs.runpod.io, serverless/storage/s3-api, read 2026-08-20."""
+
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*\Z")
 
 
@@ -39,7 +42,12 @@ def _known_source(text: str) -> str:
     return text
 
 
-def _model_name(text: str) -> str:
+def check_name(text: str) -> str:
+    """Give a model's name back when it is one.
+
+    Raises:
+        ValueError: it is none.
+    """
     if not _NAME.match(text):
         raise ValueError(f"{text!r} is not a model's name: lower-case letters, digits and . _ - are")
     return text
@@ -60,7 +68,7 @@ class FileShape(_Strict):
         description="hf:ORG/NAME@REVISION:FILE, url:https://…, civitai:VERSION_ID or local:PATH.",
         json_schema_extra={"pattern": "^(hf|url|civitai|local):.+"},
     )
-    size_bytes: Annotated[int, Field(ge=0)] | None = Field(None, description="Its exact size.")
+    size_bytes: Annotated[int, Field(ge=0, le=MOST_BYTES)] | None = Field(None, description="Its exact size.")
     sha256: Annotated[str, AfterValidator(_sha256)] | None = Field(
         None, description="The hash of its bytes: 64 hex digits in lower case, in quotes."
     )
@@ -81,7 +89,7 @@ class ModelShape(_Strict):
     files: list[FileShape] = Field(min_length=1)
 
 
-_Name = Annotated[str, AfterValidator(_model_name)]
+_Name = Annotated[str, AfterValidator(check_name)]
 # A section whose last entry was deleted is written as its name alone, which YAML reads as null.
 _Models = Annotated[dict[_Name, ModelShape], BeforeValidator(lambda value: {} if value is None else value)]
 
@@ -118,14 +126,17 @@ def valid_models(section: Any) -> dict[str, ModelShape]:
 def shape_problems(document: Lines) -> Iterator[tuple[int, str]]:
     """Find what is not in form: its line, and a sentence without its full stop."""
     yield from document.problems
-    for location in document.unquoted:
+    for location, text in document.unquoted.items():
         if _is_hash(location):
-            yield document.line(location), f"{dotted(location)} must be in quotes"
+            missing = "is empty: 64 hex digits are a hash, or leave it out"
+            yield document.line(location), f"{dotted(location)} {'must be in quotes' if text else missing}"
     try:
         RegistryShape.model_validate({} if document.value is None else document.value)
     except ValidationError as error:
         for item in error.errors():
             location = tuple(part for part in item["loc"] if part != "[key]")
+            if item["type"] == "string_type" and item["loc"][-1] == "[key]":
+                continue  # a key that is no text: the document's own problems name it
             if not (_is_hash(location) and item["type"] == "string_type" and location in document.unquoted):
                 # What is missing has no line; what lacks it does.
                 where = location[:-1] if item["type"] == "missing" else location

@@ -11,12 +11,19 @@
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from backend.errors import InvalidArgument
 from ops.layout import check_path
 
+# How a source is written where it is copied from: the address of a file, or of a model's page.
+_HF_PAGE: Final = re.compile(r"/([\w.-]+/[\w.-]+)/(?:resolve|blob|raw)/([^/]+)/(.+)")
+_CIVITAI_PAGE: Final = re.compile(r"(?:modelVersionId=|/api/download/models/)(\d+)")
 _HF: Final = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?:(?P<file>.+)\Z")
+
+
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}\Z")
+_PASSWORD: Final = re.compile(r"//[^/?#]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +33,11 @@ class HfSource:
     repo: str
     revision: str | None
     file: str
+
+    @property
+    def pinned(self) -> bool:
+        """True when its revision is a commit, which never moves."""
+        return self.revision is not None and _COMMIT.match(self.revision) is not None
 
     def __str__(self) -> str:
         return f"hf:{self.repo}{f'@{self.revision}' if self.revision else ''}:{self.file}"
@@ -68,19 +80,49 @@ def parse(text: str) -> Source:
     """Read a source.
 
     Raises:
-        InvalidArgument: it has none of the four forms.
+        InvalidArgument: it has none of the four forms, or its address holds a password.
     """
     kind, _, rest = text.partition(":")
     if kind == "hf" and (match := _HF.match(rest)):
         check_path(match["file"])
         return HfSource(match["repo"], match["revision"], match["file"])
-    if kind == "url" and urlsplit(rest).scheme in {"http", "https"} and urlsplit(rest).hostname:
+    if kind == "url" and rest.isprintable() and (address := _address(rest)) is not None:
+        if "@" in address.netloc:
+            raise InvalidArgument(
+                f"The address of {address.hostname} in a source holds a password.",
+                hint="A registry is checked in and shown: name an address that needs none.",
+            )
         return UrlSource(rest)
     if kind == "civitai" and rest.isascii() and rest.isdigit():
         return CivitaiSource(int(rest))
     if kind == "local" and rest:
         return LocalSource(check_path(rest))
+    meant = _meant(text)
     raise InvalidArgument(
-        f"{text!r} is not a source.",
-        hint="Write hf:ORG/NAME@REVISION:FILE, url:https://…, civitai:VERSION_ID or local:PATH.",
+        f"{_PASSWORD.sub('//…@', text)!r} is not a source.",
+        hint=f"Write {meant}."
+        if meant
+        else "Write hf:ORG/NAME@REVISION:FILE, url:https://…, civitai:VERSION_ID or local:PATH.",
     )
+
+
+def _address(text: str) -> SplitResult | None:
+    """Read an address of the web; None where it is none."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # brackets that hold no IPv6 address
+        return None
+    return parts if parts.scheme in {"http", "https"} and parts.hostname else None
+
+
+def _meant(text: str) -> str | None:
+    """Turn an address as it is copied from a browser into the source that is meant."""
+    address = _address(text)
+    if address is None or "@" in address.netloc:
+        return None
+    if address.hostname in {"huggingface.co", "hf.co"} and (match := _HF_PAGE.fullmatch(address.path)):
+        repo, revision, file = match.groups()
+        return f"hf:{repo}{'' if revision == 'main' else f'@{revision}'}:{unquote(file)}"
+    if (address.hostname or "").startswith("civitai.") and (match := _CIVITAI_PAGE.search(text)):
+        return f"civitai:{match[1]}"
+    return f"url:{text}"

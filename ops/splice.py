@@ -1,8 +1,8 @@
 """Rewrite the sections of the registry file that belong to the tool, without touching a byte above them.
 
 The hand-written part keeps its comments, quotes, order and line ends. The
-tool's sections start at the first line that begins with one of their names
-and reach to the end of the file; what stands there is replaced as text.
+tool's sections start at the first of their names and reach to the end of the
+file; what stands there is replaced as text.
 """
 
 import json
@@ -14,96 +14,112 @@ from typing import Any, Final
 import yaml
 
 from backend.errors import RegistryError
-from ops.disk import write_whole
+from ops.disk import rewrite
+from ops.yaml_lines import NotYaml, compose
 
 OWNED: Final = ("local_scan", "runpod_status")
 _NOTE: Final = "# Written by inv models.scan --write and inv models.compare --write, to the end of the file."
 # An escaped backslash is passed over, so that what follows it is not taken for an escape.
 _NOT_YAML: Final = re.compile(r"\\\\|\\u(d[89ab]..)\\u(d[c-f]..)|\x7f")
-_KEY: Final = re.compile(rb"(?m)^[\"']?(local_scan|runpod_status)[\"']?[ \t]*:")
-_NOTE_LINE: Final = re.compile(
-    rb"(?m)^" + re.escape(_NOTE.encode()) + rb"[ \t]*\r?\n(?=local_scan|runpod_status)"
-)
+_NOTE_LINE: Final = re.compile(rf"(?m)(?:^|(?<=\ufeff)){re.escape(_NOTE)}[ \t]*\r?\n\Z")
+_BOM: Final = b"\xef\xbb\xbf"
+THE_REGISTRY: Final = "The registry"
 
 
-def split(content: bytes) -> tuple[bytes, bytes]:
+def split(content: bytes, name: str = THE_REGISTRY) -> tuple[bytes, bytes]:
     """Cut a registry into what people wrote and what the tool owns.
+
+    Args:
+        content: the file.
+        name: how to call it in an error.
 
     Raises:
         RegistryError: it is no YAML mapping, or something that is not the tool's stands after the
             tool's sections.
     """
     try:
-        node = yaml.compose(content.decode("utf-8"), Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise _unusable(" ".join(str(error).split())) from error
+        text = content.decode("utf-8")
+        node = compose(text)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _unusable(name, f"line {line} is not text in UTF-8") from error
+    except NotYaml as error:
+        raise _unusable(name, f"it is not YAML: line {error.line}: {error.sentence}") from error
     if node is None:
         return content, b""
     if not isinstance(node, yaml.MappingNode) or node.flow_style:
-        raise _unusable("it is not a mapping of sections on lines of their own")
+        raise _unusable(name, "it is not a mapping of sections on lines of their own")
     if any(key.start_mark.column for key, _ in node.value):
-        raise _unusable("its sections do not begin at the left edge")
-    keys = [(key.start_mark.line, getattr(key, "value", None)) for key, _ in node.value]
-    first = min((line for line, key in keys if key in OWNED), default=None)
+        raise _unusable(name, "its sections do not begin at the left edge")
+    keys = [(key.start_mark, getattr(key, "value", None)) for key, _ in node.value]
+    first = next((mark for mark, key in keys if key in OWNED), None)
     if first is None:
         return content, b""
-    foreign = [str(key) for line, key in keys if line > first and key not in OWNED]
+    foreign = [str(key) for mark, key in keys if mark.index > first.index and key not in OWNED]
     if foreign:
         raise RegistryError(
-            "The registry",
-            [f"after line {first + 1}, where the tool's sections begin, stands {', '.join(foreign)}"],
+            name,
+            [f"after line {first.line + 1}, where the tool's sections begin, stands {', '.join(foreign)}"],
             hint=f"Move it above {' and '.join(OWNED)}: these two are rewritten to the end of the file.",
         )
-    match = next(m for m in _KEY.finditer(content) if _line(content, m.start()) == first)
-    note = next((m for m in _NOTE_LINE.finditer(content) if m.end() == match.start()), match)
-    return content[: note.start()], content[note.start() :]
+    head = _NOTE_LINE.sub("", text[: first.index])
+    return head.encode(), text[len(head) :].encode()
 
 
-def _unusable(problem: str) -> RegistryError:
-    return RegistryError("The registry", [f"{problem}; nothing was written to it"])
+def _unusable(name: str, problem: str, hint: str | None = None) -> RegistryError:
+    return RegistryError(name, [f"{problem}; nothing was written to it"], hint=hint)
 
 
-def _line(content: bytes, offset: int) -> int:
-    """Count the lines before an offset as YAML does: it also ends lines at a lone CR and at some others."""
-    return len(re.findall(r"\r\n|[\r\n\x85\u2028\u2029]", content[:offset].decode("utf-8")))
-
-
-def splice(content: bytes, sections: Mapping[str, Any]) -> bytes:
+def splice(content: bytes, sections: Mapping[str, Any], name: str = THE_REGISTRY) -> bytes:
     """Give the file with the tool's sections replaced; the part above is the same bytes.
 
     Args:
         content: the file.
         sections: ``local_scan`` and ``runpod_status``, values of JSON; one that is not given stays.
+        name: how to call it in an error.
 
     Raises:
-        RegistryError: see `split`.
+        RegistryError: see `split`; or the tool's sections hold what is no JSON.
     """
-    head, tail = split(content)
-    kept = yaml.safe_load(tail.decode("utf-8")) or {}
-    values = {name: sections.get(name, kept.get(name)) for name in OWNED}
+    head, _ = split(content, name)
+    kept = yaml.safe_load(content.decode("utf-8")) or {}
+    values = {section: sections.get(section, kept.get(section)) for section in OWNED}
     newline = "\r\n" if b"\r\n" in head and b"\n" not in head.replace(b"\r\n", b"") else "\n"
     lines = [_NOTE]
-    for name in OWNED:
-        if values[name] is not None:
-            lines += _dump(name, values[name])
+    try:
+        # What was a key of another kind becomes text, as in all JSON.
+        values = json.loads(json.dumps(values, allow_nan=False))
+        for section in OWNED:
+            if values[section] is not None:
+                lines += _dump(section, values[section])
+    except (TypeError, ValueError, RecursionError):
+        raise _unusable(
+            name,
+            f"{' or '.join(OWNED)} holds what the tool never writes",
+            hint="Delete that: inv models.scan --write and inv models.compare --write write it anew.",
+        ) from None
     text = newline.join([*lines, ""])
-    gap = b"" if not head or head.endswith((b"\n", b"\r")) else newline.encode()
+    gap = b"" if not head or head.endswith((b"\n", b"\r")) or head == _BOM else newline.encode()
     spliced = head + gap + text.encode()
-    _check(head, spliced, values)
+    _check(name, head, spliced, values)
     return spliced
 
 
-def _check(head: bytes, spliced: bytes, values: Mapping[str, Any]) -> None:
+def _check(name: str, head: bytes, spliced: bytes, values: Mapping[str, Any]) -> None:
     """Make sure that what was put together reads as both of its parts."""
     expected = (yaml.safe_load(head.decode("utf-8")) or {}) | {
-        name: value for name, value in values.items() if value is not None
+        section: value for section, value in values.items() if value is not None
     }
     try:
         same = yaml.safe_load(spliced.decode("utf-8")) == expected
     except yaml.YAMLError:
         same = False
     if not same:
-        raise _unusable("its upper part does not end where sections can begin")
+        raise _unusable(
+            name,
+            "its upper part does not end where sections can begin",
+            hint="Let it end with a whole line, and without ... or a block that keeps empty lines (|+).",
+        )
 
 
 def _dump(name: str, value: Any) -> list[str]:
@@ -137,5 +153,6 @@ def write_sections(path: Path, sections: Mapping[str, Any]) -> None:
 
     Raises:
         RegistryError: see `split`.
+        OSError: it cannot be read or written.
     """
-    write_whole(path, splice(path.read_bytes(), sections))
+    rewrite(path, splice(path.read_bytes(), sections, str(path)))

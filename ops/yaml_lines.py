@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Final
 
 import yaml
@@ -10,6 +11,21 @@ KeyPath = tuple[str | int, ...]
 """Where a value is: ``("required", "sonic", "files", 0, "sha256")``."""
 
 _MERGE: Final = "tag:yaml.org,2002:merge"
+_TEXT: Final = "tag:yaml.org,2002:str"
+
+
+class NotYaml(Exception):
+    """A text is no YAML document.
+
+    Attributes:
+        line: from 1.
+        sentence: what is wrong, without its full stop.
+    """
+
+    def __init__(self, line: int, sentence: str) -> None:
+        super().__init__(f"line {line}: {sentence}")
+        self.line = line
+        self.sentence = sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +35,14 @@ class Lines:
     Attributes:
         value: dicts, lists and scalars.
         lines: key path → line, from 1, of the key or of the list's entry.
-        unquoted: key paths of scalars that are written without quotes.
-        problems: ``(line, sentence)`` of what YAML itself lets pass: keys that are there twice.
+        unquoted: key path → text, of scalars that are written without quotes.
+        problems: ``(line, sentence)`` of what YAML itself lets pass: keys that are there twice, or are
+            no text.
     """
 
     value: Any
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
-    unquoted: frozenset[KeyPath] = frozenset()
+    unquoted: Mapping[KeyPath, str] = field(default_factory=dict)
     problems: tuple[tuple[int, str], ...] = ()
 
     def line(self, path: KeyPath) -> int:
@@ -35,30 +52,56 @@ class Lines:
         return self.lines.get(path, 1)
 
 
+def compose(text: str) -> yaml.Node | None:
+    """Parse a document into nodes, whose marks count characters; None where it is empty.
+
+    Raises:
+        NotYaml: it is none.
+    """
+    with _Loader(text) as loader:
+        return loader.get_single_node()
+
+
 def read(text: str) -> Lines:
     """Parse a document.
 
     Raises:
-        yaml.YAMLError: it is not YAML; the error has a mark.
+        NotYaml: it is none, or makes more than anybody writes.
     """
-    loader = yaml.SafeLoader(text)
-    try:
-        try:
-            node = loader.get_single_node()
-        except RecursionError:
-            raise yaml.YAMLError("it is nested too deeply") from None
+    with _Loader(text) as loader:
+        node = loader.get_single_node()
         if node is None:
             return Lines(None)
         reader = _Reader()
         reader.visit(node, ())
-        return Lines(
-            loader.construct_document(node),
-            reader.lines,
-            frozenset(reader.unquoted),
-            tuple(reader.problems),
-        )
-    finally:
-        loader.dispose()
+        value = loader.construct_document(node)
+    return Lines(value, reader.lines, reader.unquoted, tuple(reader.problems))
+
+
+class _Loader:
+    """PyYAML's safe loader within a ``with``, whose several errors become the one of this module."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __enter__(self) -> yaml.SafeLoader:
+        try:
+            self._loader = yaml.SafeLoader(self._text)
+        except yaml.reader.ReaderError as error:
+            line = self._text.count("\n", 0, error.position) + 1
+            raise NotYaml(line, f"it holds the character {chr(error.character)!r}") from None
+        return self._loader
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loader.dispose()
+        if isinstance(error, RecursionError):
+            raise NotYaml(1, "it is nested too deeply") from None
+        if isinstance(error, yaml.YAMLError):
+            mark = getattr(error, "problem_mark", None)
+            said = getattr(error, "problem", None) or str(error)
+            raise NotYaml(mark.line + 1 if mark else 1, said) from None
 
 
 _MOST_VALUES: Final = 1_000_000
@@ -70,7 +113,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.lines: dict[KeyPath, int] = {}
-        self.unquoted: set[KeyPath] = set()
+        self.unquoted: dict[KeyPath, str] = {}
         self.problems: list[tuple[int, str]] = []
         self._within: set[int] = set()
         self._left = _MOST_VALUES
@@ -79,11 +122,11 @@ class _Reader:
         """Note a node and what is in it.
 
         Raises:
-            yaml.YAMLError: there is more than anybody writes.
+            NotYaml: there is more than anybody writes.
         """
         self._left -= 1
         if self._left < 0:
-            raise yaml.YAMLError("its aliases make too much of it")
+            raise NotYaml(1, "its aliases make too much of it")
         self.lines.setdefault(path, node.start_mark.line + 1)
         if id(node) in self._within:
             return  # an alias to something around itself
@@ -94,7 +137,7 @@ class _Reader:
             for index, entry in enumerate(node.value):
                 self.visit(entry, (*path, index))
         elif isinstance(node, yaml.ScalarNode) and node.style is None:
-            self.unquoted.add(path)
+            self.unquoted[path] = node.value
         self._within.discard(id(node))
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> None:
@@ -107,6 +150,8 @@ class _Reader:
             key = str(getattr(key_node, "value", ""))
             if key in seen:
                 self.problems.append((line, f"{key!r} is there twice; the first is on line {seen[key]}"))
+            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != _TEXT:
+                self.problems.append((line, f"{key!r} must be in quotes: YAML takes it for something else"))
             seen[key] = line
             self.lines[(*path, key)] = line
             self.visit(value_node, (*path, key))

@@ -8,13 +8,15 @@ import pytest
 
 from backend.errors import ConfigError, RegistryError
 from ops.lock import Locked, read_lock, write_lock
-from ops.registry import UNRESOLVED, load, lock_file
+from ops.registry import UNRESOLVED, load, lock_file, parse_registry
 from ops.registry_edit import Entry, add
 from ops.source_names import CivitaiSource, HfSource, LocalSource, UrlSource, parse
 
 ROOT = Path(__file__).parents[1]
 SHA = "ab" * 32
 COMMIT = "84e5a410d9cead4de2f847e7c9369a6440bdfaca"
+ONE = "required: {a: {files: [\n  {\n  path: a/b.bin,\n  source: 'url:https://x/b',\n  "
+A = "{files: [{path: vae/a.pt, source: 'url:https://x/a'}]}"
 CACHE = """\
 required:
   f5:
@@ -117,7 +119,7 @@ optonal: {}
 
 
 def test_what_a_file_means_is_checked_too(tmp_path: Path):
-    """One place for two files, also where only a laptop's disk would notice; a cache without a commit."""
+    """One place for two files, whatever it is called and whoever would notice; a cache without a commit."""
     text = """\
 required:
   svd:
@@ -126,7 +128,18 @@ required:
       - {path: VAE/x.bin, source: "url:https://x/2"}
       - {path: a/b/c.txt, source: "hf:a/b:c.txt", place: hf_cache}
       - {path: a/b/c.txt, source: "url:https://x/3", place: hf_cache}
+      - {path: a/b/other.txt, source: "hf:a/b:c.txt", place: hf_cache}
+      - {path: clip/x.bin, source: "url:https://x/4"}
+      - {path: text_encoders/x.bin, source: "url:https://x/5"}
+      - {path: vae/y, source: "url:https://x/6"}
+      - {path: vae/y/z.bin, source: "url:https://x/7"}
+      - {path: loras/s.bin, source: "url:https://x/8", size_bytes: 5}
+      - {path: loras/s.bin, source: "url:https://x/8", size_bytes: 6}
+      - {path: models/loras/t.bin, source: "url:https://x/9"}
+optional:
+  svd: {files: [{path: vae/x.bin, source: "url:https://x/1"}]}
 """
+    cached = "A file of the cache needs a path ORG/NAME/FILE, and that file of that repository as its source."
 
     assert problems(tmp_path, text) == (
         "models.yaml:5: required.svd.files[1]: VAE/x.bin is already another file, on line 4.",
@@ -134,10 +147,16 @@ required:
             "models.yaml:6: required.svd.files[2]: 'main' is not a commit of a/b: a file in the cache needs "
             "all its 40 hex digits. Pin it in the source (hf:ORG/NAME@COMMIT:FILE) or run inv models.lock."
         ),
+        f"models.yaml:7: required.svd.files[3]: {cached}",
+        f"models.yaml:8: required.svd.files[4]: {cached}",
+        "models.yaml:10: required.svd.files[6]: text_encoders/x.bin is already another file, on line 9.",
+        "models.yaml:12: required.svd.files[8]: vae/y/z.bin cannot lie in vae/y, a file, on line 11.",
+        "models.yaml:14: required.svd.files[10]: loras/s.bin is already another file, on line 13.",
         (
-            "models.yaml:7: required.svd.files[3]: A file of the cache needs path ORG/NAME/FILE and a source "
-            "in that repository."
+            "models.yaml:15: required.svd.files[11]: models/loras/t.bin begins with the models root, under "
+            "which every path is. Write loras/t.bin."
         ),
+        "models.yaml:17: svd is already a model, on line 2.",
     )
 
 
@@ -149,13 +168,26 @@ required:
         ("- a", "models.yaml:1: the registry must be a mapping."),
         ("required: 5", "models.yaml:1: required must be a mapping."),
         ("required: {a: {files: []}}", "models.yaml:1: required.a.files is empty."),
+        ("# x\n# \0", "models.yaml:2: it is not YAML: it holds the character '\\x00'."),
+        (f"required:\n  123: {A}", "models.yaml:2: '123' must be in quotes"),
+        (f"required:\n  yes: {A}", "models.yaml:2: 'yes' must be in quotes"),
+        (ONE + "sha256:", "models.yaml:5: required.a.files[0].sha256 is empty: 64 hex digits are a hash"),
+        (ONE + f"sha256: {SHA}", "models.yaml:5: required.a.files[0].sha256 must be in quotes."),
+        (ONE + f"sha256: {'1' * 64}", "models.yaml:5: required.a.files[0].sha256 must be in quotes."),
+        (ONE + f"sha256: '{SHA.upper()}'", "models.yaml:5: required.a.files[0].sha256: 'ABAB"),
+        (ONE + "size_bytes: '5'", "models.yaml:5: required.a.files[0].size_bytes: input should be a valid"),
+        (ONE + "size_bytes: -5", "models.yaml:5: required.a.files[0].size_bytes: input should be greater"),
+        (
+            ONE + f"size_bytes: {10**20}",
+            "models.yaml:5: required.a.files[0].size_bytes: input should be less",
+        ),
     ],
 )
 def test_a_file_that_is_something_else(tmp_path: Path, text: str, problem: str):
     """Broken YAML and other documents are problems with a line, not tracebacks."""
-    (found,) = problems(tmp_path, text)
+    text += "}]}}" if text.startswith(ONE) else ""
 
-    assert found.startswith(problem)
+    assert problems(tmp_path, text)[0].startswith(problem)
 
 
 def test_aliases_of_aliases_do_not_fill_the_memory(tmp_path: Path):
@@ -235,6 +267,11 @@ def test_a_damaged_lock_is_named_too(tmp_path: Path):
         "models.yaml:1: required.a.files[0] lacks 'source'.",
         "models.lock.yaml:1: hf:a/b:c: sha256 must be 64 hex digits, in quotes.",
     )
+    lock_file(path).write_text("hf:a/b:c: {size_bytes: true}\nhf:a/b:d: {size_bytes: -1}\n")
+    assert problems(tmp_path, path.read_text())[1:] == (
+        "models.lock.yaml:1: hf:a/b:c: size_bytes must be a number from 0 up.",
+        "models.lock.yaml:2: hf:a/b:d: size_bytes must be a number from 0 up.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -252,6 +289,8 @@ def test_a_damaged_lock_is_named_too(tmp_path: Path):
         ("url:file:///etc/passwd", None),
         ("civitai:abc", None),
         ("local:/etc/passwd", None),
+        ("url:https://[::1/a", None),
+        ("url:https://x/\x1b", None),
         ("", None),
     ],
 )
@@ -266,6 +305,82 @@ def test_sources(text: str, source: object):
     assert str(parse(text)) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("https://huggingface.co/a/b/resolve/main/c/d%20e.bin?download=true", "Write hf:a/b:c/d e.bin."),
+        ("https://huggingface.co/a/b/blob/v1/c.bin", "Write hf:a/b@v1:c.bin."),
+        ("https://civitai.com/models/4384?modelVersionId=128713", "Write civitai:128713."),
+        ("https://civitai.com/api/download/models/128713?type=Model", "Write civitai:128713."),
+        ("https://example.org/c.bin", "Write url:https://example.org/c.bin."),
+        ("https://me:hunter2@example.org/c.bin", "'https://…@example.org/c.bin' is not a source."),
+        (
+            "url:https://me:hunter2@example.org/c.bin",
+            "The address of example.org in a source holds a password",
+        ),
+    ],
+)
+def test_an_address_says_what_is_meant(text: str, said: str):
+    """What is copied from a browser is answered with the source to write; a password is not repeated."""
+    with pytest.raises(ConfigError) as refused:
+        parse(text)
+
+    assert said in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_commit_in_the_registry_holds_against_the_lock(tmp_path: Path):
+    """A lock that was written before, or by hand, does not move what is pinned."""
+    path = write(tmp_path, CACHE.replace("F5-TTS:vocab", f"F5-TTS@{COMMIT}:vocab"))
+    write_lock(lock_file(path), {f"hf:SWivid/F5-TTS@{COMMIT}:vocab.txt": Locked("1" * 40, 17, SHA)})
+
+    (file,) = load(path).files()
+
+    assert (file.source, file.sha256) == (f"hf:SWivid/F5-TTS@{COMMIT}:vocab.txt", SHA)
+
+
+ENTRY = Entry(
+    name="x",
+    path="vae/x.pt",
+    source="url:https://example.org/x.pt",
+    size_bytes=1,
+    sha256="a" * 64,
+    license="mit",
+    gated=False,
+    used_by=[],
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("", ""),
+        (f"required:\n  a: {A}", f"required:\n  a: {A}\n"),
+        (f"required:\n    a:\n        {A}\n# of the file", f"required:\n    a:\n        {A}\n"),
+        (f"required:\r\n  a: {A}\r\noptional: {{}}\r\n", f"required:\r\n  a: {A}\r\n\r\n"),
+        ("required:  # none yet\noptional:\n", "required:  # none yet\n"),
+        ("\ufeffrequired: {}  # none yet", "\ufeffrequired:   # none yet\n"),
+        (f"required: {{a: {A}}}\n", None),
+        (f"optional: &all\n  a: {A}\nrequired: *all\n", None),
+        ("required: [\n", None),
+    ],
+)
+def test_a_model_is_added_and_nothing_is_lost(text: str, kept: str | None):
+    """However a section is written, all that was there is there afterwards, or nothing is written."""
+    if kept is None:
+        with pytest.raises(RegistryError, match="nothing was written to it"):
+            add(text.encode(), "required", ENTRY)
+        return
+    before, _ = parse_registry(text, Path("r.yaml"), {})
+
+    written = add(text.encode(), "required", ENTRY).decode()
+
+    after, found = parse_registry(written, Path("r.yaml"), {})
+    assert written.startswith(kept)
+    assert [model.name for model in after.required] == [*(model.name for model in before.required), "x"]
+    assert found == []
+
+
 def test_an_empty_section_is_an_empty_section(tmp_path: Path):
     """A section whose last entry was deleted is no mistake, and a model can be added to it again."""
     file = tmp_path / "models-registry.yaml"
@@ -274,15 +389,5 @@ def test_an_empty_section_is_an_empty_section(tmp_path: Path):
     found = load(file)
 
     assert (found.required, found.optional) == ((), ())
-    entry = Entry(
-        name="x",
-        path="vae/x.pt",
-        source="url:https://example.org/x.pt",
-        size_bytes=1,
-        sha256="a" * 64,
-        license="mit",
-        gated=False,
-        used_by=[],
-    )
-    file.write_bytes(add(file.read_bytes(), "required", entry))
+    file.write_bytes(add(file.read_bytes(), "required", ENTRY))
     assert [model.name for model in load(file).required] == ["x"]

@@ -95,11 +95,60 @@ def test_the_shipped_registry_survives(tmp_path: Path):
     assert yaml.safe_load(path.read_text())["local_scan"]["files"][0]["sha256"] == "1e5"
 
 
-@pytest.mark.parametrize("text", [b"    local_scan:", b"  required: {}\n", b"{required: {}}", b"- a\n"])
-def test_a_file_of_another_form_is_refused(text: bytes):
-    """Sections that do not begin at the left edge are refused in one error, without a traceback."""
-    with pytest.raises(RegistryError, match="nothing was written"):
-        splice(text, {"local_scan": {}})
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"    local_scan:", "its sections do not begin at the left edge"),
+        (b"  required: {}\n", "its sections do not begin at the left edge"),
+        (b"{required: {}}", "it is not a mapping of sections on lines of their own"),
+        (b"- a\n", "it is not a mapping of sections on lines of their own"),
+        (b"a: 1\nb: [\n", "it is not YAML: line 3"),
+        (b"a: 1\nb: \xe9\n", "line 2 is not text in UTF-8"),
+        (b"required: {}\n...\n", "its upper part does not end where sections can begin"),
+        (
+            b"runpod_status: {when: 2026-11-24}\n",
+            "local_scan or runpod_status holds what the tool never writes",
+        ),
+        (b"runpod_status: &a {b: *a}\n", "local_scan or runpod_status holds what the tool never writes"),
+        (b"runpod_status: .nan\n", "local_scan or runpod_status holds what the tool never writes"),
+    ],
+)
+def test_a_file_of_another_form_is_refused(text: bytes, said: str):
+    """What nothing can be written to is refused in one error, without a traceback."""
+    with pytest.raises(RegistryError, match="nothing was written") as refused:
+        splice(text, {"local_scan": {}}, "mine.yaml")
+
+    assert str(refused.value).startswith(f"mine.yaml has 1 problem:\n  {said}")
+
+
+@pytest.mark.parametrize(
+    ("text", "head"),
+    [
+        (b"\xef\xbb\xbflocal_scan: {}\n", b"\xef\xbb\xbf"),
+        (b"required: &none {}\nlocal_scan: *none\nrunpod_status: *none\n", b"required: &none {}\n"),
+        (b"a: 1\nlocal_scan: &x {b: 1}\nrunpod_status:\n  <<: *x\n", b"a: 1\n"),
+        (b"a: 1\nlocal_scan: {1: 2}\nlocal_scan: {1: 3}", b"a: 1\n"),
+    ],
+)
+def test_the_tools_sections_may_have_been_edited(text: bytes, head: bytes):
+    """Anchors, merge keys, keys that are no text or twice there, a mark of the byte order: all is read."""
+    written = splice(text, {"runpod_status": {"c": 2}})
+
+    assert split(written)[0] == head
+    assert yaml.safe_load(written)["runpod_status"] == {"c": 2}
+
+
+def test_a_file_stays_what_it_is(tmp_path: Path):
+    """A registry that is a link stays one, its rights stay, and one that may not be written is left alone."""
+    real, link = tmp_path / "real.yaml", tmp_path / "models-registry.yaml"
+    real.write_text("required: {}\n")
+    real.chmod(0o640)
+    link.symlink_to(real)
+
+    write_sections(link, {"local_scan": {}})
+
+    assert (link.is_symlink(), real.stat().st_mode & 0o777) == (True, 0o640)
+    assert real.read_text().endswith("local_scan: {}\n")
 
 
 def test_something_below_is_not_overwritten():
