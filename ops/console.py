@@ -94,15 +94,22 @@ class Console:
             self._data.print(Text(text), soft_wrap=True)
 
     def ask(self, question: str) -> bool:
-        """Ask for a yes.
+        """Ask for a yes; without one, say that nothing is done.
 
         Raises:
-            ConfigError: there is nobody to ask.
+            ConfigError: there is nobody to ask, or nothing was shown that one could say yes to.
         """
+        if self.mode != "human":
+            raise ConfigError(
+                f"{question} With --json nobody is asked.", hint="Say so beforehand with --yes."
+            )
         if not sys.stdin.isatty():
             raise ConfigError(f"{question} Nobody is there to answer.", hint="Say so beforehand with --yes.")
         self._talk.print(Text(f"{question} [y/N] "), end="")
-        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+        agreed = sys.stdin.readline().strip().lower() in {"y", "yes"}
+        if not agreed:
+            self.say("Nothing was changed.")
+        return agreed
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[OnProgress]:

@@ -7,10 +7,13 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from filelock import FileLock
 
 from backend.errors import TransferError, VolumeFull
+
+_MAKE_ROOM: Final = "Make room on that disk; a network volume can be grown, or models removed from it."
 
 
 @contextlib.contextmanager
@@ -28,9 +31,7 @@ def translated(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise VolumeFull(
-                f"No room is left for {path}.", path=path, hint="Grow the volume or remove models from it."
-            ) from error
+            raise VolumeFull(f"No room is left for {path}.", path=path, hint=_MAKE_ROOM) from error
         reason = error.strerror or str(error)
         raise TransferError(f"{path} cannot be used: {reason}.", path=path) from error
 
@@ -107,22 +108,20 @@ def one_writer(lock: Path) -> Iterator[None]:
         yield
 
 
-def need_room(folder: Path, needed_bytes: int, *, path: str, capacity_left: int | None = None) -> None:
+def need_room(folder: Path, needed_bytes: int, *, path: str) -> None:
     """Refuse before the first byte what would not fit.
 
     Args:
         folder: on the disk in question.
         needed_bytes: still to be written.
         path: the file, for the message.
-        capacity_left: what a quota leaves, when one is known.
     """
     free = shutil.disk_usage(folder).free
-    room = free if capacity_left is None else min(free, capacity_left)
-    if needed_bytes > room:
+    if needed_bytes > free:
         raise VolumeFull(
-            f"{path} needs {needed_bytes:,} bytes more and {max(room, 0):,} are free.",
+            f"{path} needs {needed_bytes:,} bytes more and {free:,} are free in {folder}.",
             path=path,
-            hint="Grow the volume or remove models from it.",
+            hint=_MAKE_ROOM,
         )
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final, cast
 
 from backend.contract import ProvisionedFile, ProvisionProgress, VerifiedFile, WantedFile
 from backend.drivers import Http
-from backend.errors import TransferError
+from backend.errors import NotFound, TransferError
 from backend.jobs import JobPlane
 from ops.inventory import Inventory
 from ops.store import OnProgress, Removal, ignore_progress
@@ -71,7 +71,11 @@ class JobStore:
                 on_progress(cast("ProvisionProgress", event))
 
         flow = self._plane.call(self._endpoint_id, job, deadline_s=deadline_s)
-        output = self._http.run(flow, on_progress=tell)
+        try:
+            output = self._http.run(flow, on_progress=tell)
+        except NotFound as error:
+            error.hint = "Check RUNPOD_OPS_ENDPOINT_ID: the endpoint does not exist, or is another account's."
+            raise
         if not isinstance(output, Mapping):
             raise _not_understood(str(job["action"]))
         return output

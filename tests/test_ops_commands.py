@@ -117,12 +117,14 @@ def test_sync_can_be_narrowed_and_rehearsed(desk: Desk):
     extra.write_bytes(b"extra")
 
     rehearsed = desk.run("sync", dry_run=True)
+    named = desk.run("sync", dry_run=True, only="sdxl-vae-fp16-fix")
     narrowed = desk.run("sync", yes=True, only=UNET)
     pruned = desk.run("sync", yes=True, only="models/loras/extra.safetensors", prune=True)
     with pytest.raises(InvalidArgument, match="No model or file of this plan is called nothing"):
         desk.run("sync", yes=True, only="nothing")
 
     assert rehearsed["done"] == []
+    assert [action["kind"] for action in named["plan"]["actions"]] == ["fetch"]  # an optional one
     assert [(done["path"], done["status"]) for done in narrowed["done"]] == [(UNET, "fetched")]
     assert [(done["path"], done["status"]) for done in pruned["done"]] == [
         ("models/loras/extra.safetensors", "removed")

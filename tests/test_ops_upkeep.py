@@ -17,7 +17,7 @@ from backend.settings import Settings
 from ops.commands import models as commands_models
 from ops.commands import registry as commands_registry
 from ops.commands import upkeep as commands_upkeep
-from ops.layout import claims_folder
+from ops.layout import claims_folder, record_path
 from ops.registry import load
 from tests.emulation import Emulator
 from tests.ops_places import settings_of
@@ -234,6 +234,48 @@ def test_the_page_and_the_sections(desk: Desk, tmp_path: Path):
     assert len(value["local_scan"]["files"][0]["sha256"]) == 64
 
 
+def interrupt(emu: Emulator, desk: Desk, command: str, method: str, path: str) -> None:
+    """Run a command over S3, press Ctrl-C once a request was asked for, and see it end well."""
+    program = [sys.executable, "-m", "invoke", command, "--yes", "--transport", "s3"]
+    process = subprocess.Popen(
+        [*program, "--registry", str(desk.registry)],
+        cwd=ROOT,
+        env={"PATH": "", **emu.env, **desk.env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not emu.requests(method, path):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    emu.control("DELETE", "/faults")
+
+    assert process.returncode == 130
+    assert err.splitlines()[-1].startswith(("Interrupted.", "Stopped."))
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.slow
+def test_ctrl_c_within_a_prune(emu: Emulator, desk: Desk):
+    """What was deleted is gone with its record, the rest is untouched, and the next run deletes it."""
+    for number in range(9):
+        for path in (f"models/loras/{number}.pt", record_path(f"models/loras/{number}.pt")):
+            (desk.volume / path).parent.mkdir(parents=True, exist_ok=True)
+            (desk.volume / path).write_bytes(b"x")
+    emu.fault("/s3/*models/loras/?.pt", method="DELETE", skip=5, delay_s=2, times=0)
+    interrupt(emu, desk, "models.prune", "DELETE", "/s3/*/5.pt")
+    left = {path.name for path in (desk.volume / "models/loras").iterdir()}
+    records = {path.stem for path in (desk.volume / record_path("models/loras/x")).parent.iterdir()}
+
+    pruned = desk.run(commands_upkeep.prune, registry=str(desk.registry), transport="s3", yes=True)
+
+    assert "8.pt" in left  # it is not begun before the sixth is done
+    assert records <= left
+    assert {Path(done["path"]).name for done in pruned["done"]} == left
+    assert [path for path in desk.volume.rglob("*.pt*") if path.is_file()] == []
+
+
 @pytest.mark.slow
 def test_ctrl_c_stops_at_once_and_goes_on_later(emu: Emulator, desk: Desk):
     """One Ctrl-C ends a sync in the middle of a file with one line; the next run fetches only the rest.
@@ -243,25 +285,8 @@ def test_ctrl_c_stops_at_once_and_goes_on_later(emu: Emulator, desk: Desk):
     body = {"repo": "LeonJoe13/Sonic", "path": "Sonic/unet.pth", "size_bytes": 40 << 20}
     emu.control("POST", "/hub/files", body)
     emu.fault("/s3/*unet.pth", method="PUT", delay_s=60, times=0)
-    command = [sys.executable, "-m", "invoke", "models.sync", "--yes", "--transport", "s3"]
-    command += ["--registry", str(desk.registry)]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={"PATH": "", **emu.env, **desk.env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not emu.requests("PUT", "/s3/*unet.pth"):
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    emu.control("DELETE", "/faults")
+    interrupt(emu, desk, "models.sync", "PUT", "/s3/*unet.pth")
 
-    assert process.returncode == 130
-    assert err.splitlines()[-1].startswith(("Interrupted.", "Stopped."))
-    assert "Traceback" not in out + err
     (claim,) = (desk.volume / claims_folder("models/sonic/unet.pth")).iterdir()
     assert json.loads(claim.read_bytes())["resting"] is True
     synced = desk.run(commands_models.sync, registry=str(desk.registry), transport="s3", yes=True)

@@ -127,7 +127,8 @@ def sync(
 
     Args:
         registry: the registry file.
-        only: names of models or paths of files, with commas between; by default everything.
+        only: names of models, optional ones too, or paths of files, with commas between; by default
+            everything.
         optional: also fetch optional models.
         prune: also remove what nothing in the registry refers to.
         dry_run: show the plan and stop.
@@ -141,8 +142,8 @@ def sync(
     here = Here(settings, console.say)
     with open_remote(settings, transport, locate=here.locate) as remote:
         there = look_there(remote.store, console)
-        plan = compare_plan(wanted, there, here.inventory(), optional=optional, prune=prune)
         names = {name.strip() for name in only.split(",") if name.strip()}
+        plan = compare_plan(wanted, there, here.inventory(), optional=optional or bool(names), prune=prune)
         if names:
             plan = plan.only(names)
         show_plan(console, plan)
