@@ -21,7 +21,11 @@ EXTENSIONS: Final = frozenset({".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safeten
 
 # Folders of node packs have no filter; these files are parts of models there.
 _COMPANIONS: Final = frozenset({".json", ".yaml", ".yml", ".txt", ".onnx", ".gguf", ".msgpack", ".model"})
-_OTHER: Final = {"configs": frozenset({".yaml"}), "fonts": frozenset({".ttf", ".otf"})}
+_OTHER: Final = {
+    "classifiers": frozenset({""}),  # folders of other programs: files without an extension
+    "configs": frozenset({".yaml"}),
+    "fonts": frozenset({".ttf", ".otf"}),
+}
 
 
 def category(path: str) -> str:
@@ -37,7 +41,7 @@ def canonical(path: str) -> str:
 
 
 def model_extensions(kind: str) -> frozenset[str]:
-    """Give the extensions, in lower case, that make a file of a category part of a model.
+    """Give the extensions, in lower case, that make a file of a category part of a model; ``""`` is none.
 
     ``diffusers`` holds folders, and node packs read what they like, so there
     companions count as well; at the models root itself (category ``""``) they do not.

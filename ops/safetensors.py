@@ -13,6 +13,13 @@ from typing import Any, Final
 
 # The reference implementation refuses longer ones.
 _LONGEST_HEADER: Final = 100_000_000
+# What is saved in a model's place by mistake, and how it begins.
+_MISTAKEN: Final = (
+    (b"version https://git-lfs", "it is a pointer of Git LFS; the file itself was not fetched"),
+    (b"<!doctype html", "it is a web page; its source may want a login"),
+    (b"<html", "it is a web page; its source may want a login"),
+)
+_LONGEST_MARK: Final = 64
 _ARCHITECTURE_KEYS: Final = ("modelspec.architecture", "ss_base_model_version", "general.architecture")
 
 
@@ -29,23 +36,29 @@ def read_header(path: Path) -> Header:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            start = file.read(8)
+            start = file.read(_LONGEST_MARK)
+            mistaken = next(
+                (what for mark, what in _MISTAKEN if start.lstrip().lower().startswith(mark)), None
+            )
+            if mistaken is not None:
+                return Header(problem=mistaken)
             if len(start) < 8:
                 return Header(problem="it is too short for a safetensors file")
-            (length,) = struct.unpack("<Q", start)
+            (length,) = struct.unpack("<Q", start[:8])
             if length > min(_LONGEST_HEADER, size - 8):
                 return Header(problem="it is no safetensors file, or its end is missing")
+            file.seek(8)
             header: Any = json.loads(file.read(length))
     except OSError as error:
         return Header(problem=f"it cannot be read: {error.strerror or error}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return Header(problem="its header is damaged")
     if not isinstance(header, dict):
         return Header(problem="its header is damaged")
     metadata = header.pop("__metadata__", {})
     try:
         end = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
-    except (TypeError, KeyError, IndexError, ValueError):
+    except (TypeError, KeyError, IndexError, ValueError, OverflowError):
         return Header(problem="its header is damaged")
     expected = 8 + length + end
     problem = None if expected == size else f"it has {size} bytes and its header promises {expected}"

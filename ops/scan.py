@@ -5,6 +5,7 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, Final, NamedTuple, Protocol
 
 from backend.contract import FileRecord
@@ -145,7 +146,7 @@ def scan(roots: Sequence[Root]) -> Scan:
         def refused(path: str, error: OSError, root: Root = root) -> None:
             unreadable.append(f"{root.folder / path}: {error.strerror or error}")
 
-        for prefix, entries in folders(root.folder, on_error=refused):
+        for prefix, entries in folders(root.folder, apart=root.category is None, on_error=refused):
             # All that a folder's files have in common is found out once: there are many more files.
             kind = category(f"{prefix}/") if root.category is None else root.category
             below = prefix.partition("/")[2] if root.category is None else prefix
@@ -153,13 +154,16 @@ def scan(roots: Sequence[Root]) -> Scan:
             extensions = model_extensions(kind)
             for entry in entries:
                 dot = entry.name.rfind(".")
-                if dot <= 0 or entry.name[dot:].lower() not in extensions:
+                if (entry.name[dot:].lower() if dot > 0 else "") not in extensions:
                     ignored += 1
                     continue
                 try:
                     stat = entry.stat()
                 except OSError as error:
                     refused(f"{prefix}/{entry.name}" if prefix else entry.name, error)
+                    continue
+                if not S_ISREG(stat.st_mode):  # a pipe: whoever opened it would wait for ever
+                    ignored += 1
                     continue
                 name = f"{start}{entry.name}"
                 path = f"{MODELS}/{kind}/{name}" if kind else f"{MODELS}/{name}"

@@ -1,8 +1,10 @@
 """List the files of a folder, links followed, without walking in circles."""
 
+import heapq
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from stat import S_ISREG
 from typing import NamedTuple
 
 OnError = Callable[[str, OSError], object]
@@ -17,37 +19,45 @@ class Found(NamedTuple):
 
 
 def walk(root: Path, *, on_error: OnError = lambda _path, _error: None) -> Iterator[Found]:
-    """List files below a folder, in no particular order; see `folders`."""
+    """List files below a folder, in no particular order; see `folders`. A pipe or a socket is no file."""
     for prefix, files in folders(root, on_error=on_error):
         for entry in files:
             path = f"{prefix}/{entry.name}" if prefix else entry.name
             try:
-                yield Found(path, entry.stat())
+                stat = entry.stat()
             except OSError as error:
                 on_error(path, error)
+                continue
+            if S_ISREG(stat.st_mode):
+                yield Found(path, stat)
 
 
 def folders(
-    root: Path, *, on_error: OnError = lambda _path, _error: None
+    root: Path, *, apart: bool = False, on_error: OnError = lambda _path, _error: None
 ) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
     """List a folder and those below it, each with its files, not yet looked at, in no particular order.
 
-    A folder that a link leads back to is entered once. A name that is not UTF-8
-    is carried as Python does (surrogate escapes) and survives.
+    A folder is entered once, under its own name where it has one below the root, else
+    under that of the first link to it; so links lead nowhere in circles. A name that is
+    not UTF-8 is carried as Python does (surrogate escapes) and survives.
 
     Args:
         root: where to start; one that is not there has no files.
+        apart: take each folder right below the root for itself: what several of them link to is
+            entered once in each.
         on_error: see `OnError`.
     """
-    seen: set[tuple[int, int]] = set()
-    todo: list[tuple[str, str]] = [(os.fspath(root), "")]
-    while todo:
-        folder, prefix = todo.pop()
+    seen: set[tuple[str, int, int]] = set()
+    todo: list[tuple[str, str]] = [("", os.fspath(root))]
+    linked: list[tuple[str, str]] = []
+    while todo or linked:
+        prefix, folder = todo.pop() if todo else heapq.heappop(linked)
         try:
             status = os.stat(folder)  # noqa: PTH116 - a Path a folder is felt in large trees
-            if (status.st_dev, status.st_ino) in seen:
+            own = (prefix.partition("/")[0] if apart else "", status.st_dev, status.st_ino)
+            if own in seen or ("", *own[1:]) in seen:
                 continue
-            seen.add((status.st_dev, status.st_ino))
+            seen.add(own)
             entries = os.scandir(folder)
         except FileNotFoundError:
             if prefix:
@@ -66,5 +76,9 @@ def folders(
                 except OSError as error:
                     on_error(f"{prefix}/{entry.name}" if prefix else entry.name, error)
                     continue
-                todo.append((entry.path, f"{prefix}/{entry.name}" if prefix else entry.name))
+                below = (f"{prefix}/{entry.name}" if prefix else entry.name, entry.path)
+                if entry.is_symlink():
+                    heapq.heappush(linked, below)
+                else:
+                    todo.append(below)
         yield prefix, files

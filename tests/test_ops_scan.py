@@ -61,7 +61,10 @@ def test_files_are_found_by_category(tmp_path: Path):
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path: Path):
-    """A linked folder is scanned once, a link back to the root ends, a dead link is reported."""
+    """A linked folder is scanned once a category and by its real name, a link back ends, a dead one is told.
+
+    A pipe is no file: nobody waits for what it may give one day.
+    """
     elsewhere = tmp_path / "elsewhere"
     put(elsewhere / "a.safetensors")
     models = tmp_path / "models"
@@ -70,10 +73,20 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path):
     (models / "loras" / "again").symlink_to(models)
     (models / "vae").mkdir()
     (models / "vae" / "dead.safetensors").symlink_to(tmp_path / "nowhere")
+    (models / "vae" / "shared").symlink_to(elsewhere)
+    for name in ("aloras", "zloras"):  # whichever is read first, the real name counts
+        (models / "loras" / name).symlink_to(put(models / "loras" / "real" / "c.pt").parent)
+    os.mkfifo(models / "vae" / "pipe.safetensors")
 
-    found = scan([Root(models)])
+    found = look_inside(scan([Root(models)]))
 
-    assert paths(found) == ["models/checkpoints/a.safetensors", "models/loras/b.safetensors"]
+    assert paths(found) == [
+        "models/checkpoints/a.safetensors",
+        "models/loras/b.safetensors",
+        "models/loras/real/c.pt",
+        "models/vae/shared/a.safetensors",
+    ]
+    assert found.ignored == 1
     assert found.unreadable == (f"{models}/vae/dead.safetensors: No such file or directory",)
 
 
@@ -188,6 +201,14 @@ WHOLE = {"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
         (b"PK\x03\x04 a zip archive", None, "it is no safetensors file, or its end is missing"),
         (struct.pack("<Q", 4) + b"{no}", None, "its header is damaged"),
         (tensors({"w": {"data_offsets": "x"}}, b""), None, "its header is damaged"),
+        (tensors({"w": {"data_offsets": [0, float("inf")]}}, b""), None, "its header is damaged"),
+        (struct.pack("<Q", 100_000) + b"[" * 100_000, None, "its header is damaged"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            None,
+            "it is a pointer of Git LFS; the file itself was not fetched",
+        ),
+        (b"\n<!DOCTYPE html><title>Log in", None, "it is a web page; its source may want a login"),
     ],
 )
 def test_headers_of_safetensors(
@@ -212,6 +233,8 @@ def test_headers_of_safetensors(
         ("checkpoints/a.txt", "checkpoints", "checkpoints/a.txt", False),
         ("f5/vocab.txt", "f5", "f5/vocab.txt", True),
         ("diffusers/x/config.json", "diffusers", "diffusers/x/config.json", True),
+        ("classifiers/labels", "classifiers", "classifiers/labels", True),
+        ("classifiers/a.safetensors", "classifiers", "classifiers/a.safetensors", False),
         ("a.safetensors", "", "a.safetensors", True),
         ("config.json", "", "config.json", False),
     ],
