@@ -2,24 +2,30 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from backend.errors import ComfyformError
+from backend.errors import ComfyformError, Unavailable
+from backend.flow import RETRY
+from ops.crew import Crew, pause
 from ops.disk import translated
 from ops.hashing import hash_file
 from ops.local_models import Locate
 from ops.lock import Locked
-from ops.patience import PACE
-from ops.registry import Registry
+from ops.patience import PACE, Patience
+from ops.registry import ModelFile, Registry
 from ops.route import Route
-from ops.source_names import HfSource, LocalSource, parse
+from ops.scan import Hashes, ScannedFile
+from ops.source_names import LocalSource, parse
 from ops.sources import Origin, Sources
+from ops.store import OnProgress, ignore_progress
 
 _THREADS: Final = 8
-# Hugging Face announces no hash for files that it keeps in git; those are small, so they are read.
 _SMALL_BYTES: Final = 32 * 1024 * 1024
+"""Up to here a file whose hash nobody announces is read: what Hugging Face keeps in git, and small ones
+elsewhere."""
+# An answer is waited for, not a large file.
+_PACE: Final = replace(PACE, deadline_s=120.0, retry=RETRY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,70 +43,141 @@ class Resolution:
     failed: tuple[str, ...] = ()
 
 
-def resolve(
-    registry: Registry, before: Mapping[str, Locked], sources: Sources, *, locate: Locate
-) -> Resolution:
-    """Ask every source what it is now.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolver:
+    """Asks sources what they are now.
 
-    Args:
-        registry: loaded without its lock, so that its sources are as written.
-        before: the lock so far.
+    Attributes:
         sources: the services to ask.
         locate: finds the models of this machine, which ``local:`` sources name.
+        hashes: what is remembered of this machine's files.
+        on_progress: told how far the hashing of a large file of this machine is, from any thread.
     """
-    names = _distinct(file.source for file in registry.files(required_only=False))
 
-    def one(name: str) -> Locked | ComfyformError:
-        try:
-            return resolve_one(name, sources, locate=locate)
-        except ComfyformError as error:
-            return error
+    sources: Sources
+    locate: Locate
+    hashes: Hashes
+    on_progress: OnProgress = ignore_progress
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        answers = list(pool.map(one, names))
+    def all(self, registry: Registry, before: Mapping[str, Locked]) -> Resolution:
+        """Ask every source of a registry. What is interrupted waits for none of them.
+
+        Args:
+            registry: loaded without its lock, so that its sources are as written.
+            before: the lock so far.
+        """
+        files = registry.files(required_only=False)
+        names = _distinct(file.source for file in files)
+
+        answers: dict[str, Locked | ComfyformError] = {}
+
+        def work(_: Crew[str, Locked], name: str) -> Locked:
+            return self.one(name)
+
+        with Crew(work, names, threads=min(_THREADS, len(names)), ahead=len(names)) as crew:
+            for name in names:
+                try:
+                    answers[name] = crew.take()
+                except ComfyformError as error:
+                    answers[name] = error
+        return _resolution(files, before, answers)
+
+    def one(self, name: str) -> Locked:
+        """Ask one source.
+
+        Raises:
+            ComfyformError: it is not there, or may not be had.
+        """
+        source = parse(name)
+        if isinstance(source, LocalSource):
+            return self._here(source)
+        origin = self.sources.resolve(name)
+        if origin.sha256 is not None and origin.size_bytes is not None:
+            return Locked(origin.revision, origin.size_bytes, origin.sha256)
+        size, sha256 = Patience(_PACE, name).persist(lambda: _look(origin, self.sources))
+        return Locked(origin.revision, size, sha256)
+
+    def _here(self, source: LocalSource) -> Locked:
+        """Hash a file of this machine, unless its hash is remembered."""
+        path = self.locate().need(source)
+        with translated(str(path)):
+            stat = path.stat()
+            size = stat.st_size
+            file = ScannedFile("", path.name, "", str(path), size, stat.st_mtime_ns, stat.st_ino)
+
+            def tell(done: int) -> None:
+                pause(0)  # where Ctrl-C is noticed
+                if size > _SMALL_BYTES:
+                    self.on_progress(
+                        {
+                            "progress": "provision",
+                            "path": str(source),
+                            "done_bytes": done,
+                            "total_bytes": size,
+                        }
+                    )
+
+            sha256 = self.hashes.known([file]).get(file.location)
+            if sha256 is None:
+                sha256 = hash_file(path, on_bytes=tell)
+                self.hashes.keep(file, sha256)
+        return Locked(None, size, sha256)
+
+
+def _look(origin: Origin, sources: Sources) -> tuple[int | None, str | None]:
+    """Open a source: its size, and the hash of what is small and whose hash nobody announces."""
+    digest, count = hashlib.sha256(), 0
+    with Route(origin, sources, timeout_s=_PACE.silence_s).open(0, None) as (begun, reply):
+        size = origin.size_bytes if origin.size_bytes is not None else begun.total_bytes
+        if origin.sha256 is not None or (size or 0) > _SMALL_BYTES:
+            return size, origin.sha256
+        for chunk in reply.iter_bytes():
+            digest.update(chunk)
+            count += len(chunk)
+            if count > _SMALL_BYTES:  # of something that does not say its size
+                return size, None
+    if size not in (None, count):
+        raise Unavailable(f"{origin.source} ended after {count} of {size} bytes.")
+    return count, digest.hexdigest()
+
+
+def _resolution(
+    files: Sequence[ModelFile],
+    before: Mapping[str, Locked],
+    answers: Mapping[str, Locked | ComfyformError],
+) -> Resolution:
+    """Put the answers beside the lock so far, and beside what the registry itself says."""
     locked: dict[str, Locked] = {}
     moved: list[str] = []
     failed: list[str] = []
-    for name, answer in zip(names, answers, strict=True):
+    for name, answer in answers.items():
         earlier = before.get(name)
-        if isinstance(answer, Locked):
+        problem = _against(files, name, answer) if isinstance(answer, Locked) else str(answer)
+        if isinstance(answer, Locked) and problem is None:
             locked[name] = answer
             if earlier is not None and earlier != answer:
                 moved.append(f"{name}: {change(earlier, answer)}")
-        else:
-            failed.append(f"{name}: {answer}")
-            if earlier is not None:
-                locked[name] = earlier
+            continue
+        failed.append(f"{name}: {problem}")
+        if earlier is not None:
+            locked[name] = earlier
     return Resolution(locked, tuple(moved), tuple(failed))
 
 
-def resolve_one(name: str, sources: Sources, *, locate: Locate) -> Locked:
-    """Ask one source what it is now.
-
-    Raises:
-        ComfyformError: it is not there, or may not be had.
-    """
-    source = parse(name)
-    if isinstance(source, LocalSource):
-        file = locate().need(source)
-        with translated(str(file)):
-            return Locked(None, file.stat().st_size, hash_file(file))
-    origin = sources.resolve(name)
-    small = isinstance(source, HfSource) and (origin.size_bytes or 0) <= _SMALL_BYTES
-    if origin.sha256 is None and small:
-        size, sha256 = _read(origin, sources)
-        return Locked(origin.revision, size, sha256)
-    return Locked(origin.revision, origin.size_bytes, origin.sha256)
-
-
-def _read(origin: Origin, sources: Sources) -> tuple[int, str]:
-    """Read a small file and hash it."""
-    digest, size = hashlib.sha256(), 0
-    with Route(origin, sources, timeout_s=PACE.silence_s).open(0, None) as (_, reply):
-        for chunk in reply.iter_bytes():
-            digest.update(chunk)
-            size += len(chunk)
-    return size, digest.hexdigest()
+def _against(files: Sequence[ModelFile], name: str, answer: Locked) -> str | None:
+    """Say what the registry pins otherwise than its source has it."""
+    for file in files:
+        pinned = Locked(
+            answer.revision,
+            answer.size_bytes if file.size_bytes is None or answer.size_bytes is None else file.size_bytes,
+            answer.sha256 if file.sha256 is None or answer.sha256 is None else file.sha256,
+        )
+        if file.source == name and pinned != answer:
+            return (
+                f"the registry says otherwise of {file.path}: {change(pinned, answer)} at the source. "
+                "Correct the registry, or name the revision that had it."
+            )
+    return None
 
 
 def change(before: Locked, now: Locked) -> str:

@@ -7,6 +7,7 @@ Source: Hugging Face's and CivitAI's public documents and answers, read 2026-11-
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urljoin, urlsplit
@@ -137,10 +138,8 @@ class Sources:
         reply = self._get(url, self.civitai_token)
         if not reply.ok:
             raise self.refusal(source, reply)
-        body: Any = reply.json()
-        files = [file for file in body.get("files") or () if isinstance(file, dict)]
-        chosen = next((file for file in files if file.get("primary")), files[0] if files else {})
-        sha256 = str((chosen.get("hashes") or {}).get("SHA256") or "").lower()
+        hashes = primary_file(reply.object()).get("hashes")
+        sha256 = str(hashes.get("SHA256") if isinstance(hashes, dict) else "").lower()
         return Origin(
             source=source,
             url=f"{self.civitai_url}/api/download/models/{source.version_id}",
@@ -161,13 +160,20 @@ class Sources:
         return SourceMissing(sentence, hint=hint)
 
 
+def primary_file(version: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give what CivitAI says of the file that a download of a version gives; empty where it names none."""
+    listed = version.get("files")
+    files = [file for file in listed if isinstance(file, dict)] if isinstance(listed, list) else []
+    return next((file for file in files if file.get("primary")), files[0] if files else {})
+
+
 def _patiently(step: Send) -> Flow[Reply]:
     """Send, again while the service is busy; a definite no is an answer."""
 
     def once() -> Flow[Reply]:
         reply = yield from send(step)
         if not reply.ok and error_class(reply.status).retryable:
-            check(reply, "Look for the file")
+            check(reply, f"Look for {step.url.rpartition('/')[2]}")
         return reply
 
     return (yield from persist(once))

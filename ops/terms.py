@@ -1,12 +1,13 @@
 """What a source's page says of a model: its licence, whether it is gated, what kind of model it is."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from backend.errors import SourceMissing, Unavailable
 from backend.flow import Send, ask
 from ops.source_names import CivitaiSource, HfSource, Source
-from ops.sources import Sources
+from ops.sources import Sources, primary_file
 
 # CivitAI's types of models, where ComfyUI has a folder for them.
 # Source: developer.civitai.com, enums, read 2026-11.
@@ -53,7 +54,7 @@ def read_terms(source: Source, sources: Sources) -> Terms:
         case CivitaiSource():
             url = f"{sources.civitai_url}/api/v1/model-versions/{source.version_id}"
             step = Send("GET", url, key=sources.civitai_token)
-            return _civitai(sources.http.run(ask(step, f"Look for {source}")).json())
+            return _civitai(sources.http.run(ask(step, f"Look for {source}")).object())
         case _:
             return Terms()
 
@@ -84,9 +85,9 @@ def _hugging_face(source: HfSource, sources: Sources) -> Terms:
     return Terms(str(name or "unknown"), bool(info.gated))
 
 
-def _civitai(version: Any) -> Terms:
+def _civitai(version: Mapping[str, Any]) -> Terms:
     """Read a version's metadata."""
-    model = version.get("model") or {}
-    files = [file for file in version.get("files") or () if isinstance(file, dict)]
-    chosen = next((file for file in files if file.get("primary")), files[0] if files else {})
-    return Terms(folder=_CIVITAI_FOLDERS.get(str(model.get("type"))), filename=chosen.get("name"))
+    model = version.get("model")
+    kind = model.get("type") if isinstance(model, dict) else None
+    name = primary_file(version).get("name")
+    return Terms(folder=_CIVITAI_FOLDERS.get(str(kind)), filename=name if isinstance(name, str) else None)

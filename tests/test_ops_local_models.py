@@ -231,7 +231,7 @@ def test_a_file_of_any_folder_goes_up(emu: Emulator, tmp_path: Path, capsys: pyt
     sent = emu.volume_dir(volume_id) / "models/checkpoints/merged.safetensors"
     assert sent.read_bytes() == merged.read_bytes()
     assert [(action["kind"], action["here"], action["sha256"]) for action in plan["actions"]] == [
-        ("upload", "unverified", hashlib.sha256(merged.read_bytes()).hexdigest())
+        ("upload", "right", hashlib.sha256(merged.read_bytes()).hexdigest())
     ]
 
 

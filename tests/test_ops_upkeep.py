@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -20,7 +23,7 @@ from ops.commands import upkeep as commands_upkeep
 from ops.layout import claims_folder, record_path
 from ops.registry import load
 from tests.emulation import Emulator
-from tests.ops_places import settings_of
+from tests.ops_places import serve, settings_of
 
 ROOT = Path(__file__).parents[1]
 DEMO = str(ROOT / "examples" / "demo" / "models-registry.yaml")
@@ -88,6 +91,9 @@ def test_add_writes_what_the_source_says(desk: Desk):
 
     assert (svd.name, svd.gated, svd.license, svd.used_by) == ("svd_xt_1_1", True, "other", ("lipsync",))
     assert svd.files[0].sha256 == added["sha256"]
+    # The hash is that of one commit, so the commit is written down with it.
+    assert re.fullmatch(SVD.replace(":svd", "@[0-9a-f]{40}:svd"), svd.files[0].source)
+    assert (added["license"], added["gated"]) == ("other", True)
     assert [file.path for file in registry.files()] == ["sonic/unet.pth", "vae/ae.safetensors"]
     assert desk.registry.read_text().startswith(HEAD[: HEAD.index("\n\n# Things")])
     assert "# Things that are nice to have." in desk.registry.read_text()
@@ -101,6 +107,10 @@ def test_add_refuses_what_it_cannot_place(desk: Desk):
         desk.run(commands_registry.add, SVD, registry=str(desk.registry))
     with pytest.raises(InvalidArgument, match="has a model 'sonic' already"):
         desk.run(commands_registry.add, SVD, path="vae/x.pt", name="sonic", registry=str(desk.registry))
+    with pytest.raises(InvalidArgument, match=r"sonic/unet.pth is in the registry already, as sonic"):
+        desk.run(commands_registry.add, SVD, path="sonic/unet.pth", name="two", registry=str(desk.registry))
+    with pytest.raises(InvalidArgument, match="'a: b' is not a model's name"):
+        desk.run(commands_registry.add, SVD, path="vae/x.pt", name="a: b", registry=str(desk.registry))
     with pytest.raises(SourceMissing):
         desk.run(commands_registry.add, "hf:openai/whisper-tiny:no.bin", registry=str(desk.registry))
 
@@ -134,6 +144,53 @@ def test_lock_keeps_what_it_could_resolve(desk: Desk, capsys: pytest.CaptureFixt
         desk.run(commands_registry.lock, registry=str(desk.registry))
 
     assert load(desk.registry).files()[0].sha256
+
+
+def test_lock_learns_the_size_where_no_metadata_has_it(emu: Emulator, desk: Desk):
+    """An address is looked at, a small file read; CivitAI's size is that of its download, its hash too if
+    need be.
+    """
+    served = serve(emu, size=5000)
+    civitai = httpx.get(f"{emu.url('civitai')}/api/download/models/128713", follow_redirects=True).content
+    desk.registry.write_text(
+        f"optional:\n  a: {{files: [{{path: vae/a.pt, source: '{served.source}'}}]}}\n"
+        f"  b: {{files: [{{path: vae/b.pt, source: 'civitai:128713'}}]}}\n"
+    )
+
+    desk.run(commands_registry.lock, registry=str(desk.registry))
+    odd = {"status": 200, "body": {"files": [{"hashes": [1]}]}, "times": 1}
+    emu.control("POST", "/faults", {"match": {"path": "/civitai/api/v1/*"}} | odd)
+    again = desk.run(commands_registry.lock, registry=str(desk.registry))
+
+    files = load(desk.registry).files(required_only=False)
+    assert again["moved"] == []
+    assert [(file.size_bytes, file.sha256) for file in files] == [
+        (5000, served.sha256),
+        (len(civitai), hashlib.sha256(civitai).hexdigest()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "fault", "said"),
+    [
+        ("url:{hub}/files/none.bin", None, "the server answered 404"),
+        ("civitai:128713", {"status": 200, "body": [1]}, "something that is not an object"),
+        ("hf:openai/whisper-tiny:config.json', sha256: '" + "a" * 64, None, "the registry says otherwise of"),
+    ],
+)
+def test_lock_names_what_cannot_be_had(
+    emu: Emulator, desk: Desk, source: str, fault: dict[str, Any] | None, said: str
+):
+    """An address without a file, a service with an odd answer, a pin that its source does not keep."""
+    if fault is not None:
+        emu.control("POST", "/faults", {"match": {"path": "/civitai/api/v1/*"}, "times": 0} | fault)
+    source = source.replace("{hub}", emu.url("hub"))
+    desk.registry.write_text(f"optional: {{a: {{files: [{{path: vae/a.pt, source: '{source}'}}]}}}}\n")
+
+    with pytest.raises(SourceMissing, match=r"^1 source is not resolved:\n") as refused:
+        desk.run(commands_registry.lock, registry=str(desk.registry))
+
+    assert said in str(refused.value)
 
 
 def test_a_workflow_is_checked(desk: Desk, tmp_path: Path):
@@ -234,9 +291,9 @@ def test_the_page_and_the_sections(desk: Desk, tmp_path: Path):
     assert len(value["local_scan"]["files"][0]["sha256"]) == 64
 
 
-def interrupt(emu: Emulator, desk: Desk, command: str, method: str, path: str) -> None:
-    """Run a command over S3, press Ctrl-C once a request was asked for, and see it end well."""
-    program = [sys.executable, "-m", "invoke", command, "--yes", "--transport", "s3"]
+def interrupt(emu: Emulator, desk: Desk, command: str, method: str, path: str, *, seen: int = 0) -> None:
+    """Run a command, press Ctrl-C once a request was asked for, and see it end well."""
+    program = [sys.executable, "-m", "invoke", *command.split()]
     process = subprocess.Popen(
         [*program, "--registry", str(desk.registry)],
         cwd=ROOT,
@@ -245,7 +302,7 @@ def interrupt(emu: Emulator, desk: Desk, command: str, method: str, path: str) -
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not emu.requests(method, path):
+    while len(emu.requests(method, path)) <= seen:
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
@@ -256,6 +313,21 @@ def interrupt(emu: Emulator, desk: Desk, command: str, method: str, path: str) -
     assert "Traceback" not in out + err
 
 
+def test_ctrl_c_within_a_lock(emu: Emulator, desk: Desk):
+    """Neither a file of this machine that takes minutes to hash nor a slow service is waited for."""
+    (desk.models / "loras").mkdir()
+    with (desk.models / "loras" / "huge.pt").open("wb") as file:
+        file.truncate(1 << 40)
+    desk.registry.write_text(HEAD.replace("hf:LeonJoe13/Sonic:Sonic/unet.pth", "local:loras/huge.pt"))
+    desk.run(commands_registry.add, SVD, path="vae/x.pt", registry=str(desk.registry))
+    emu.control("POST", "/faults", {"match": {"path": "/hub/stabilityai/*"}, "delay_s": 60})
+    seen = len(emu.requests("HEAD", "/hub/stabilityai/*"))
+
+    interrupt(emu, desk, "models.lock", "HEAD", "/hub/stabilityai/*", seen=seen)
+
+    assert not desk.registry.with_name("models-registry.lock.yaml").exists()
+
+
 @pytest.mark.slow
 def test_ctrl_c_within_a_prune(emu: Emulator, desk: Desk):
     """What was deleted is gone with its record, the rest is untouched, and the next run deletes it."""
@@ -264,7 +336,7 @@ def test_ctrl_c_within_a_prune(emu: Emulator, desk: Desk):
             (desk.volume / path).parent.mkdir(parents=True, exist_ok=True)
             (desk.volume / path).write_bytes(b"x")
     emu.fault("/s3/*models/loras/?.pt", method="DELETE", skip=5, delay_s=2, times=0)
-    interrupt(emu, desk, "models.prune", "DELETE", "/s3/*/5.pt")
+    interrupt(emu, desk, "models.prune --yes --transport s3", "DELETE", "/s3/*/5.pt")
     left = {path.name for path in (desk.volume / "models/loras").iterdir()}
     records = {path.stem for path in (desk.volume / record_path("models/loras/x")).parent.iterdir()}
 
@@ -285,7 +357,7 @@ def test_ctrl_c_stops_at_once_and_goes_on_later(emu: Emulator, desk: Desk):
     body = {"repo": "LeonJoe13/Sonic", "path": "Sonic/unet.pth", "size_bytes": 40 << 20}
     emu.control("POST", "/hub/files", body)
     emu.fault("/s3/*unet.pth", method="PUT", delay_s=60, times=0)
-    interrupt(emu, desk, "models.sync", "PUT", "/s3/*unet.pth")
+    interrupt(emu, desk, "models.sync --yes --transport s3", "PUT", "/s3/*unet.pth")
 
     (claim,) = (desk.volume / claims_folder("models/sonic/unet.pth")).iterdir()
     assert json.loads(claim.read_bytes())["resting"] is True

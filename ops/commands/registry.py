@@ -1,5 +1,6 @@
 """What ``inv models.lock`` and ``inv models.add`` do: commands that look after the registry file itself."""
 
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 
 from backend.contract import VERBS
@@ -7,16 +8,18 @@ from backend.drivers import Http
 from backend.errors import InvalidArgument, RegistryError, SourceMissing
 from backend.model_folders import ALIASES
 from backend.settings import Settings
-from ops.categories import CATEGORIES
+from ops.categories import CATEGORIES, canonical
 from ops.console import amount, opened
-from ops.disk import write_whole
+from ops.disk import rewrite
+from ops.hash_cache import hash_cache
 from ops.layout import check_path
 from ops.lock import read_lock, write_lock
-from ops.registry import load, lock_file, parse_registry
-from ops.registry_edit import Entry
+from ops.registry import UNRESOLVED, load, lock_file, parse_registry
+from ops.registry_edit import Entry, Section
 from ops.registry_edit import add as add_entry
-from ops.resolve import resolve, resolve_one
-from ops.session import Here
+from ops.registry_shape import check_name
+from ops.resolve import Resolver
+from ops.session import Here, hashes_of
 from ops.source_names import CivitaiSource, HfSource, LocalSource, Source, UrlSource, parse
 from ops.sources import Sources
 from ops.terms import Terms, read_terms
@@ -38,22 +41,28 @@ def lock(
     before, problems = read_lock(path)
     if problems:
         raise RegistryError(str(path), problems, hint="Correct it, or delete it and run inv models.lock.")
-    with Http() as http:
-        found = resolve(
-            wanted,
-            before,
-            Sources.from_settings(settings, http),
+    with Http() as http, hash_cache(hashes_of(settings)) as hashes, console.progress() as tell:
+        found = Resolver(
+            sources=Sources.from_settings(settings, http),
             locate=Here(settings).locate,
-        )
+            hashes=hashes,
+            on_progress=tell,
+        ).all(wanted, before)
     write_lock(path, found.locked)
     console.data({"lock": str(path), "moved": list(found.moved), "failed": list(found.failed)})
     for sentence in found.moved:
         console.say(f"moved: {sentence}")
     gone = len(before.keys() - found.locked.keys())
-    console.say(f"{path}: {len(found.locked)} sources, {len(found.moved)} moved, {gone} no longer named.")
+    console.say(f"{path}: {_sources(len(found.locked))}, {len(found.moved)} moved, {gone} no longer named.")
     if found.failed:
-        raise SourceMissing("\n  ".join([f"{len(found.failed)} sources are not resolved:", *found.failed]))
+        count = len(found.failed)
+        said = f"{_sources(count)} {'is' if count == 1 else 'are'} not resolved:"
+        raise SourceMissing("\n  ".join([said, *found.failed]))
     return 0
+
+
+def _sources(count: int) -> str:
+    return "1 source" if count == 1 else f"{count} sources"
 
 
 def add(
@@ -90,11 +99,26 @@ def add(
     known = [verb for verb in VERBS if verb != "talk"]
     if unknown := [verb for verb in verbs if verb not in known]:
         raise InvalidArgument(f"{', '.join(unknown)} is not a verb with models: {', '.join(known)} are.")
-    with Http() as http:
-        sources = Sources.from_settings(settings, http)
-        resolved = resolve_one(source, sources, locate=Here(settings).locate)
-        terms = read_terms(origin, sources)
-    place = check_path(path or _place(origin, terms))
+    if path:
+        check_path(path)
+    if name:
+        try:
+            check_name(name)
+        except ValueError as error:
+            raise InvalidArgument(f"{error}.") from None
+    with Http() as http, hash_cache(hashes_of(settings)) as hashes, console.progress() as tell:
+        resolver = Resolver(
+            sources=Sources.from_settings(settings, http),
+            locate=Here(settings).locate,
+            hashes=hashes,
+            on_progress=tell,
+        )
+        resolved = resolver.one(source)
+        terms = read_terms(origin, resolver.sources)
+    place = path or check_path(_place(origin, terms))
+    if isinstance(origin, HfSource) and origin.revision is None:
+        # What is pinned below is of this commit, and a branch moves.
+        origin = replace(origin, revision=resolved.revision)
     entry = Entry(
         name=name or _name(place),
         path=place,
@@ -105,18 +129,33 @@ def add(
         gated=terms.gated,
         used_by=verbs,
     )
-    file = Path(registry)
-    content = add_entry(
-        file.read_bytes() if file.exists() else b"", "required" if required else "optional", entry
-    )
-    _, problems = parse_registry(content.decode("utf-8"), file, {}, unresolved="0" * 40)
-    if problems:
-        raise RegistryError(registry, problems, hint="Nothing was written.")
-    write_whole(file, content)
-    console.data({"name": entry.name, "path": place, "size_bytes": entry.size_bytes, "sha256": entry.sha256})
+    _write(Path(registry), "required" if required else "optional", entry)
+    console.data(asdict(entry))
     gate = ", gated" if terms.gated else ""
     console.say(f"Added {entry.name}: {place}, {amount(entry.size_bytes)}, licence {terms.license}{gate}.")
     return 0
+
+
+def _write(file: Path, section: Section, entry: Entry) -> None:
+    """Add an entry to a registry file, or refuse; then nothing is written.
+
+    Raises:
+        InvalidArgument: the registry has its name or its place already.
+        RegistryError: the file has problems, or would have.
+    """
+    before = file.read_bytes() if file.exists() else b""
+    content = add_entry(before, section, entry, str(file))
+    known, _ = parse_registry(before.decode("utf-8"), file, {}, unresolved=UNRESOLVED)
+    for model, other in known.entries(required_only=False):
+        if other.place == "models" and canonical(other.path) == canonical(entry.path):
+            raise InvalidArgument(
+                f"{other.path} is in the registry already, as {model.name}.",
+                hint="Edit that entry, or name another place with --path.",
+            )
+    _, problems = parse_registry(content.decode("utf-8"), file, {}, unresolved=UNRESOLVED)
+    if problems:
+        raise RegistryError(str(file), problems, hint="Nothing was written.")
+    rewrite(file, content)
 
 
 def _place(source: Source, terms: Terms) -> str:
