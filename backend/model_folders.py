@@ -34,6 +34,9 @@ _NODES: Final[Mapping[tuple[str, str], str]] = {
     ("CLIPVisionLoader", "clip_name"): "clip_vision",
     ("UpscaleModelLoader", "model_name"): "upscale_models",
     ("ModelPatchLoader", "name"): "model_patches",
+    ("LatentUpscaleModelLoader", "model_name"): "latent_upscale_models",
+    ("FrameInterpolationModelLoader", "model_name"): "frame_interpolation",
+    ("OpticalFlowLoader", "model_name"): "optical_flow",
 }
 
 

@@ -1,23 +1,17 @@
-"""What a ComfyUI workflow needs: models by file name, nodes by class, and who provides each model. Pure.
+"""What a ComfyUI workflow needs: models by file name, nodes by class, and who provides each model. Pure."""
 
-Both forms are read: the API form (``{id: {class_type, inputs}}``), and the form
-that the editor saves (``{nodes: [{type, widgets_values, properties}]}``), which
-may name models and packs of nodes itself.
-"""
-
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from backend.errors import InvalidArgument
 from backend.model_folders import ALIASES, category_of
 from ops.categories import EXTENSIONS, canonical
 from ops.inventory import Inventory
 from ops.layout import MODELS
 from ops.registry import Registry
+from ops.workflow_nodes import Node, parse, read_nodes
 
 # Nodes that read files which no input names: class → models of the registry.
 _SILENT: Final[Mapping[str, tuple[str, ...]]] = {
@@ -26,12 +20,15 @@ _SILENT: Final[Mapping[str, tuple[str, ...]]] = {
     "F5TTSAudioInputs": ("f5-tts", "vocos-mel-24khz"),
     "F5TTSAudioAdvanced": ("f5-tts", "vocos-mel-24khz"),
 }
+_FILES: Final = EXTENSIONS | {".gguf", ".onnx"}
+"""Endings that make a text a model's name wherever it stands."""
+_EMBEDDINGS: Final = "embeddings"
+_EMBEDDING: Final = re.compile(r"\bembedding:([^\s,:()\[\]<>|]+)")
 _PACKS: Final[Mapping[str, str]] = {
     "SONIC": "smthemex/ComfyUI_Sonic",
     "F5TTS": "niknah/ComfyUI-F5-TTS",
     "VHS_": "Kosinkadink/ComfyUI-VideoHelperSuite",
 }
-CORE: Final = "comfy-core"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,7 @@ class NeededModel:
         name: as the workflow has it, a path within a category.
         category: where that is looked up, or None where the workflow does not say.
         provided_by: the registry's model that has it, or None.
-        there: its path on the volume, or None when it is not there or nobody looked.
+        there: its path on the volume, of several the first, or None when it is not there or nobody looked.
         node: class of the node that names it.
     """
 
@@ -75,52 +72,6 @@ class Needs:
         return tuple(model for model in self.models if model.provided_by is None)
 
 
-def read_workflow(content: str) -> list[tuple[str, Mapping[str, Any], str | None]]:
-    """Read a workflow's nodes.
-
-    Returns:
-        Class, named values and pack of each node; values of the editor's form have numbers for names.
-
-    Raises:
-        InvalidArgument: it is neither form.
-    """
-    try:
-        value = json.loads(content)
-    except ValueError as error:
-        raise InvalidArgument(f"This is no JSON: {error}.") from error
-    if isinstance(value, dict) and isinstance(value.get("prompt"), dict):
-        value = value["prompt"]
-    if isinstance(value, dict) and isinstance(value.get("nodes"), list):
-        return list(_editor_nodes(value))
-    if isinstance(value, dict) and value and all(_is_api_node(node) for node in value.values()):
-        return [(str(node["class_type"]), node.get("inputs") or {}, None) for node in value.values()]
-    raise InvalidArgument(
-        "This is no ComfyUI workflow.", hint="Save it in ComfyUI with Export or Export (API)."
-    )
-
-
-def _is_api_node(node: object) -> bool:
-    return isinstance(node, dict) and isinstance(node.get("class_type"), str)
-
-
-def _editor_nodes(value: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], str | None]]:
-    """Read nodes as the editor saves them, those of subgraphs too."""
-    subgraphs = (value.get("definitions") or {}).get("subgraphs") or ()
-    inner = {str(graph.get("id")) for graph in subgraphs if isinstance(graph, dict)}
-    for graph in (value, *subgraphs):
-        for node in graph.get("nodes") or ():
-            if not isinstance(node, dict) or str(node.get("type")) in inner:
-                continue
-            widgets = node.get("widgets_values")
-            values: dict[Any, Any] = widgets if isinstance(widgets, dict) else dict(enumerate(widgets or ()))
-            properties = node.get("properties") or {}
-            named = {
-                f"models.{index}": f"{model.get('directory', '')}/{model.get('name', '')}"
-                for index, model in enumerate(properties.get("models") or ())
-            }
-            yield str(node.get("type")), values | named, properties.get("cnr_id")
-
-
 def needs(content: str, registry: Registry, remote: Inventory | None = None) -> Needs:
     """Find out what a workflow needs and who provides it.
 
@@ -134,13 +85,15 @@ def needs(content: str, registry: Registry, remote: Inventory | None = None) -> 
     """
     nodes: dict[str, NeededNode] = {}
     models: dict[tuple[str | None, str], NeededModel] = {}
-    for kind, values, pack in read_workflow(content):
-        before = nodes.get(kind, NeededNode(kind, 0))
-        nodes[kind] = NeededNode(kind, before.count + 1, before.pack or pack or _pack(kind))
-        for category, name in _named(kind, values):
-            models.setdefault((category, name), _needed(kind, category, name, registry, remote))
-        for silent in _SILENT.get(kind, ()):
-            models.setdefault((None, silent), _silently(kind, silent, registry))
+    for node in read_nodes(parse(content)):
+        if node.kind:
+            before = nodes.get(node.kind, NeededNode(node.kind, 0))
+            pack = before.pack or node.pack or _pack(node.kind)
+            nodes[node.kind] = NeededNode(node.kind, before.count + 1, pack)
+        for category, name in _named(node):
+            models.setdefault((category, name), _needed(node.kind, category, name, registry, remote))
+        for silent in _SILENT.get(node.kind, ()):
+            models.setdefault((None, silent), _silently(node.kind, silent, registry, remote))
     known = {name for category, name in models if category is not None}
     kept = [model for (category, name), model in models.items() if category is not None or name not in known]
     return Needs(
@@ -155,8 +108,9 @@ def texts(content: str) -> list[str]:
     Raises:
         InvalidArgument: it is no workflow.
     """
-    read_workflow(content)
-    return [text.replace("\\", "/").lower() for text in _texts(json.loads(content))]
+    value = parse(content)
+    read_nodes(value)
+    return [text.replace("\\", "/").lower() for text in _texts(value)]
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -192,17 +146,19 @@ def _pack(kind: str) -> str | None:
     return next((pack for start, pack in _PACKS.items() if kind.startswith(start)), None)
 
 
-def _named(kind: str, values: Mapping[Any, Any]) -> Iterator[tuple[str | None, str]]:
-    """Find the model files that a node's values name, and their categories."""
-    for key, value in values.items():
-        if not isinstance(value, str) or PurePosixPath(value).suffix.lower() not in EXTENSIONS:
+def _named(node: Node) -> Iterator[tuple[str | None, str]]:
+    """Find the model files that a node names, and their categories."""
+    for folder, name in node.models:
+        yield ALIASES.get(folder, folder) or None, name.replace("\\", "/")
+    for key, value in node.values.items():
+        if not isinstance(value, str):
             continue
-        name = value.replace("\\", "/")
-        if str(key).startswith("models."):
-            folder, _, name = name.partition("/")
-            yield ALIASES.get(folder, folder) or None, name
-            continue
-        yield category_of(kind, str(key)), name
+        category = category_of(node.kind, str(key))
+        suffix = PurePosixPath(value).suffix.lower()
+        # Where the input is known, whatever it names is a model; but `taesd` and `None` are no files.
+        if "\n" not in value and (suffix in _FILES or (suffix and category is not None)):
+            yield category, value.replace("\\", "/")
+        yield from ((_EMBEDDINGS, match[1].rstrip(".")) for match in _EMBEDDING.finditer(value))
 
 
 def _needed(
@@ -225,13 +181,20 @@ def _needed(
     return NeededModel(name, category, kind, provider, there)
 
 
-def _silently(kind: str, name: str, registry: Registry) -> NeededModel:
-    """A model that a node reads without naming a file of it."""
-    known = any(model.name == name for model in registry.models)
-    return NeededModel(name, None, kind, name if known else None)
+def _silently(kind: str, name: str, registry: Registry, remote: Inventory | None) -> NeededModel:
+    """A model that a node reads without naming a file of it; it is there when all its files are."""
+    model = next((model for model in registry.models if model.name == name), None)
+    paths = [file.volume_path for file in model.files] if model is not None else []
+    there = paths[0] if remote and paths and all(path in remote.files for path in paths) else None
+    return NeededModel(name, None, kind, name if model is not None else None, there)
 
 
 def _is(path: str, category: str | None, name: str) -> bool:
     """Tell whether a path under the models root is what a node calls by this name."""
     one = canonical(path)
-    return one == f"{category}/{name}" if category is not None else one.partition("/")[2] == name
+    if category is None:
+        return one.partition("/")[2] == name
+    # A prompt names an embedding without its ending.
+    return one == f"{category}/{name}" or (
+        category == _EMBEDDINGS and str(PurePosixPath(one).with_suffix("")) == f"{category}/{name}"
+    )

@@ -105,7 +105,97 @@ def test_a_talking_head_is_provided(registry: Registry):
     assert {model.provided_by for model in found.models} == {"sonic", "whisper-tiny", "svd-xt-1-1"}
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"a": 1}', '{"nodes": 1}', "not json"])
+def saved(*nodes: Any, **more: Any) -> str:
+    """Give a workflow as the editor saves it."""
+    return json.dumps({"nodes": nodes} | more)
+
+
+VAE = {"type": "VAELoader", "widgets_values": ["a.safetensors"]}
+INSIDE = [
+    {"id": "inside", "nodes": [VAE, {"type": "within"}]},
+    {"id": "within", "nodes": [{"type": "inside"}]},
+]
+
+
+@pytest.mark.parametrize(
+    ("content", "models", "nodes"),
+    [
+        (saved(VAE), [("vae", "a.safetensors")], ["VAELoader"]),
+        (saved(VAE | {"mode": 2}, VAE | {"mode": 4}), [], []),
+        (saved({"type": "Note", "widgets_values": ["b.safetensors"]}, {"type": "Reroute"}), [], []),
+        (
+            saved({"type": "inside"}, definitions={"subgraphs": INSIDE}),
+            [("vae", "a.safetensors")],
+            ["VAELoader"],
+        ),
+        (saved({"type": "inside", "mode": 4}, definitions={"subgraphs": INSIDE}), [], []),
+        (saved(definitions={"subgraphs": INSIDE}), [], []),
+        (
+            saved(
+                {
+                    "type": "UnetLoaderGGUF",
+                    "inputs": [{"name": "x"}, {"name": "unet_name", "widget": {"name": "unet_name"}}],
+                    "widgets_values": ["a.gguf"],
+                }
+            ),
+            [("diffusion_models", "a.gguf")],
+            ["UnetLoaderGGUF"],
+        ),
+        (saved({"type": "A", "widgets_values": ["two lines\nto b.safetensors"]}), [], ["A"]),
+        (
+            json.dumps({"1": {"class_type": "A", "inputs": {"t": "(embedding:sub/bad.v2:1.2), a cat"}}}),
+            [("embeddings", "sub/bad.v2")],
+            ["A"],
+        ),
+        ("\ufeff" + json.dumps({"input": {"workflow": API}}), None, None),
+        (json.dumps({"prompt": API, "client_id": "x"}), None, None),
+        *(
+            (saved({"type": "A"} | odd), [], ["A"])
+            for odd in (
+                {"widgets_values": 7},
+                {"inputs": [1]},
+                {"properties": [1]},
+                {"properties": {"models": "abc"}},
+                {"properties": {"models": [1, {"directory": "vae"}], "cnr_id": 5}},
+            )
+        ),
+        (saved({"type": None}, {}, 1, None, definitions={"subgraphs": [1, {"nodes": 7}]}), [], []),
+        (saved(definitions=[1]), [], []),
+        (json.dumps({"1": {"class_type": "A", "inputs": [1]}}), [], ["A"]),
+    ],
+)
+def test_what_runs_is_needed(
+    registry: Registry, content: str, models: list[tuple[str, str]] | None, nodes: list[str] | None
+):
+    """Notes and what is switched off need nothing; files are found by their widgets, and odd is odd."""
+    whole = needs(json.dumps(API), registry)
+
+    found = needs(content, registry)
+
+    if models is None or nodes is None:
+        assert found == whole
+        return
+    assert [(model.category, model.name) for model in found.models] == models
+    assert [node.name for node in found.nodes] == nodes
+
+
+def test_an_embedding_is_found_without_its_ending(registry: Registry):
+    """As a prompt names it."""
+    there = Inventory.of(
+        [FileRecord(path="models/embeddings/sub/bad.v2.pt", size_bytes=1, sha256=None, how="unknown")]
+    )
+
+    (model,) = needs(
+        saved({"type": "A", "widgets_values": ["embedding:sub/bad.v2, x"]}), registry, there
+    ).models
+
+    assert model.there == "models/embeddings/sub/bad.v2.pt"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"a": 1}', '{"nodes": 1}', "not json", pytest.param("[" * 100_000, id="deep")],
+)
 def test_something_else_is_refused(registry: Registry, content: str):
     """It says what to export."""
     with pytest.raises(InvalidArgument, match="This is no"):

@@ -220,7 +220,7 @@ def _show_needs(console: Console, found: Needs, looked: bool) -> None:
             model.name,
             model.node,
             model.provided_by or "nothing in the registry",
-            (model.there or "missing") if looked and model.category else "",
+            (model.there or "missing") if looked else "",
         ]
         for model in found.models
     ]
