@@ -3,12 +3,13 @@
 They take plain values and give an exit code; errors go up to whoever runs them.
 """
 
+import signal
 import sys
 from pathlib import Path
 from typing import Final, Literal
 
 from backend.drivers import Http
-from backend.errors import ConfigError, MissingSetting
+from backend.errors import ComfyformError, ConfigError, MissingSetting
 from backend.settings import Settings
 from infra import stacks
 from infra.export import render
@@ -80,9 +81,8 @@ def down(*, stack: str = "", yes: bool = False, project: str | Path = "") -> int
     _key(stack, project)
     opened = _ready(Stack.at(stack, project=project).opened(), yes, "down")
     # Never with --skip-preview: a protected volume is refused in the preview, before anything is deleted.
-    code = opened.run("destroy", *(["--yes"] if yes else [])).returncode
-    if code:
-        return FAILED
+    if code := _exit(opened.run("destroy", *(["--yes"] if yes else [])).returncode):
+        return code
     left = _orphans(opened, prefix=f"{PROJECT_NAME}-{opened.name}-")
     if left:
         Console().warn(
@@ -245,6 +245,11 @@ def _api(http: Http) -> RunPodApi:
 
 
 def _exit(code: int) -> int:
+    if code < 0:
+        raise ComfyformError(
+            f"Pulumi was killed ({signal.Signals(-code).name}).",
+            hint="Run the same command again: what is done stays done.",
+        )
     return FAILED if code else 0
 
 

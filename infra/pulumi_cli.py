@@ -23,6 +23,7 @@ import platformdirs
 from filelock import FileLock
 
 from backend.errors import ComfyformError
+from infra import leftovers
 from infra.pulumi_install import BUILD_MINUTES, BUILD_VERSION, INSTALL_VERSION, WayFailed, build, install
 from infra.state_folder import state_folder, unlock
 
@@ -161,6 +162,7 @@ def environment(
         "PULUMI_PARALLEL": "32",
         **source,
         "PATH": os.pathsep.join(folders),
+        leftovers.MARK: str(os.getpid()),
     }
     if not source.get("PULUMI_BACKEND_URL") and not source.get("PULUMI_ACCESS_TOKEN"):
         stacks = ours / "stacks"
@@ -204,6 +206,7 @@ def run(
         )
         with process:
             out, err = process.communicate()
+        leftovers.end()
         unread = process.returncode == -signal.SIGPIPE
         if interrupted.is_set() or unread:
             unlock(state_folder(environ), process.pid)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from infra import leftovers
 from infra.pulumi_cli import PROJECT, environment, find
 from tests.emulation import Emulator
 
@@ -122,7 +123,7 @@ def project(root: Path, emulator: Emulator, *, extra: Mapping[str, str] | None =
     try:
         yield made
     finally:
-        end_idle(root)
+        leftovers.end()
 
 
 def kill(process: subprocess.Popen[str]) -> str:
@@ -131,13 +132,6 @@ def kill(process: subprocess.Popen[str]) -> str:
         os.kill(process.pid, signal.SIGKILL)
     said, _ = process.communicate(timeout=30)
     return said
-
-
-def end_idle(root: Path) -> None:
-    """End what a killed CLI leaves idle: its language host, the program, a provider that was never asked."""
-    for pid in _at_work(root, b"pulumi"):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 def providers(root: Path) -> list[int]:

@@ -20,10 +20,11 @@ from typing import NamedTuple
 
 import pytest
 
+from infra import leftovers
 from infra.stacks import Stack
 from infra.state_folder import repair, state_folder, unlock
 from tests.emulation import TESTS, Emulator, running_emulator, until
-from tests.pulumi_project import STACK, end_idle, kill, project, providers
+from tests.pulumi_project import STACK, kill, project, providers
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +80,8 @@ class Life:
         assert run.poll() is not None
         # Those that were at work end; one that was never asked anything waits for ever, as Pulumi made it.
         until(lambda: len(providers(self.infra.root)) <= 1)
-        end_idle(self.infra.root)
+        leftovers.end()
+        until(lambda: not providers(self.infra.root))
         folder = state_folder(self.infra.env)
         repair(folder, STACK)
         unlock(folder, run.pid)
