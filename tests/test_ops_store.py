@@ -20,6 +20,7 @@ from backend.errors import (
     TransferError,
     VolumeFull,
 )
+from ops.folder import FolderStore
 from ops.layout import record_path
 from ops.sources import Sources
 from tests.emulation import Emulator
@@ -221,6 +222,30 @@ def test_two_at_once_fetch_once(emu: Emulator, sources: Sources, tmp_path: Path)
 
     assert sorted(answer["status"] for answer in answers) == ["fetched", "kept"]
     assert sum(answer["fetched_bytes"] for answer in answers) == served.size_bytes
+
+
+def test_a_record_never_speaks_of_the_file_after_it(
+    emu: Emulator, sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A run that ends between a new file and its record leaves none, not the record of the older one."""
+    first = serve(emu, seed="first")
+    store = folder(tmp_path, sources)
+    store.provision([first.wanted()])
+    second = serve(emu, seed="second")
+
+    def fail(*_: object) -> None:
+        raise TransferError("no record")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStore, "_write_record", fail)
+        with pytest.raises(TransferError, match="no record"):
+            store.provision([second.wanted()])
+
+    (checked,) = store.verify([first.wanted()])
+    (again,) = store.provision([second.wanted()])
+
+    assert (checked["ok"], checked["sha256"]) == (False, None)
+    assert again["status"] == "kept"
 
 
 def test_a_file_of_the_cache_gets_its_ref(sources: Sources, tmp_path: Path):

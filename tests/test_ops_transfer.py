@@ -26,7 +26,7 @@ from backend.errors import (
 from ops.layout import partial_path
 from ops.sources import Sources
 from tests.emulation import Emulator
-from tests.ops_places import FILE_GLOB, PATH, PIECE, folder, serve, sources_of
+from tests.ops_places import FILE_GLOB, PATH, PIECE, Served, folder, serve, sources_of
 
 GLOB = "/hub/files/*"
 
@@ -177,10 +177,58 @@ def test_a_file_that_changes_between_parts(emu: Emulator, sources: Sources, tmp_
     assert answer["sha256"] == second.sha256 == sha256(tmp_path / PATH)
 
 
+def test_a_file_that_changes_while_it_is_fetched(emu: Emulator, sources: Sources, tmp_path: Path):
+    """The version that was begun with is asked for, and another one is noticed: it is fetched from its start.
+
+    No hash is wanted, so nothing but the ETag could tell parts of two versions from a file.
+    """
+    first = serve(emu, seed="first", size=12 * PIECE)
+    later: list[Served] = []
+
+    def replace(_: Any) -> None:
+        if not later:
+            later.append(serve(emu, seed="second", size=12 * PIECE))
+
+    store = folder(tmp_path, sources)
+    (answer,) = store.provision([first.wanted(sha256=None)], on_progress=replace)
+
+    assert answer["sha256"] == later[0].sha256 == sha256(tmp_path / PATH)
+
+
+def test_a_name_is_given_to_bytes_that_are_on_the_disk(
+    emu: Emulator, sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """In this order: the bytes are flushed under another name, renamed, and the folder is flushed."""
+    served = serve(emu)
+    target = tmp_path / PATH
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def flush(descriptor: int) -> None:
+        fsync(descriptor)
+        stat = os.fstat(descriptor)
+        if stat.st_size == served.size_bytes:
+            steps.append("named bytes" if target.exists() else "bytes")
+        elif target.exists() and os.path.samestat(stat, target.parent.stat()):
+            steps.append("folder")
+
+    def rename(self: Path, to: Path) -> Path:
+        if to == target:
+            steps.append("name")
+        return replace(self, to)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(Path, "replace", rename)
+
+    folder(tmp_path, sources).provision([served.wanted()])
+
+    assert steps == ["bytes", "name", "folder"]
+
+
 def test_another_etag_for_the_same_bytes(emu: Emulator, sources: Sources, tmp_path: Path):
     """An ETag that changes in one answer only costs a new start, not the file."""
     served = serve(emu)
-    emu.fault(GLOB, method="GET", skip=2, headers={"ETag": '"another"'}, status=206, body="")
+    emu.fault(GLOB, method="GET", skip=2, delay_s=0.001, headers={"ETag": '"another"'})
 
     folder(tmp_path, sources).provision([served.wanted()])
 

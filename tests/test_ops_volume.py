@@ -15,11 +15,13 @@ from backend.errors import (
     HashMismatch,
     NotFound,
     SourceMissing,
+    Unavailable,
     VolumeFull,
 )
 from backend.settings import Secret
 from ops.layout import quarantine_path
 from tests.emulation import Emulator
+from tests.ops_places import serve
 from tests.ops_shelf import LOCAL, PART, Shelf
 
 
@@ -102,6 +104,24 @@ def test_verify_reads_records_or_bytes(shelf: Shelf):
     assert (shallow["ok"], deep["ok"]) == (True, False)
     assert mended["status"] == "fetched"
     assert (shelf.folder / LOCAL).read_bytes() == shelf.mine.read_bytes()
+
+
+def test_a_record_never_speaks_of_the_file_after_it(shelf: Shelf):
+    """A run that ends between a new file and its record leaves none, not the record of the older one."""
+    first = serve(shelf.emu, seed="first")
+    store = shelf.store()
+    store.provision([first.wanted()])
+    second = serve(shelf.emu, seed="second")
+    shelf.emu.fault("/s3/*records*", method="PUT", status=500, times=0)
+    with pytest.raises(Unavailable):
+        store.provision([second.wanted()])
+    shelf.emu.control("DELETE", "/faults")
+
+    (checked,) = store.verify([first.wanted()])
+    (again,) = store.provision([second.wanted()])
+
+    assert (checked["ok"], checked["sha256"]) == (False, None)
+    assert again["status"] == "kept"
 
 
 def test_a_broken_read_goes_on(shelf: Shelf):
