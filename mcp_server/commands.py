@@ -6,13 +6,15 @@ from pathlib import Path
 from mcp_server.config_snippets import CLIENTS, snippet
 
 
-def config(client: str = "", *, env_file: str = "", registry: str = "", url: str = "") -> int:
+def config(
+    client: str = "", *, env_file: str = "", registry: str = "models-registry.yaml", url: str = ""
+) -> int:
     """Print what to paste into an MCP client, so that it starts the server or finds one that runs.
 
     Args:
         client: claude-code, claude-desktop, codex, cursor, vscode, windsurf or zed; by default all.
         env_file: file with the settings, as "inv env --format dotenv" writes it.
-        registry: the models wanted.
+        registry: the models wanted; named by its whole path, as a client starts the server anywhere.
         url: of a server that runs already, to be named instead of one that the client starts.
     """
     chosen = [client] if client else [key for key, known in CLIENTS.items() if not url or known.remote]
@@ -20,7 +22,7 @@ def config(client: str = "", *, env_file: str = "", registry: str = "", url: str
         text = snippet(
             key,
             env_file=Path(env_file) if env_file else None,
-            registry=Path(registry) if registry else None,
+            registry=Path(registry),
             url=url or None,
         )
         # Where it goes is talk and the snippet is data, so that the data alone can go into a file.

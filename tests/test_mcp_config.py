@@ -52,11 +52,13 @@ def test_a_client_that_cannot_do_it_says_so() -> None:
 
 
 def test_the_command_prints_snippets_alone_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
-    """What goes where is said on stderr, so that stdout can go into a file."""
+    """What goes where is said on stderr, so stdout can go into a file. It names this registry."""
     assert config("claude-code") == 0
 
     captured = capsys.readouterr()
-    assert server_of(captured.out)["command"] == sys.executable
+    server = server_of(captured.out)
+    assert server["command"] == sys.executable
+    assert server["args"][-2:] == ["--registry", str(Path("models-registry.yaml").resolve())]
     assert captured.err == "Claude Code: .mcp.json in your project\n"
     assert config() == 0
     assert capsys.readouterr().err.count("\n") == len(CLIENTS)
