@@ -62,12 +62,12 @@ class Console:
     def say(self, sentence: str) -> None:
         """Tell people something that is not the answer."""
         if self.mode == "human":
-            self._talk.print(Text(sentence))
+            self._talk.print(Text(visible(sentence)))
 
     def warn(self, sentence: str) -> None:
         """Tell people what they should know, in every mode but quiet."""
         if self.mode != "quiet":
-            self._talk.print(Text(f"warning: {sentence}", style="yellow"))
+            self._talk.print(Text(f"warning: {visible(sentence)}", style="yellow"))
 
     def data(self, value: Any) -> None:
         """Give the answer as JSON, in json mode."""
@@ -85,7 +85,9 @@ class Console:
             right = column.endswith(">")
             table.add_column(column.rstrip(">"), justify="right" if right else "left", overflow="fold")
         for row in rows:
-            table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+            table.add_row(
+                *(cell if isinstance(cell, Text) else Text(visible(cell, lines=False)) for cell in row)
+            )
         self._data.print(table)
 
     def text(self, text: str) -> None:
@@ -158,7 +160,7 @@ class Console:
         if isinstance(error, KeyboardInterrupt):
             self._talk.print(Text("Interrupted. Run the same command again to go on.", style="yellow"))
             return INTERRUPTED
-        self._talk.print(Text(f"error: {error}", style="red"))
+        self._talk.print(Text(f"error: {visible(str(error))}", style="red"))
         return error.exit_code if isinstance(error, ComfyformError) else 1
 
 
@@ -202,6 +204,24 @@ class _Lines:
 def fail(error: BaseException) -> int:
     """Say on stderr what went wrong, and give the exit code."""
     return Console().fail(error)
+
+
+def visible(text: str, *, lines: bool = True) -> str:
+    """Write what no terminal shows as an escape: names of files may hold line breaks, or commands to it.
+
+    Args:
+        text: anything; a byte of a name that is not UTF-8 is written as itself (``\\xff``).
+        lines: leave line breaks as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or (lines and char == "\n") else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    point = ord(char)
+    byte = point - 0xDC00 if 0xDC80 <= point <= 0xDCFF else point  # see os.fsdecode
+    return repr(char)[1:-1] if byte == point else f"\\x{byte:02x}"
 
 
 def amount(size_bytes: int | None) -> str:

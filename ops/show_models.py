@@ -1,6 +1,6 @@
 """Models as tables: scans, plans, results and checks, for people."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from rich.text import Text
@@ -8,6 +8,7 @@ from rich.text import Text
 from backend.contract import VerifiedFile
 from ops.console import Cell, Console, amount, duration, total
 from ops.plan import Action, Plan
+from ops.records import Standing
 from ops.registry import Model
 from ops.scan import Scan
 from ops.sync import Done
@@ -31,7 +32,7 @@ def show_scan(console: Console, scanned: Scan) -> None:
     rows: list[list[Cell]] = [
         [
             file.category,
-            file.name.encode("utf-8", "replace").decode(),
+            file.name,
             amount(file.size_bytes),
             file.sha256[:12] if file.sha256 else "",
             file.problem or file.architecture or "",
@@ -42,23 +43,39 @@ def show_scan(console: Console, scanned: Scan) -> None:
     total = sum(file.size_bytes for file in scanned.files)
     console.say(f"{len(scanned.files)} models, {amount(total)}; {scanned.ignored} other files ignored.")
     for sentence in scanned.unreadable:
-        console.warn(sentence.encode("utf-8", "replace").decode())
+        console.warn(sentence)
 
 
-def show_plan(console: Console, plan: Plan) -> None:
-    """Show a plan: one line a file with its reason, then the sums."""
+def show_plan(console: Console, plan: Plan, *, here: bool = False) -> None:
+    """Show a plan: one line a file with its reason, then the sums.
+
+    Args:
+        console: where.
+        plan: what.
+        here: also show how each file on this machine stands.
+    """
     rows: list[list[Cell]] = [
         [
             Text(action.kind, style=_STYLES[action.kind]),
             action.model,
             action.path,
+            *([_HERE.get(action.here, "")] if here else []),
             amount(action.size_bytes),
             action.reason,
         ]
         for action in plan.actions
     ]
-    console.table(["action", "model", "file", "size>", "reason"], rows)
+    console.table(["action", "model", "file", *(["here"] if here else []), "size>", "reason"], rows)
     console.say(sums(plan))
+
+
+_HERE: Final[Mapping[Standing | None, str]] = {
+    "right": "right",
+    "absent": "no",
+    "wrong_size": "wrong size",
+    "wrong_hash": "wrong bytes",
+    "unverified": "unverified",
+}
 
 
 def sums(plan: Plan) -> str:

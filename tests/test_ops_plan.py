@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from backend.contract import FileRecord
 from backend.errors import InvalidArgument
+from ops.console import Console
 from ops.inventory import Inventory
 from ops.plan import Plan, compare
 from ops.registry import Model, ModelFile, Registry
-from ops.show_models import sums
+from ops.show_models import show_plan, sums
 
 A, B = "aa" * 32, "bb" * 32
 
@@ -218,3 +219,15 @@ def test_a_sum_says_what_it_does_not_know():
     assert sums(nothing).startswith(
         "Nothing to do: the registry names no file that is missing, 1 on the volume are not in the registry"
     )
+
+
+def test_a_comparison_shows_all_three_ways(capsys: pytest.CaptureFixture[str]):
+    """What is wanted, how it stands here, and what is to be done there, in one row a file."""
+    wanted = registry(file("vae/a"), file("vae/b"))
+    plan = compare(wanted, Inventory(), Inventory.of([held("models/vae/a")]))
+
+    show_plan(Console(), plan, here=True)
+
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["action", "model", "file", "here", "size", "reason"]
+    assert [row[2:4] for row in rows[1:]] == [["models/vae/a", "right"], ["models/vae/b", "no"]]

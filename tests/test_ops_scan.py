@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from ops.categories import canonical, category, model_extensions
+from ops.console import Console
 from ops.hash_cache import HashCache, hash_cache
 from ops.safetensors import read_header
 from ops.scan import Root, ScannedFile, hash_all, look_inside, scan
+from ops.show_models import show_scan
 
 
 def put(path: Path, content: bytes = b"x") -> Path:
@@ -100,6 +102,23 @@ def test_a_name_that_is_not_utf8_survives(tmp_path: Path):
     name = json.loads(json.dumps(found.to_json()))["categories"]["loras"][0]["name"]
 
     assert (tmp_path / "loras" / name).read_bytes() == b"abc"
+
+
+def test_a_name_is_no_command_to_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Whatever a name holds, its row is one line, and what no terminal shows is written as an escape."""
+    for name in (b"a\nb.pt", b"c\x1b[31md.pt", b"e\xff.pt", "f\u202eg.pt".encode(), "ü 图.pt".encode()):
+        Path(os.fsdecode(os.fsencode(put(tmp_path / "loras/x.txt").parent) + b"/" + name)).write_bytes(b"1")
+
+    show_scan(Console(), scan([Root(tmp_path)]))
+
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert [row.removeprefix("loras").partition("1 B")[0].strip() for row in rows] == [
+        r"a\nb.pt",
+        r"c\x1b[31md.pt",
+        r"e\xff.pt",
+        r"f\u202eg.pt",
+        "ü 图.pt",
+    ]
 
 
 def test_hashes_are_remembered(tmp_path: Path):

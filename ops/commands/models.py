@@ -105,7 +105,7 @@ def compare(
         write_whole(Path(html), compare_page(plan, there).encode())
         console.say(f"Wrote {html}.")
     console.data(plan.to_json())
-    show_plan(console, plan)
+    show_plan(console, plan, here=here is not None)
     if plan.changes:
         console.say("To do it: inv models.sync")
     return 0
