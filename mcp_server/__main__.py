@@ -57,8 +57,9 @@ def read_env_file(path: Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise ConfigError(
-            f"Cannot read {path}: {error}.", hint="Write it with: ./inv env --format dotenv"
+            f"Cannot read {path}: {reason}.", hint="Write it with: ./inv env --format dotenv"
         ) from error
     found: dict[str, str] = {}
     wrong: list[str] = []

@@ -208,8 +208,10 @@ def _texts(name: str) -> list[str]:
 def _read(name: str) -> str:
     try:
         return Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The workflow {name} cannot be read: {error}.") from error
+    except OSError as error:
+        raise ConfigError(f"The workflow {name} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"The workflow {name} is not text in UTF-8.") from error
 
 
 def _show_needs(console: Console, found: Needs, looked: bool) -> None:

@@ -49,7 +49,7 @@ def _sentence(param: Param) -> str:
     if param.choices:
         sentence += f" One of {', '.join(param.choices)}."
     if param.low is not None and param.high is not None and param.high < 2**31:
-        sentence += f" From {param.low:g} to {param.high:g}."
+        sentence += f" From {param.low:.10g} to {param.high:.10g}."
     if param.default not in (None, False, ""):
         sentence += f" Default: {param.default}."
     return sentence
