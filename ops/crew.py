@@ -41,6 +41,16 @@ def pause(seconds: float) -> None:
         raise KeyboardInterrupt
 
 
+def beside(call: Callable[[], R]) -> R:
+    """Call in a thread of its own, so that whoever waits for the answer can be stopped.
+
+    Raises:
+        KeyboardInterrupt: the crew whose thread this is was stopped meanwhile.
+    """
+    with Crew(lambda _crew, _task: call(), [None], threads=1, ahead=1) as crew:
+        return crew.take()
+
+
 class Crew(Generic[T, R]):
     """Does ``work`` on each task with some threads; results are taken in the tasks' order.
 

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from backend.errors import TransferError, VolumeFull
+from ops.crew import pause
 
+_LOCK_LOOK_S: Final = 0.05
+"""How often to look whether another holder is done."""
 _MAKE_ROOM: Final = "Make room on that disk; a network volume can be grown, or models removed from it."
 
 
@@ -104,8 +107,16 @@ def read_small(path: Path) -> bytes | None:
 def one_writer(lock: Path) -> Iterator[None]:
     """Let one holder in at a time, over all threads and processes that see this disk."""
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock, thread_local=False):
+    held = FileLock(lock, thread_local=False)
+    while True:
+        with contextlib.suppress(Timeout):
+            held.acquire(timeout=0)
+            break
+        pause(_LOCK_LOOK_S)
+    try:
         yield
+    finally:
+        held.release()
 
 
 def need_room(folder: Path, needed_bytes: int, *, path: str) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, cast
 
 from backend.errors import TransferError, Unavailable
-from ops.crew import Crew
+from ops.crew import Crew, beside, pause
 from ops.disk import translated
 from ops.partial import Identity, Partial
 from ops.patience import PACE, Pace, Patience
@@ -158,7 +158,7 @@ class Transfer:
                 return answer if answer.partial else None
 
         try:
-            answer = self._patience.persist(ask)
+            answer = beside(lambda: self._patience.persist(ask))
         except Changed:
             return None  # an empty file has no first byte
         if answer is None or answer.total_bytes is None:
@@ -301,6 +301,7 @@ class Transfer:
                         if self._size is not None and size > self._size:
                             self._check_size(size)
                         self._patience.check_deadline()
+                        pause(0)
                         self._tell(size, total=answer.total_bytes)
             self._check_size(size)
             return Fetched(size, digest.hexdigest(), self._came)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 
-from ops.crew import Crew, pause
+from ops.crew import Crew, beside, pause
+from ops.disk import one_writer
 
 
-@pytest.mark.parametrize("waits", ["for a result", "between attempts"])
-def test_a_crew_is_stopped_with_the_one_above(waits: str):
-    """Its taker is woken as if by Ctrl-C, however long the work below has to go."""
+@pytest.mark.parametrize("waits", ["for a result", "for a call", "for a lock", "between attempts"])
+def test_a_crew_is_stopped_with_the_one_above(tmp_path: Path, waits: str):
+    """Whoever waits in its threads is woken as if by Ctrl-C, however long the work below has to go."""
     begun, never = threading.Event(), threading.Event()
+    lock = tmp_path / "lock"
     ended: list[type[BaseException]] = []
 
     def below(_: Crew[int, None], __: int) -> None:
@@ -22,15 +25,22 @@ def test_a_crew_is_stopped_with_the_one_above(waits: str):
     def work(_: Crew[int, None], __: int) -> None:
         try:
             with Crew(below, [1], threads=1, ahead=1) as crew:
-                if waits == "for a result":
-                    crew.take()
                 begun.wait(60)
-                pause(60)
+                match waits:
+                    case "for a result":
+                        crew.take()
+                    case "for a call":
+                        beside(lambda: never.wait(60))
+                    case "for a lock":
+                        with one_writer(lock):
+                            pass
+                    case _:
+                        pause(60)
         except BaseException as error:
             ended.append(type(error))
             raise
 
-    with Crew(work, [1], threads=1, ahead=1) as above:
+    with one_writer(lock), Crew(work, [1], threads=1, ahead=1) as above:
         assert begun.wait(20)
         above.stop()
         above.join(20)
