@@ -57,6 +57,10 @@ def write_whole(path: Path, content: bytes, *, like: Path | None = None) -> None
         if like is not None:
             shutil.copymode(like, aside)
         aside.replace(path)
+    except OSError as error:
+        # Whoever reads this knows the file, not the one beside it.
+        error.filename, error.filename2 = os.fspath(path), None
+        raise
     finally:
         aside.unlink(missing_ok=True)
 

@@ -4,7 +4,15 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from backend.errors import InvalidArgument
 from ops.layout import path_problem
@@ -18,7 +26,7 @@ SECTIONS: Final = ("required", "optional")
 MOST_BYTES: Final = 4 * 10**12
 """What a file on a volume may have. Source: docs.runpod.io, serverless/storage/s3-api, read 2026-08-20."""
 
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*\Z")
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 def _sha256(text: str) -> str:
@@ -48,13 +56,18 @@ def check_name(text: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    if not _NAME.match(text):
+    if not _NAME.fullmatch(text):
         raise ValueError(f"{text!r} is not a model's name: lower-case letters, digits and . _ - are")
     return text
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+_Hash = Annotated[
+    str, AfterValidator(_sha256), WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{64}$"})
+]
 
 
 class FileShape(_Strict):
@@ -69,7 +82,7 @@ class FileShape(_Strict):
         json_schema_extra={"pattern": "^(hf|url|civitai|local):.+"},
     )
     size_bytes: Annotated[int, Field(ge=0, le=MOST_BYTES)] | None = Field(None, description="Its exact size.")
-    sha256: Annotated[str, AfterValidator(_sha256)] | None = Field(
+    sha256: _Hash | None = Field(
         None, description="The hash of its bytes: 64 hex digits in lower case, in quotes."
     )
     place: Literal["models", "hf_cache"] = Field(
@@ -94,11 +107,16 @@ _Name = Annotated[str, AfterValidator(check_name)]
 _Models = Annotated[dict[_Name, ModelShape], BeforeValidator(lambda value: {} if value is None else value)]
 
 
+_NAMED: Final[dict[str, Any]] = {"propertyNames": {"pattern": f"^{_NAME.pattern}$"}}
+
+
 class RegistryShape(_Strict):
     """The models that a ComfyUI on RunPod needs, and where each file comes from."""
 
-    required: _Models = Field({}, description="What pulumi up provisions.")
-    optional: _Models = Field({}, description="What inv models.sync --optional adds.")
+    required: _Models = Field({}, description="What pulumi up provisions.", json_schema_extra=_NAMED)
+    optional: _Models = Field(
+        {}, description="What inv models.sync --optional adds.", json_schema_extra=_NAMED
+    )
     local_scan: Any = Field(None, description="Written by inv models.scan --write.")
     runpod_status: Any = Field(None, description="Written by inv models.compare --write.")
 

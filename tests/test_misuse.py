@@ -204,7 +204,7 @@ def test_a_page_that_cannot_be_written(tmp_path: Path):
     """An output that is a folder is one line, not a traceback."""
     (tmp_path / "page.html").mkdir()
 
-    assert "Is a directory." in refusal("report", "--output", str(tmp_path / "page.html"))
+    assert "page.html: Is a directory." in refusal("report", "--output", str(tmp_path / "page.html"))
 
 
 @pytest.mark.slow

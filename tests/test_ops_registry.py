@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 
 from backend.errors import ConfigError, RegistryError
 from ops.lock import Locked, read_lock, write_lock
 from ops.registry import UNRESOLVED, load, lock_file, parse_registry
 from ops.registry_edit import Entry, add
+from ops.registry_shape import json_schema
 from ops.source_names import CivitaiSource, HfSource, LocalSource, UrlSource, parse
 
 ROOT = Path(__file__).parents[1]
@@ -62,6 +65,27 @@ def test_the_demo_registry_is_locked():
     assert all(file.sha256 and file.size_bytes for file in registry.files())
     assert [COMMIT in file.volume_path for file in cached] == [True, True]
     assert all(f"@{COMMIT}:" in file.source for file in cached)
+
+
+@pytest.mark.parametrize(
+    ("change", "fine"),
+    [
+        ("", True),
+        (f"sha256: '{SHA}'", True),
+        ("sha256: 'AB'", False),
+        ("size_bytes: -1", False),
+        ("source: ftp:x", False),
+        ("extra: 1", False),
+    ],
+)
+def test_an_editor_sees_what_is_wrong(change: str, fine: bool):
+    """The schema takes what is shipped, and refuses what can be seen without meaning."""
+    schema = Draft202012Validator(json_schema())
+    shipped = (ROOT / "models-registry.yaml").read_text()
+
+    assert schema.is_valid(yaml.safe_load(shipped))
+    assert schema.is_valid(yaml.safe_load(ONE + change + "}]}}")) == fine
+    assert not schema.is_valid(yaml.safe_load(ONE.replace("{a:", "{A:") + "}]}}"))
 
 
 def test_every_problem_is_named_with_its_line(tmp_path: Path):
