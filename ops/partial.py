@@ -120,8 +120,12 @@ class Partial:
     def _continues(self, identity: Identity) -> bool:
         return self.identity is not None and identity.continues(self.identity)
 
-    def begin(self, identity: Identity) -> bool:
+    def begin(self, identity: Identity, *, passing: bool = False) -> bool:
         """Open for writing: go on where the kept bytes are of this identity, else from nothing.
+
+        Args:
+            identity: which bytes will be here.
+            passing: they go on to another place, so no disk need be done with them.
 
         Returns:
             True when kept bytes are gone on with.
@@ -142,7 +146,7 @@ class Partial:
         if len(header) != HEADER_BYTES:
             raise TransferError(f"The source of {self._path.name} has too long a name.", path=str(self._path))
         self._write(self._journal, header + b"".join(map(_COUNT.pack, self._done)), 0)
-        if identity.window is None:  # what a ring holds is gone before a disk could be done with it
+        if not passing:
             held = [index for index, done in enumerate(self._done) if done]
             self._flusher = Flusher(self._file, held)
             if held:

@@ -187,7 +187,7 @@ class Transfer:
             with translated(self._source):
                 # First: a server may announce any size, and what is kept of each piece costs memory.
                 self._need_room(identity.size_bytes - partial.held_bytes(identity))
-                kept = partial.begin(identity)
+                kept = partial.begin(identity, passing=self._outlet is not None)
             first, digest = (
                 (0, hashlib.sha256()) if self._outlet is None else self._outlet.begin(partial, kept=kept)
             )

@@ -67,6 +67,7 @@ ON_DISK = {
     "before the first piece": ("ops.partial:Partial.begin", 1, True),
     "in the first piece": ("ops.partial:Partial.write", 1, True),
     "in the middle": ("ops.partial:Partial.write", 7, False),
+    "in the flush at its end": ("ops.flusher:Flusher.flush", 1, True),
     "before it has its name": ("ops.fetch:settle", 1, False),
     "when it has its name": ("ops.fetch:settle", 1, True),
     "before its record": ("ops.folder:FolderStore._write_record", 1, False),
