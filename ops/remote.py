@@ -8,6 +8,8 @@ from backend.drivers import Http
 from backend.errors import NotFound, TransferError
 from backend.jobs import JobPlane
 from ops.inventory import Inventory
+from ops.source_names import LocalSource, parse
+from ops.sources import only_there
 from ops.store import OnProgress, Removal, ignore_progress
 
 LIST_DEADLINE_S: Final = 900.0
@@ -39,6 +41,8 @@ class JobStore:
         self, wanted: Sequence[WantedFile], *, on_progress: OnProgress = ignore_progress
     ) -> list[ProvisionedFile]:
         """Make these files be there; see `ops.store.ModelStore`. All of them are one job."""
+        if len(wanted) == 1 and isinstance(source := parse(wanted[0]["source"]), LocalSource):
+            raise only_there(source)  # before a job is paid for
         output = self._call({"action": "provision", "models": list(wanted)}, MOVE_DEADLINE_S, on_progress)
         return [cast("ProvisionedFile", entry) for entry in _entries(output, "models", len(wanted))]
 

@@ -89,11 +89,7 @@ class Sources:
                 check_public(source.url, allow_hosts=self.allow_hosts)
                 return Origin(source=source, url=source.url, guarded=True)
             case LocalSource():
-                raise SourceMissing(
-                    f"{source} exists only on the machine that has it.",
-                    path=source.path,
-                    hint="Run inv models.sync --transport s3 there.",
-                )
+                raise only_there(source)
 
     def check_hop(self, origin: Origin, url: str) -> None:
         """Refuse a redirect that leads where it may not."""
@@ -177,3 +173,12 @@ def _patiently(step: Send) -> Flow[Reply]:
         return reply
 
     return (yield from persist(once))
+
+
+def only_there(source: LocalSource) -> SourceMissing:
+    """Make the error for a file that nobody but its own machine can send."""
+    return SourceMissing(
+        f"{source} exists only on the machine that has it.",
+        path=source.path,
+        hint="Run inv models.sync --transport s3 there.",
+    )

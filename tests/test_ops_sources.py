@@ -14,9 +14,11 @@ import pytest
 from backend.drivers import Http
 from backend.errors import InvalidArgument, SourceMissing
 from backend.flow import Reply
+from backend.jobs import JobPlane
 from backend.settings import Secret
 from ops.addresses import check_public, is_public
 from ops.refusals import explain
+from ops.remote import JobStore
 from ops.source_names import CivitaiSource, HfSource, Source, UrlSource, parse
 from ops.sources import Sources
 from tests.emulation import Emulator
@@ -48,6 +50,14 @@ def test_a_small_file_has_no_hash(emu: Emulator, http_: Http):
 
     assert origin.size_bytes
     assert origin.sha256 is None
+
+
+def test_a_file_of_this_machine_costs_no_job(http_: Http):
+    """No worker can have it, which is known before one is asked."""
+    store = JobStore(http_, JobPlane("http://127.0.0.1:9/nobody", Secret("none")), "none")
+
+    with pytest.raises(SourceMissing, match="--transport s3"):
+        store.provision([{"path": PATH, "source": "local:loras/mine.safetensors"}])
 
 
 def test_a_renamed_repository_is_found(emu: Emulator, http_: Http):
