@@ -54,10 +54,9 @@ def test_a_small_file_has_no_hash(emu: Emulator, http_: Http):
 
 def test_a_file_of_this_machine_costs_no_job(http_: Http):
     """No worker can have it, which is known before one is asked."""
-    store = JobStore(http_, JobPlane("http://127.0.0.1:9/nobody", Secret("none")), "none")
-
+    plane = JobPlane("http://127.0.0.1:9/nobody", Secret("none"))
     with pytest.raises(SourceMissing, match="--transport s3"):
-        store.provision([{"path": PATH, "source": "local:loras/mine.safetensors"}])
+        JobStore(http_, plane, "none").provision([{"path": PATH, "source": "local:loras/mine.safetensors"}])
 
 
 def test_a_renamed_repository_is_found(emu: Emulator, http_: Http):
