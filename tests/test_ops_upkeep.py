@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,54 +13,15 @@ import pytest
 import yaml
 
 from backend.errors import InvalidArgument, SourceMissing
-from backend.settings import Settings
 from ops.commands import models as commands_models
 from ops.commands import registry as commands_registry
 from ops.commands import upkeep as commands_upkeep
-from ops.layout import claims_folder, record_path
 from ops.registry import load
 from tests.emulation import Emulator
-from tests.ops_places import serve, settings_of
+from tests.ops_desk import HEAD, ROOT, SVD, Desk
+from tests.ops_places import serve
 
-ROOT = Path(__file__).parents[1]
 DEMO = str(ROOT / "examples" / "demo" / "models-registry.yaml")
-SVD = "hf:stabilityai/stable-video-diffusion-img2vid-xt-1-1:svd_xt_1_1.safetensors"
-HEAD = """\
-# Ours.
-required:
-  sonic: # the pack
-    files:
-      - {path: sonic/unet.pth, source: 'hf:LeonJoe13/Sonic:Sonic/unet.pth'}
-
-# Things that are nice to have.
-optional: {}
-"""
-
-
-class Desk:
-    """Somebody with a volume, a registry of their own, and commands."""
-
-    def __init__(self, emu: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        volume = {"name": "models", "size": 10, "dataCenter": "EU-RO-1"}
-        self.volume_id = str(emu.rest("POST", "/network-volumes", volume).json()["id"])
-        self.volume = emu.volume_dir(self.volume_id)
-        self.registry = tmp_path / "models-registry.yaml"
-        self.registry.write_text(HEAD)
-        self.models = tmp_path / "models"
-        self.models.mkdir()
-        self.env = {
-            "RUNPOD_VOLUME_ID": self.volume_id,
-            "COMFYFORM_STATE_DIR": str(tmp_path / "state"),
-            "COMFYUI_MODELS_DIR": str(self.models),
-        }
-        self.settings: Settings = settings_of(emu, **self.env)
-        self._capsys = capsys
-
-    def run(self, command: Any, *arguments: str, **options: Any) -> Any:
-        """Run a command with --json and give what it printed."""
-        self._capsys.readouterr()
-        assert command(*arguments, json=True, settings=self.settings, **options) == 0
-        return json.loads(self._capsys.readouterr().out)
 
 
 @pytest.fixture
@@ -289,79 +247,3 @@ def test_the_page_and_the_sections(desk: Desk, tmp_path: Path):
     assert [file["path"] for file in value["runpod_status"]["files"]] == ["models/loras/a&b.safetensors"]
     assert value["local_scan"]["files"][0]["path"] == "models/vae/mine.pt"
     assert len(value["local_scan"]["files"][0]["sha256"]) == 64
-
-
-def interrupt(emu: Emulator, desk: Desk, command: str, method: str, path: str, *, seen: int = 0) -> None:
-    """Run a command, press Ctrl-C once a request was asked for, and see it end well."""
-    program = [sys.executable, "-m", "invoke", *command.split()]
-    process = subprocess.Popen(
-        [*program, "--registry", str(desk.registry)],
-        cwd=ROOT,
-        env={"PATH": "", **emu.env, **desk.env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while len(emu.requests(method, path)) <= seen:
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    emu.control("DELETE", "/faults")
-
-    assert process.returncode == 130
-    assert err.splitlines()[-1].startswith(("Interrupted.", "Stopped."))
-    assert "Traceback" not in out + err
-
-
-def test_ctrl_c_within_a_lock(emu: Emulator, desk: Desk):
-    """Neither a file of this machine that takes minutes to hash nor a slow service is waited for."""
-    (desk.models / "loras").mkdir()
-    with (desk.models / "loras" / "huge.pt").open("wb") as file:
-        file.truncate(1 << 40)
-    desk.registry.write_text(HEAD.replace("hf:LeonJoe13/Sonic:Sonic/unet.pth", "local:loras/huge.pt"))
-    desk.run(commands_registry.add, SVD, path="vae/x.pt", registry=str(desk.registry))
-    emu.control("POST", "/faults", {"match": {"path": "/hub/stabilityai/*"}, "delay_s": 60})
-    seen = len(emu.requests("HEAD", "/hub/stabilityai/*"))
-
-    interrupt(emu, desk, "models.lock", "HEAD", "/hub/stabilityai/*", seen=seen)
-
-    assert not desk.registry.with_name("models-registry.lock.yaml").exists()
-
-
-@pytest.mark.slow
-def test_ctrl_c_within_a_prune(emu: Emulator, desk: Desk):
-    """What was deleted is gone with its record, the rest is untouched, and the next run deletes it."""
-    for number in range(9):
-        for path in (f"models/loras/{number}.pt", record_path(f"models/loras/{number}.pt")):
-            (desk.volume / path).parent.mkdir(parents=True, exist_ok=True)
-            (desk.volume / path).write_bytes(b"x")
-    emu.fault("/s3/*models/loras/?.pt", method="DELETE", skip=5, delay_s=2, times=0)
-    interrupt(emu, desk, "models.prune --yes --transport s3", "DELETE", "/s3/*/5.pt")
-    left = {path.name for path in (desk.volume / "models/loras").iterdir()}
-    records = {path.stem for path in (desk.volume / record_path("models/loras/x")).parent.iterdir()}
-
-    pruned = desk.run(commands_upkeep.prune, registry=str(desk.registry), transport="s3", yes=True)
-
-    assert "8.pt" in left  # it is not begun before the sixth is done
-    assert records <= left
-    assert {Path(done["path"]).name for done in pruned["done"]} == left
-    assert [path for path in desk.volume.rglob("*.pt*") if path.is_file()] == []
-
-
-@pytest.mark.slow
-def test_ctrl_c_stops_at_once_and_goes_on_later(emu: Emulator, desk: Desk):
-    """One Ctrl-C ends a sync in the middle of a file with one line; the next run fetches only the rest.
-
-    Other machines need not wait until this one is taken for dead: its claim says that it rests.
-    """
-    body = {"repo": "LeonJoe13/Sonic", "path": "Sonic/unet.pth", "size_bytes": 40 << 20}
-    emu.control("POST", "/hub/files", body)
-    emu.fault("/s3/*unet.pth", method="PUT", delay_s=60, times=0)
-    interrupt(emu, desk, "models.sync --yes --transport s3", "PUT", "/s3/*unet.pth")
-
-    (claim,) = (desk.volume / claims_folder("models/sonic/unet.pth")).iterdir()
-    assert json.loads(claim.read_bytes())["resting"] is True
-    synced = desk.run(commands_models.sync, registry=str(desk.registry), transport="s3", yes=True)
-    (done,) = synced["done"]
-    # The first part had come whole, 32 MiB, before it was sent.
-    assert (done["status"], done["fetched_bytes"] <= 8 << 20) == ("fetched", True)
