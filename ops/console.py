@@ -25,6 +25,7 @@ from backend.contract import ProvisionProgress
 from backend.errors import ComfyformError, ConfigError
 from backend.settings import Settings
 from ops.store import OnProgress
+from ops.visible import visible
 
 Mode = Literal["human", "json", "quiet"]
 Cell: TypeAlias = str | Text
@@ -204,24 +205,6 @@ class _Lines:
 def fail(error: BaseException) -> int:
     """Say on stderr what went wrong, and give the exit code."""
     return Console().fail(error)
-
-
-def visible(text: str, *, lines: bool = True) -> str:
-    """Write what no terminal shows as an escape: names of files may hold line breaks, or commands to it.
-
-    Args:
-        text: anything; a byte of a name that is not UTF-8 is written as itself (``\\xff``).
-        lines: leave line breaks as they are.
-    """
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() or (lines and char == "\n") else _escape(char) for char in text)
-
-
-def _escape(char: str) -> str:
-    point = ord(char)
-    byte = point - 0xDC00 if 0xDC80 <= point <= 0xDCFF else point  # see os.fsdecode
-    return repr(char)[1:-1] if byte == point else f"\\x{byte:02x}"
 
 
 def amount(size_bytes: int | None) -> str:

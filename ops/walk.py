@@ -1,11 +1,14 @@
 """List the files of a folder, links followed, without walking in circles."""
 
+import errno
 import heapq
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
+
+from ops.visible import visible
 
 OnError = Callable[[str, OSError], object]
 """Told of what cannot be read, by its path below the root."""
@@ -19,17 +22,27 @@ class Found(NamedTuple):
 
 
 def walk(root: Path, *, on_error: OnError = lambda _path, _error: None) -> Iterator[Found]:
-    """List files below a folder, in no particular order; see `folders`. A pipe or a socket is no file."""
-    for prefix, files in folders(root, on_error=on_error):
+    """List files below a folder, in no particular order; see `folders`. A pipe or a socket is no file.
+
+    A name that is not UTF-8 is told as an error: jobs, buckets and records know none.
+    """
+
+    def told(path: str, error: OSError) -> None:
+        on_error(visible(path), error)
+
+    for prefix, files in folders(root, on_error=told):
         for entry in files:
             path = f"{prefix}/{entry.name}" if prefix else entry.name
             try:
                 stat = entry.stat()
+                path.encode()
             except OSError as error:
-                on_error(path, error)
-                continue
-            if S_ISREG(stat.st_mode):
-                yield Found(path, stat)
+                told(path, error)
+            except UnicodeEncodeError:
+                told(path, OSError(errno.EILSEQ, "its name is not UTF-8"))
+            else:
+                if S_ISREG(stat.st_mode):
+                    yield Found(path, stat)
 
 
 def folders(

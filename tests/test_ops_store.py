@@ -271,3 +271,17 @@ def test_an_inventory_survives_json(emu: Emulator, sources: Sources, tmp_path: P
     assert Inventory.from_json(json.loads(json.dumps(found.to_json()))) == found
     with pytest.raises(ComfyformError):
         Inventory.from_json({"inventory": [{"path": 1}]})
+
+
+def test_a_name_that_is_not_utf8_does_not_end_a_look(sources: Sources, tmp_path: Path):
+    """It is left out with a warning that can be sent and read: a job's answer is UTF-8."""
+    loras = tmp_path / "models/loras"
+    loras.mkdir(parents=True)
+    (loras / "fine.pt").touch()
+    (loras / os.fsdecode(b"bad\xff.pt")).touch()
+    os.mkfifo(loras / "pipe.pt")
+
+    found = folder(tmp_path, sources).inventory(hash=True)
+
+    assert list(found.files) == ["models/loras/fine.pt"]
+    assert found.warnings == (r"models/loras/bad\xff.pt cannot be read: its name is not UTF-8",)

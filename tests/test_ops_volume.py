@@ -37,11 +37,12 @@ def test_a_repeated_token_does_not_end_the_list(shelf: Shelf):
     (shelf.folder / "models/loras").mkdir(parents=True)
     for number in range(2100):
         (shelf.folder / f"models/loras/{number:04}.pt").touch()
+    (shelf.folder / "models/loras" / os.fsdecode(b"bad\xff.pt")).touch()
     shelf.emu.set(s3_repeat_token=True)
 
     found = shelf.bucket().list("models/")
 
-    assert len(found) == 2100
+    assert len(found) == 2101
     shelf.emu.set(s3_repeat_token=False)
 
 

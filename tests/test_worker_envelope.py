@@ -160,3 +160,14 @@ def test_a_failure_carries_what_a_program_can_use():
     answer = envelope.failure(error, "1", "portrait")
 
     assert answer["details"] == {"missing_models": ["models/checkpoints/x.safetensors"]}
+
+
+def test_an_answer_can_be_sent_whatever_its_names():
+    """RunPod's SDK sends UTF-8, and a worker that cannot send its answer is run, and paid for, once more."""
+    name = "bad\udcff.pt"
+
+    answer = envelope.success(read({"action": "inventory"}), "1", {"warnings": [name]})
+    failed = envelope.failure(ValueError(name), "1", "inventory")
+
+    assert answer["warnings"] == ["bad?.pt"]
+    assert "bad?.pt" in failed["error"]

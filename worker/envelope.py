@@ -4,6 +4,7 @@ Accepts this project's own form, the field names of the origin's clients and
 handlers (facts: comfyui-mcp 2.7), and the input of RunPod's worker-comfyui.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
@@ -127,14 +128,16 @@ def success(request: Request, worker_version: str, answer: Mapping[str, Any]) ->
     if request.form == "worker-comfyui":
         rest = {name: value for name, value in answer.items() if name != "files"}
         answer = rest | {"images": [_image(file) for file in answer.get("files", ())]}
-    return {
-        "contract": CONTRACT,
-        "worker_version": worker_version,
-        "version": worker_version,  # the origin's clients read this name
-        "action": request.action,
-        "status": "success",
-        **answer,
-    }
+    return _sendable(
+        {
+            "contract": CONTRACT,
+            "worker_version": worker_version,
+            "version": worker_version,  # the origin's clients read this name
+            "action": request.action,
+            "status": "success",
+            **answer,
+        }
+    )
 
 
 def _image(file: OutputFile) -> dict[str, Any]:
@@ -168,4 +171,18 @@ def failure(error: BaseException, worker_version: str, action: str) -> dict[str,
         "action": action,
     }
     # What a program can use of it: node_id and exception_type, or missing_models.
-    return answer | ({"details": dict(error.output)} if isinstance(error, JobFailed) and error.output else {})
+    details = {"details": dict(error.output)} if isinstance(error, JobFailed) and error.output else {}
+    return _sendable(answer | details)
+
+
+def _sendable(answer: dict[str, Any]) -> dict[str, Any]:
+    """Give an answer that the SDK can send: it dies of half a character, and RunPod runs the job once more.
+
+    A file's name may hold one, see `os.fsdecode`. Source: runpod 1.12, rp_http, read 2026-11-24.
+    """
+    text = json.dumps(answer, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return cast("dict[str, Any]", json.loads(text.encode(errors="replace")))
+    return answer

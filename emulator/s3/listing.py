@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -34,7 +35,7 @@ def page(objects: list[Stored], prefix: str, delimiter: str, after: str, most: i
         cut = one.key.find(delimiter, len(prefix)) if delimiter else -1
         if cut >= 0:
             name = one.key[: cut + len(delimiter)]
-        if name.encode() <= after.encode() or (cut >= 0 and prefixes[-1:] == [name]):
+        if os.fsencode(name) <= os.fsencode(after) or (cut >= 0 and prefixes[-1:] == [name]):
             continue
         if len(kept) + len(prefixes) >= most:
             return Page(kept, prefixes, last or None)
@@ -67,7 +68,7 @@ def render(
         repeat: a token to give out again instead of the next one, as RunPod has been seen to do.
     """
     v2 = query.get("list-type") == "2"
-    encode = (lambda key: quote(key, safe="/")) if query.get("encoding-type") == "url" else str
+    encode = (lambda key: quote(os.fsencode(key), safe="/")) if query.get("encoding-type") == "url" else str
     nodes: list[Node] = [("Name", bucket), ("Prefix", encode(query.get("prefix", "")))]
     nodes += [(name, encode(query[low])) for name, low in _echoed(v2=v2) if low in query]
     nodes.append(("MaxKeys", count(query.get("max-keys", str(MOST_KEYS)))))
@@ -101,7 +102,7 @@ def _echoed(*, v2: bool) -> list[tuple[str, str]]:
 
 def token(key: str) -> str:
     """Make a continuation token of a key."""
-    return base64.urlsafe_b64encode(key.encode()).decode()
+    return base64.urlsafe_b64encode(os.fsencode(key)).decode()
 
 
 def after(query: Mapping[str, str]) -> str:
@@ -112,7 +113,7 @@ def after(query: Mapping[str, str]) -> str:
     """
     if "continuation-token" in query:
         try:
-            return base64.urlsafe_b64decode(query["continuation-token"]).decode()
+            return os.fsdecode(base64.urlsafe_b64decode(query["continuation-token"]))
         except ValueError:
             raise S3Error(400, "InvalidArgument", "The continuation token provided is incorrect") from None
     return query.get("start-after", query.get("marker", ""))

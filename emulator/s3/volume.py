@@ -123,7 +123,7 @@ class Volume:
         if ".." in prefix.split("/") or not top.is_dir():
             return []
         found = [one for one in self._walk(top, f"{start}/" if start else "") if one.key.startswith(prefix)]
-        return sorted(found, key=lambda one: one.key.encode())
+        return sorted(found, key=lambda one: os.fsencode(one.key))
 
     def _walk(self, folder: Path, prefix: str) -> Iterator[Stored]:
         empty = True
