@@ -69,7 +69,8 @@ class ComfyEnvironment(ComponentResource):
             f"{name}-ops",
             image=images.get("ops") or config.ops_image,
             disk_gb=config.ops_disk_gb,
-            env=env,
+            # A mount shows the size of the whole file system, not of the volume on it.
+            env={**env, "COMFYFORM_VOLUME_GB": str(config.volume_gb)},
             category="CPU",
             registry_id=credential.id if credential else None,
             opts=inside,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from backend.contract import ProvisionProgress
 from backend.errors import HashMismatch, VolumeFull
-from ops.disk import need_room, settle, translated
+from ops.disk import settle, translated
 from ops.hashing import hash_file
 from ops.partial import Partial
 from ops.patience import PACE, Pace
@@ -55,7 +55,7 @@ def fetch(
     *,
     partial: Path,
     quarantine: Callable[[str], Path],
-    room: Path,
+    need_room: Callable[[int], object],
     on_progress: Callable[[ProvisionProgress], object],
     pace: Pace = PACE,
 ) -> Ready:
@@ -70,7 +70,7 @@ def fetch(
         sources: where it comes from.
         partial: where bytes on their way are kept.
         quarantine: a hash → where bytes with that hash are put.
-        room: a folder on the disk in question.
+        need_room: called with the bytes still to come; raises if they do not fit.
         on_progress: told now and then.
         pace: how hard to try.
 
@@ -93,7 +93,7 @@ def fetch(
                 sha256,
                 sources,
                 held,
-                need_room=lambda needed: need_room(room, needed, path=wish.path),
+                need_room=need_room,
                 on_progress=on_progress,
                 pace=pace,
             )

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backend.contract import FileRecord, ProvisionedFile, WantedFile
-from backend.errors import InvalidArgument
-from ops.disk import one_writer, read_small, remove_empty_folders, translated, write_whole
+from backend.errors import InvalidArgument, VolumeFull
+from ops.disk import need_room, one_writer, read_small, remove_empty_folders, translated, write_whole
 from ops.fetch import Wish, fetch
 from ops.hashing import hash_file
 from ops.inventory import Inventory
@@ -121,7 +121,7 @@ class FolderStore(FileByFile):
                 self._sources,
                 partial=self._root / partial_path(path),
                 quarantine=lambda sha256: self._root / quarantine_path(path, sha256),
-                room=self._root,
+                need_room=lambda needed: self._need_room(path, needed),
                 on_progress=on_progress,
                 pace=self._pace,
             )
@@ -138,6 +138,23 @@ class FolderStore(FileByFile):
                 size_bytes=fetched.size_bytes,
                 sha256=fetched.sha256,
                 fetched_bytes=fetched.fetched_bytes,
+            )
+
+    def _need_room(self, path: str, needed_bytes: int) -> None:
+        """Refuse before the first byte what does not fit.
+
+        A file is written beside the one that it replaces, and what an earlier run kept of it lies here too.
+        """
+        need_room(self._root, needed_bytes, path=path)
+        if self._capacity is None:
+            return
+        free = max(0, self._capacity - sum(file.stat.st_size for file in walk(self._root)))
+        if needed_bytes > free:
+            raise VolumeFull(
+                f"{path} needs {needed_bytes:,} bytes more and {free:,} of the volume's "
+                f"{self._capacity:,} are free.",
+                path=path,
+                hint="Grow the volume or remove models from it.",
             )
 
     def _target(self, path: str) -> Path:

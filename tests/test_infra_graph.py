@@ -98,7 +98,9 @@ def test_an_environment_has_its_parts_in_order() -> None:
     assert worker["volume_ids"] == ["comfy-volume-id"]
     assert worker["env"] == {"HF_ENDPOINT": "h", "COMFYFORM_TIMEOUT_S": "900"}
     assert worker["name"] == "comfyform-unit-comfy-worker"
-    assert made["Endpoint comfy-ops"].inputs["workers_max"] == 1
+    keeper = made["Endpoint comfy-ops"].inputs
+    assert keeper["env"] == {"HF_ENDPOINT": "h", "COMFYFORM_VOLUME_GB": "100"}
+    assert keeper["workers_max"] == 1
 
 
 def test_models_are_made_a_few_lanes_abreast_by_a_process_of_their_own() -> None:

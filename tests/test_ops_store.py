@@ -172,6 +172,22 @@ def test_what_does_not_fit_is_refused_before_the_first_byte(
     assert leftovers(tmp_path) == []
 
 
+def test_what_does_not_fit_the_volume_is_refused_too(emu: Emulator, sources: Sources, tmp_path: Path):
+    """The volume's size is less than its file system's; all that lies on it counts, jobs' outputs too."""
+    served = serve(emu)
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs/film.mp4").write_bytes(bytes(1000))
+    exactly = served.size_bytes + 1000
+
+    with pytest.raises(
+        VolumeFull, match=f"{served.size_bytes - 1:,} of the volume's {exactly - 1:,} are free"
+    ):
+        folder(tmp_path, sources, capacity_bytes=exactly - 1).provision([served.wanted()])
+    (answer,) = folder(tmp_path, sources, capacity_bytes=exactly).provision([served.wanted()])
+
+    assert answer["status"] == "fetched"
+
+
 def test_two_at_once_fetch_once(emu: Emulator, sources: Sources, tmp_path: Path):
     """Two provisions of one file in one process: the second waits and finds it there."""
     served = serve(emu, size=8 * PIECE)

@@ -15,6 +15,13 @@ def test_a_container_without_comfyui_takes_several_jobs():
     assert (config.comfyui_command, config.has_comfyui, config.jobs_at_once) == ((), False, 4)
 
 
+def test_the_size_of_the_volume_is_told():
+    """In RunPod's GB; without a word nothing is assumed."""
+    told, silent = configuration.read({"COMFYFORM_VOLUME_GB": "100"}), configuration.read({})
+
+    assert (told.volume_bytes, silent.volume_bytes) == (100 * 10**9, None)
+
+
 def test_a_container_with_comfyui_takes_one_job():
     """A GPU does one thing at a time."""
     config = configuration.read({"COMFYUI_COMMAND": f"'{sys.executable}' '/opt/my comfy/main.py' --lowvram"})
@@ -37,6 +44,7 @@ def test_a_program_that_the_image_lacks_is_no_comfyui():
         ({"COMFYUI_COMMAND": "python 'main.py"}, "COMFYUI_COMMAND: No closing quotation"),
         ({"COMFYFORM_JOBS_AT_ONCE": "many"}, "COMFYFORM_JOBS_AT_ONCE: 'many' is not a number from 1 to 32"),
         ({"COMFYFORM_JOBS_AT_ONCE": "0"}, "not a number from 1 to 32"),
+        ({"COMFYFORM_VOLUME_GB": "0"}, "COMFYFORM_VOLUME_GB: '0' is not a number of GB"),
         ({"BUCKET_ENDPOINT_URL": "https://s3"}, "not BUCKET_ACCESS_KEY_ID and BUCKET_SECRET_ACCESS_KEY"),
         ({"HF_ENDPOINT": "huggingface.co"}, "HF_ENDPOINT"),
     ],

@@ -72,4 +72,5 @@ class Actions:
     def _store(self, http: Http) -> FolderStore:
         """Give the volume as a store of models."""
         sources = Sources.from_settings(self.config.settings, http)
-        return FolderStore(models.volume(self.config.volume), sources)
+        volume = models.volume(self.config.volume)
+        return FolderStore(volume, sources, capacity_bytes=self.config.volume_bytes)

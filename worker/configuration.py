@@ -33,6 +33,7 @@ class WorkerConfig:
     Attributes:
         settings: addresses, tokens and allowed hosts, as everywhere.
         volume: root of the network volume, whether or not one is mounted there.
+        volume_bytes: its size, or None where nobody said; the mount shows that of the whole file system.
         comfyui_command: argument list that starts ComfyUI; empty in an image that has none.
         environment: what ComfyUI inherits.
         bucket: where outputs go, or None.
@@ -44,6 +45,7 @@ class WorkerConfig:
 
     settings: Settings
     volume: Path
+    volume_bytes: int | None
     comfyui_command: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
     bucket: Bucket | None
@@ -94,8 +96,9 @@ def read(environ: Mapping[str, str]) -> WorkerConfig:
 
     ``COMFYUI_COMMAND`` starts ComfyUI (the generation image sets it; without it there is none),
     ``COMFYFORM_WARMUP`` names a workflow in API format to run first, ``COMFYFORM_JOBS_AT_ONCE``
-    is how many jobs are taken at once (default: 1 with ComfyUI, else 4), and ``BUCKET_ENDPOINT_URL``,
-    ``BUCKET_ACCESS_KEY_ID``, ``BUCKET_SECRET_ACCESS_KEY``, ``BUCKET_NAME`` name a bucket for outputs.
+    is how many jobs are taken at once (default: 1 with ComfyUI, else 4), ``COMFYFORM_VOLUME_GB``
+    is the volume's size, and ``BUCKET_ENDPOINT_URL``, ``BUCKET_ACCESS_KEY_ID``,
+    ``BUCKET_SECRET_ACCESS_KEY``, ``BUCKET_NAME`` name a bucket for outputs.
 
     Raises:
         ConfigError: a variable cannot be read, or the bucket is named in part.
@@ -106,6 +109,7 @@ def read(environ: Mapping[str, str]) -> WorkerConfig:
     return WorkerConfig(
         settings=settings,
         volume=Path(settings.runpod_volume_path),
+        volume_bytes=_volume_bytes(environ),
         comfyui_command=command,
         environment=dict(environ),
         bucket=_bucket(environ),
@@ -139,6 +143,16 @@ def _jobs_at_once(environ: Mapping[str, str], *, default: int) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 32:
         raise ConfigError(f"COMFYFORM_JOBS_AT_ONCE: {text!r} is not a number from 1 to 32.")
     return int(text)
+
+
+def _volume_bytes(environ: Mapping[str, str]) -> int | None:
+    """Give the volume's size, which its stack knows in GB."""
+    text = environ.get("COMFYFORM_VOLUME_GB", "").strip()
+    if not text:
+        return None
+    if not text.isdecimal() or not int(text):
+        raise ConfigError(f"COMFYFORM_VOLUME_GB: {text!r} is not a number of GB.")
+    return int(text) * 10**9
 
 
 def _bucket(environ: Mapping[str, str]) -> Bucket | None:
