@@ -157,7 +157,7 @@ def compare(
     actions: list[Action] = []
     claimed: set[str] = set()
     for model, file in registry.entries(required_only=False):
-        key = _key(file.volume_path)
+        key = file.key
         held = remote.files.get(file.volume_path) or there.get(key)
         claimed.update({file.volume_path} | ({held["path"]} if held else set()))
         if held is None and not (model.required or optional):

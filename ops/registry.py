@@ -60,6 +60,11 @@ class ModelFile:
     sha256: str | None = None
     place: Place = "models"
 
+    @property
+    def key(self) -> str:
+        """The one name of its place, over all aliases of its folder."""
+        return f"{MODELS}/{canonical(self.path)}" if self.place == "models" else self.volume_path
+
     def wanted(self) -> WantedFile:
         """Give the job contract's form."""
         return WantedFile(
@@ -107,15 +112,15 @@ class Registry:
         return self.required + self.optional
 
     def files(self, required_only: bool = True) -> tuple[ModelFile, ...]:
-        """Give the files in order, each path once."""
+        """Give the files in order, each place once."""
         return tuple(file for _, file in self.entries(required_only))
 
     def entries(self, required_only: bool = True) -> tuple[tuple[Model, ModelFile], ...]:
-        """Give the files with their models in order, each path once."""
+        """Give the files with their models in order, each place once, whichever alias its folder goes by."""
         found: dict[str, tuple[Model, ModelFile]] = {}
         for model in self.required if required_only else self.models:
             for file in model.files:
-                found.setdefault(file.volume_path, (model, file))
+                found.setdefault(file.key, (model, file))
         return tuple(found.values())
 
 
@@ -275,7 +280,7 @@ def _same_place_twice(
     keys: list[tuple[str, int, KeyPath, ModelFile]] = []
     for location, file in places:
         line = document.line(location)
-        key = (canonical(file.path) if file.place == "models" else file.volume_path).casefold()
+        key = file.key.casefold()
         keys.append((key, line, location, file))
         other, first = seen.setdefault(key, (file, line))
         if (other.source, other.size_bytes, other.sha256) != (file.source, file.size_bytes, file.sha256):

@@ -231,3 +231,12 @@ def test_a_comparison_shows_all_three_ways(capsys: pytest.CaptureFixture[str]):
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert rows[0] == ["action", "model", "file", "here", "size", "reason"]
     assert [row[2:4] for row in rows[1:]] == [["models/vae/a", "right"], ["models/vae/b", "no"]]
+
+
+def test_a_file_under_two_aliases_is_fetched_once():
+    """Two models may want the same file, each by its own name of the folder; one copy serves both."""
+    wanted = registry(file("clip/a"), file("text_encoders/a"))
+
+    assert [action.path for action in compare(wanted, Inventory()).actions] == ["models/clip/a"]
+    there = compare(wanted, Inventory.of([held("models/text_encoders/a")]))
+    assert [(action.kind, action.there) for action in there.actions] == [("keep", "right")]

@@ -7,6 +7,7 @@ from ops.console import duration, total
 from ops.inventory import Inventory
 from ops.pages.frame import Child, bar, chip, document, element, path_text, section, size, table, tile
 from ops.plan import Action, Plan
+from ops.visible import visible
 
 _WORDS: Final = {
     "right": ("right", "good"),
@@ -93,7 +94,7 @@ _COLUMNS: Final = ("Model", "Here", "On the volume", "Action", "Size", "Why")
 
 def _row(action: Action, largest: int) -> tuple[Child, ...]:
     return (
-        element("div", action.model or action.path.rpartition("/")[2], path_text(action.path)),
+        element("div", action.model or visible(action.path.rpartition("/")[2]), path_text(action.path)),
         _here(action.here),
         _standing(action.there),
         chip(action.kind, _ACTIONS[action.kind]),

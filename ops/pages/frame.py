@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element
 from ops.console import amount
 from ops.media import mime_type
 from ops.pages.style import STYLE
+from ops.visible import visible
 
 Child = Element | str | None
 
@@ -142,7 +143,7 @@ def bar(part: float, label: str) -> Element:
 
 def path_text(path: str) -> Element:
     """Show a path, so that it breaks after a slash where it must break."""
-    first, *rest = path.split("/")
+    first, *rest = visible(path, lines=False).split("/")
     parts: list[Child] = [first]
     for part in rest:
         parts += ["/", element("wbr"), part]
