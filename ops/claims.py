@@ -23,7 +23,7 @@ from backend.errors import ComfyformError, TransferError
 from ops.bucket import Bucket, Part
 from ops.crew import pause
 from ops.disk import one_writer, read_small, write_whole
-from ops.layout import claims_folder
+from ops.layout import UPLOADS, claims_folder
 
 STALE_S: Final = 15 * 60.0
 """A machine whose upload got no part for so long is taken for dead."""
@@ -143,6 +143,15 @@ class Claims:
     def release(self, key: str) -> None:
         """Take our claim back: the file is there with its record, or will not be."""
         self._bucket.delete(self._path(key, self._owner()))
+
+    def ours(self) -> list[str]:
+        """List the files on which we have a claim."""
+        ending = f"/{self._owner()}.json"
+        return [
+            stored.key.removeprefix(f"{UPLOADS}/").removesuffix(ending)
+            for stored in self._bucket.list(f"{UPLOADS}/")
+            if stored.key.endswith(ending)
+        ]
 
     def drop(self, key: str) -> None:
         """Drop what we have sent of a file that is wanted no more, and our claim on it."""

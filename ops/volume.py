@@ -92,6 +92,10 @@ class S3Store(FileByFile):
         files = [entry for entry in stored if is_model_file(entry.key)]
         with ThreadPoolExecutor(_READERS) as readers:
             held = list(readers.map(self._describe, files))
+        for path in {record["path"] for record in held if record["sha256"]}.intersection(self._claims.ours()):
+            # It got there another way: what we had sent of it, and have kept here, is of no use any more.
+            self._claims.drop(path)
+            forget(self._staging / partial_path(path))
         if hash:
             held = [self._hashed(record, on_progress) for record in held]
         used = sum(record["size_bytes"] for record in held)

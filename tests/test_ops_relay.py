@@ -21,7 +21,7 @@ from ops.claims import Claims
 from ops.hashing import RunningHash, can_run
 from ops.layout import claims_folder, partial_path
 from tests.emulation import Emulator
-from tests.ops_places import FILE_GLOB, PATH, PIECE, QUICK, bytes_sent, serve
+from tests.ops_places import FILE_GLOB, PATH, PIECE, QUICK, bytes_sent, folder, serve, sources_of
 from tests.ops_shelf import LOCAL, PART, SIZE, Shelf
 
 LONG = 20 * PART + 5
@@ -143,6 +143,24 @@ def test_what_is_lost_is_begun_anew(shelf: Shelf, lost: str):
 
     assert arrived(shelf) == served.sha256
     assert uploads(shelf) == []
+
+
+def test_what_a_worker_fetched_meanwhile_is_not_sent(shelf: Shelf):
+    """When the file got there another way, the next look drops what we had sent, and keep, of it."""
+    served = serve(shelf.emu, size=LONG)
+    shelf.emu.fault(GOES_UP, method="PUT", skip=9, status=500, times=0)
+    with pytest.raises(Unavailable):
+        shelf.store().provision([served.wanted()])
+    shelf.emu.control("DELETE", "/faults")
+    before = (len(uploads(shelf)), len(list((shelf.root / "staging").rglob("a.bin*"))))
+    folder(shelf.folder, sources_of(shelf.emu, shelf.http)).provision([served.wanted()])
+
+    found = shelf.store().inventory().files
+
+    assert before == (1, 3)
+    assert found[PATH]["sha256"] == served.sha256
+    assert uploads(shelf) == list((shelf.root / "staging").rglob("a.bin*")) == []
+    assert list((shelf.folder / claims_folder(PATH)).iterdir()) == []
 
 
 def test_another_version_is_begun_anew(shelf: Shelf):
