@@ -67,8 +67,13 @@ def show_plan(console: Console, plan: Plan, *, here: bool = False) -> None:
     ]
     console.table(["action", "model", "file", *(["here"] if here else []), "size>", "reason"], rows)
     console.say(sums(plan))
+    unheld = sum(action.kind in _FETCHED and action.sha256 is None for action in plan.actions)
+    if unheld:
+        files = "1 file has" if unheld == 1 else f"{unheld} files have"
+        console.say(f"{files} no sha256 to be held to: inv models.lock learns what sources tell.")
 
 
+_FETCHED: Final = frozenset({"fetch", "replace"})
 _HERE: Final[Mapping[Standing | None, str]] = {
     "right": "right",
     "absent": "no",

@@ -221,6 +221,15 @@ def test_a_sum_says_what_it_does_not_know():
     )
 
 
+def test_a_file_without_a_hash_is_told_before_it_is_fetched(capsys: pytest.CaptureFixture[str]):
+    """Any bytes would do for it; a lock may know better."""
+    show_plan(Console(), compare(registry(file("vae/a", sha256=None), file("vae/b")), Inventory()))
+
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "1 file has no sha256 to be held to: inv models.lock learns what sources tell."
+    )
+
+
 def test_a_comparison_shows_all_three_ways(capsys: pytest.CaptureFixture[str]):
     """What is wanted, how it stands here, and what is to be done there, in one row a file."""
     wanted = registry(file("vae/a"), file("vae/b"))
