@@ -111,16 +111,29 @@ def test_bytes_that_a_failed_flush_lost_come_again(
     assert answer["sha256"] == served.sha256 == sha256(tmp_path / PATH)
 
 
-def test_kept_bytes_that_are_gone_come_again(emu: Emulator, sources: Sources, tmp_path: Path):
-    """A partial file that was cut short behind our back costs what it lost, not the command."""
+@pytest.mark.parametrize("how", ["cut short", "unreadable"])
+def test_kept_bytes_that_are_gone_come_again(
+    emu: Emulator, sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+):
+    """What a disk does not give back costs as much as was lost, not the command."""
     served = serve(emu)
     emu.fault(FILE_GLOB, method="GET", skip=4, status=500, times=0)
     with pytest.raises(Unavailable):
         folder(tmp_path, sources).provision([served.wanted()])
     emu.control("DELETE", "/faults")
-    os.truncate(tmp_path / partial_path(PATH), PIECE)
+    read, damaged = os.pread, iter([True])
+
+    def refuse_once(descriptor: int, count: int, offset: int) -> bytes:
+        if next(damaged, False):
+            raise OSError(errno.EIO, "Input/output error")
+        return read(descriptor, count, offset)
+
+    if how == "unreadable":
+        monkeypatch.setattr(os, "pread", refuse_once)
+    else:
+        os.truncate(tmp_path / partial_path(PATH), PIECE)
 
     (answer,) = folder(tmp_path, sources).provision([served.wanted()])
 
     assert sha256(tmp_path / PATH) == served.sha256
-    assert answer["fetched_bytes"] <= served.size_bytes
+    assert answer["fetched_bytes"] < served.size_bytes
