@@ -5,7 +5,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -47,9 +47,9 @@ def write_whole(path: Path, content: bytes, *, like: Path | None = None) -> None
         content: all of it.
         like: a file whose rights it gets; by default those of every new file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{secrets.token_hex(8)}.aside")
-    try:
+
+    def write() -> None:
         with aside.open("wb") as file:
             file.write(content)
             file.flush()
@@ -57,12 +57,27 @@ def write_whole(path: Path, content: bytes, *, like: Path | None = None) -> None
         if like is not None:
             shutil.copymode(like, aside)
         aside.replace(path)
+
+    try:
+        _in_folder(path.parent, write)
     except OSError as error:
         # Whoever reads this knows the file, not the one beside it.
         error.filename, error.filename2 = os.fspath(path), None
         raise
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _in_folder(folder: Path, act: Callable[[], object]) -> None:
+    """Do something in a folder, made anew where somebody has just removed it as empty."""
+    for last in (False, True):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            act()
+            return
+        except FileNotFoundError:
+            if last:
+                raise
 
 
 def rewrite(path: Path, content: bytes) -> None:
@@ -79,13 +94,12 @@ def rewrite(path: Path, content: bytes) -> None:
 
 def settle(aside: Path, final: Path) -> None:
     """Give a complete file its name: its bytes reach the disk first, then the name does."""
-    final.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(aside, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    aside.replace(final)
+    _in_folder(final.parent, lambda: aside.replace(final))
     sync_folder(final.parent)
 
 

@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ import ops.flusher
 import ops.partial
 from backend.drivers import Http
 from backend.errors import Unavailable, VolumeFull
+from ops.disk import settle, write_whole
 from ops.layout import partial_path
 from ops.partial import Partial
 from ops.sources import Sources
@@ -109,6 +111,29 @@ def test_bytes_that_a_failed_flush_lost_come_again(
     (answer,) = folder(tmp_path, sources).provision([served.wanted(sha256=None)])
 
     assert answer["sha256"] == served.sha256 == sha256(tmp_path / PATH)
+
+
+def test_a_folder_that_is_removed_as_empty_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Files of one folder come and go at the same time: who finds it gone makes it anew."""
+    record, model = tmp_path / "records/a/x.json", tmp_path / "models/a/x.bin"
+    aside = tmp_path / "x.partial"
+    aside.write_bytes(b"bytes")
+    make = Path.mkdir
+
+    def make_and_lose(self: Path, *options: Any, **more: Any) -> None:
+        make(self, *options, **more)
+        if self in (record.parent, model.parent) and self not in lost:
+            lost.add(self)
+            self.rmdir()
+
+    lost: set[Path] = set()
+    monkeypatch.setattr(Path, "mkdir", make_and_lose)
+
+    write_whole(record, b"{}")
+    settle(aside, model)
+
+    assert lost == {record.parent, model.parent}
+    assert (record.read_bytes(), model.read_bytes()) == (b"{}", b"bytes")
 
 
 @pytest.mark.parametrize("how", ["cut short", "unreadable"])
