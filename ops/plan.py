@@ -65,6 +65,7 @@ class Summary:
     Attributes:
         unknown_size: files to be looked after whose size nobody says beforehand.
         bytes: to be moved; files of unknown size are not in it.
+        lacking_bytes: what the volume has too little room for, where its room is known.
         seconds: that may take, at `BYTES_PER_S`.
         dollars_per_month: for storing all wanted files, at `VOLUME_USD_PER_GB_MONTH`.
     """
@@ -77,15 +78,21 @@ class Summary:
     extra_on_remote: tuple[str, ...] = ()
     unknown_size: tuple[str, ...] = ()
     bytes: int = 0
+    lacking_bytes: int = 0
     seconds: float = 0.0
     dollars_per_month: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One action a file, sorted by path."""
+    """One action a file, sorted by path.
+
+    Attributes:
+        free_bytes: room on the volume before the first action, where it is known.
+    """
 
     actions: tuple[Action, ...] = ()
+    free_bytes: int | None = None
     summary: Summary = field(default_factory=Summary)
 
     @property
@@ -106,12 +113,14 @@ class Plan:
                 f"No model or file of this plan is called {', '.join(unknown)}.",
                 hint=f"There are: {', '.join(sorted({a.model for a in self.actions if a.model})) or 'none'}.",
             )
-        return _plan(tuple(a for a in self.actions if a.model in names or a.path in names))
+        chosen = tuple(a for a in self.actions if a.model in names or a.path in names)
+        return _plan(chosen, self.free_bytes)
 
     def to_json(self) -> dict[str, Any]:
         """Give a JSON value."""
         return {
             "actions": [asdict(action) for action in self.actions],
+            "free_bytes": self.free_bytes,
             "summary": {
                 name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self.summary).items()
             },
@@ -130,7 +139,7 @@ class Plan:
             raise InvalidArgument(f"This is not a plan: {error}.") from error
         if any(action.kind not in get_args(Kind) for action in actions):
             raise InvalidArgument("This is not a plan: it has an action of an unknown kind.")
-        return _plan(actions)
+        return _plan(actions, value.get("free_bytes"))
 
 
 def compare(
@@ -169,7 +178,7 @@ def compare(
     for path, extra in remote.files.items():
         if path not in claimed:
             actions.append(_extra(extra, prune))
-    return _plan(tuple(sorted(actions, key=lambda action: action.path)))
+    return _plan(tuple(sorted(actions, key=lambda action: action.path)), remote.free_bytes)
 
 
 def _action(model: Model, file: ModelFile, held: FileRecord | None) -> Action:
@@ -221,16 +230,23 @@ def _extra(held: FileRecord, prune: bool) -> Action:
     )
 
 
-def _plan(actions: tuple[Action, ...]) -> Plan:
+def _plan(actions: tuple[Action, ...], free_bytes: int | None) -> Plan:
     """Add the summary."""
 
     def paths(standing: str) -> tuple[str, ...]:
         return tuple(action.path for action in actions if action.there == standing)
 
-    moved = sum(a.size_bytes or 0 for a in actions if a.kind in {"fetch", "upload", "replace"})
+    def size(*kinds: Kind) -> int:
+        return sum(action.size_bytes or 0 for action in actions if action.kind in kinds)
+
+    moved = size("fetch", "upload", "replace")
+    # A file that is replaced makes room for the next one, once it is.
+    aside = max((action.size_bytes or 0 for action in actions if action.kind == "replace"), default=0)
+    needed = size("fetch", "upload") + aside - size("remove")
     stored = sum(a.size_bytes or 0 for a in actions if a.kind != "remove")
     return Plan(
         actions=actions,
+        free_bytes=free_bytes,
         summary=Summary(
             missing_on_remote=paths("absent"),
             missing_locally=tuple(action.path for action in actions if action.here == "absent"),
@@ -240,6 +256,7 @@ def _plan(actions: tuple[Action, ...]) -> Plan:
             extra_on_remote=paths("extra"),
             unknown_size=tuple(a.path for a in actions if a.size_bytes is None and a.kind in CHANGES),
             bytes=moved,
+            lacking_bytes=0 if free_bytes is None else max(0, needed - free_bytes),
             seconds=round(moved / BYTES_PER_S, 1),
             dollars_per_month=round(stored / 1e9 * VOLUME_USD_PER_GB_MONTH, 2),
         ),

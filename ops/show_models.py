@@ -67,6 +67,12 @@ def show_plan(console: Console, plan: Plan, *, here: bool = False) -> None:
     ]
     console.table(["action", "model", "file", *(["here"] if here else []), "size>", "reason"], rows)
     console.say(sums(plan))
+    lacking = plan.summary.lacking_bytes
+    if lacking:
+        console.warn(
+            f"The volume has {amount(plan.free_bytes)} free, {amount(lacking)} too little for this plan. "
+            "Grow it, or remove models from it: inv models.prune shows which nothing refers to."
+        )
     unheld = sum(action.kind in _FETCHED and action.sha256 is None for action in plan.actions)
     if unheld:
         files = "1 file has" if unheld == 1 else f"{unheld} files have"

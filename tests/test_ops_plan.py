@@ -123,9 +123,38 @@ def test_the_summary_counts_by_what_is_wrong():
         "extra_on_remote": ["models/loras/extra"],
         "unknown_size": [],
         "bytes": 4_000_000_020,
+        "lacking_bytes": 0,
         "seconds": 20.0,
         "dollars_per_month": 0.35,
     }
+
+
+@pytest.mark.parametrize(
+    ("free", "lacking"),
+    [(None, 0), (60, 0), (59, 1), (0, 60)],
+    ids=["unknown", "fits", "a byte short", "full"],
+)
+def test_a_plan_that_does_not_fit_says_so(free: int | None, lacking: int, capsys: pytest.CaptureFixture[str]):
+    """Files that are replaced need the room of one of them; what is removed gives its own."""
+    wanted = registry(
+        file("vae/new", size=50), file("vae/a", size=20), file("vae/b", size=30), file("vae/c", size=10)
+    )
+    there = Inventory.of(
+        [
+            held("models/vae/a", 1),
+            held("models/vae/b", 1),
+            held("models/vae/c", 10),
+            held("models/loras/extra", 20),
+        ],
+        free_bytes=free,
+    )
+
+    plan = compare(wanted, there, prune=True)
+    show_plan(Console(), plan)
+
+    assert plan.summary.lacking_bytes == lacking
+    assert Plan.from_json(plan.to_json()) == plan
+    assert ("too little for this plan" in capsys.readouterr().err) == bool(lacking)
 
 
 def test_optional_models_are_asked_for():
