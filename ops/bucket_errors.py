@@ -48,6 +48,13 @@ def _client_error(what: str, volume_id: str, response: Mapping[str, Any]) -> Com
             hint="Check the volume's id and its data center; not every data center has S3.",
             **call,
         )
+    if code == "AuthorizationHeaderMalformed":
+        return InvalidRequest(
+            said,
+            hint="Its address names no data center, or another one than the volume's. With RUNPOD_API_KEY "
+            "set, the volume is asked for its data center.",
+            **call,
+        )
     if code in _GONE or status == 404:
         return NotFound(said, **call)
     if code in _WRONG_KEY or status == 401:

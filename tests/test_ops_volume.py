@@ -13,6 +13,7 @@ from backend.errors import (
     AuthError,
     ComfyformError,
     HashMismatch,
+    InvalidRequest,
     NotFound,
     SourceMissing,
     Unavailable,
@@ -86,6 +87,8 @@ def test_keys_and_names_that_are_wrong(shelf: Shelf):
         shelf.bucket(secret_access_key=Secret("wrong")).list("models/")
     with pytest.raises(NotFound, match="There is no volume none"):
         shelf.bucket(volume="none").list("models/")
+    with pytest.raises(InvalidRequest, match="the volume is asked for its data center"):
+        shelf.bucket(region="us-east-1").list("models/")
 
 
 def test_verify_reads_records_or_bytes(shelf: Shelf):
