@@ -1,6 +1,6 @@
 """Model files on a network volume, through the worker of the ops endpoint: the bytes never come here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from backend.contract import ProvisionedFile, ProvisionProgress, VerifiedFile, WantedFile
@@ -17,6 +17,8 @@ LIST_DEADLINE_S: Final = 900.0
 MOVE_DEADLINE_S: Final = 6 * 3600.0
 """For work on the bytes: fetching or hashing tens of gigabytes."""
 
+OnState = Callable[[Mapping[str, Any]], object]
+
 
 class JobStore:
     """Model files behind an endpoint whose workers run the model actions of ``backend.contract``.
@@ -25,12 +27,16 @@ class JobStore:
         http: the driver.
         plane: the job plane.
         endpoint_id: the ops endpoint.
+        on_state: told, from any thread, how a job stands; see ``backend.jobs``.
     """
 
-    def __init__(self, http: Http, plane: JobPlane, endpoint_id: str) -> None:
+    def __init__(
+        self, http: Http, plane: JobPlane, endpoint_id: str, *, on_state: OnState = lambda _event: None
+    ) -> None:
         self._http = http
         self._plane = plane
         self._endpoint_id = endpoint_id
+        self._on_state = on_state
 
     def inventory(self, *, hash: bool = False, on_progress: OnProgress = ignore_progress) -> Inventory:  # noqa: A002
         """List every model file; see `ops.store.ModelStore`."""
@@ -70,9 +76,14 @@ class JobStore:
     def _call(self, job: Mapping[str, Any], deadline_s: float, on_progress: OnProgress) -> Mapping[str, Any]:
         """Run one job and give its output."""
 
+        jobs: set[str] = set()
+
         def tell(event: Mapping[str, Any]) -> None:
             if event.get("progress") == "provision":
                 on_progress(cast("ProvisionProgress", event))
+            elif event.get("progress") == "job":
+                jobs.add(event["job_id"])
+                self._on_state(event)
 
         flow = self._plane.call(self._endpoint_id, job, deadline_s=deadline_s)
         try:
@@ -80,6 +91,9 @@ class JobStore:
         except NotFound as error:
             error.hint = "Check RUNPOD_OPS_ENDPOINT_ID: the endpoint does not exist, or is another account's."
             raise
+        finally:
+            for job_id in jobs:
+                self._on_state({"progress": "job", "state": "ENDED", "job_id": job_id})
         if not isinstance(output, Mapping):
             raise _not_understood(str(job["action"]))
         return output

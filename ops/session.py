@@ -15,6 +15,7 @@ from ops.inventory import Inventory
 from ops.local_models import WAYS, LocalModels, Locate, local_models
 from ops.model_paths import with_extra
 from ops.plan import Plan
+from ops.queue_watch import QueueWatch
 from ops.scan import Root, Scan, scan
 from ops.show_models import show_done
 from ops.store import ModelStore
@@ -32,7 +33,12 @@ class Remote:
 
 @contextlib.contextmanager
 def open_remote(
-    settings: Settings, transport: str, *, stop: threading.Event | None = None, locate: Locate | None = None
+    settings: Settings,
+    transport: str,
+    *,
+    stop: threading.Event | None = None,
+    locate: Locate | None = None,
+    say: Callable[[str], object] = lambda _sentence: None,
 ) -> Iterator[Remote]:
     """Open the volume's models within a ``with``. After ``stop`` is set, no wait goes on.
 
@@ -41,6 +47,7 @@ def open_remote(
         transport: ``job`` or ``s3``.
         stop: by default one that nobody sets.
         locate: finds this machine's models, for ``s3``; by default as the settings say.
+        say: told when no worker takes a job for a while.
     """
     if transport not in ("job", "s3"):
         raise InvalidArgument(f"{transport!r} is not a transport: job and s3 are.")
@@ -51,8 +58,8 @@ def open_remote(
         if stop.wait(seconds):
             raise KeyboardInterrupt
 
-    with Http(wait=wait) as http:
-        yield Remote(open_store(settings, http, transport=kind, locate=locate), stop)
+    with Http(wait=wait) as http, QueueWatch(say) as queue:
+        yield Remote(open_store(settings, http, transport=kind, locate=locate, on_state=queue), stop)
 
 
 def cheapest_transport(settings: Settings) -> Transport:

@@ -13,7 +13,7 @@ from backend.jobs import JobPlane
 from backend.settings import Settings
 from ops.bucket import Bucket
 from ops.local_models import Locate, local_models
-from ops.remote import JobStore
+from ops.remote import JobStore, OnState
 from ops.runpod_api import NETWORK_VOLUMES, RunPodApi
 from ops.sources import Sources
 from ops.store import ModelStore
@@ -44,6 +44,7 @@ def open_store(
     data_center: str | None = None,
     capacity_bytes: int | None = None,
     locate: Locate | None = None,
+    on_state: OnState = lambda _event: None,
 ) -> ModelStore:
     """Open the models of a network volume.
 
@@ -56,6 +57,7 @@ def open_store(
         data_center, capacity_bytes: where the volume is and its size, for ``s3``; by default RunPod is
             asked, where its API key is set.
         locate: finds this machine's models, for ``s3``; by default as the settings say.
+        on_state: told how jobs stand, for ``job``.
 
     Raises:
         MissingSetting: a key or an id is not set.
@@ -66,7 +68,7 @@ def open_store(
         endpoint = endpoint_id or settings.need(
             "runpod_ops_endpoint_id", "the ops endpoint looks after the models"
         )
-        return JobStore(http, JobPlane(settings.runpod_jobs_url, key), endpoint)
+        return JobStore(http, JobPlane(settings.runpod_jobs_url, key), endpoint, on_state=on_state)
     volume = volume_id or settings.need("runpod_volume_id", "it names the volume")
     if data_center is None and settings.runpod_api_key is not None:
         api = RunPodApi(http, settings.runpod_rest_url, settings.runpod_api_key)

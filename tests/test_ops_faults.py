@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -99,6 +100,7 @@ class Bench:
     Attributes:
         request_bytes: what one request asks for.
         ends: row → the answer, or the error.
+        heard: job → how it stood, one after the other, as its store told.
     """
 
     emu: Emulator
@@ -106,6 +108,7 @@ class Bench:
     request_bytes: int
     files: dict[str, Served]
     ends: dict[str, ProvisionedFile | ComfyformError]
+    heard: dict[str, list[str]] = field(default_factory=dict)
 
     def check(self, name: str) -> None:
         """Hold a row against what it promises."""
@@ -165,13 +168,16 @@ def over_jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     with running_emulator(tmp_path_factory.mktemp("jobs")) as emu, Http() as http:
         studio = Studio(emu, "comfyform/ops")
         plane = JobPlane(emu.url("jobs"), Secret(emu.env["RUNPOD_API_KEY"]))
-        store = JobStore(http, plane, studio.endpoint_id)
+        heard: dict[str, list[str]] = defaultdict(list)
+        store = JobStore(
+            http, plane, studio.endpoint_id, on_state=lambda job: heard[job["job_id"]].append(job["state"])
+        )
         files = put_rows(emu, 3 * PACE.piece_bytes + 77)
         with ThreadPoolExecutor(len(ROWS)) as pool:
             wishes = [files[name].wanted(place(name), **row.wanted) for name, row in ROWS.items()]
             ends = dict(zip(ROWS, pool.map(lambda wanted: attempt(store, wanted), wishes), strict=True))
         assert emu.unhit_faults() == []
-        yield Bench(emu, studio.volume, PACE.piece_bytes, files, ends)
+        yield Bench(emu, studio.volume, PACE.piece_bytes, files, ends, heard)
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +199,13 @@ def over_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 def test_over_jobs(over_jobs: Bench, name: str):
     """Through the worker: the right bytes, or one error that says what is wrong."""
     over_jobs.check(name)
+
+
+def test_every_job_is_heard_of(over_jobs: Bench):
+    """Up to its end, whatever that end is, so that nobody is told of a wait that is over."""
+    assert len(over_jobs.heard) == len(ROWS)
+    assert "IN_QUEUE" in {states[0] for states in over_jobs.heard.values()}
+    assert {states[-1] for states in over_jobs.heard.values()} == {"ENDED"}
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -95,7 +95,7 @@ def compare(
     """
     settings, console = opened(settings, json=json)
     wanted = load(Path(registry))
-    with open_remote(settings, transport) as remote:
+    with open_remote(settings, transport, say=console.say) as remote:
         there = look_there(remote.store, console)
     here = Here(settings, console.say).inventory()
     plan = compare_plan(wanted, there, here, optional=optional)
@@ -140,7 +140,7 @@ def sync(
     settings, console = opened(settings, json=json)
     wanted = load(Path(registry))
     here = Here(settings, console.say)
-    with open_remote(settings, transport, locate=here.locate) as remote:
+    with open_remote(settings, transport, locate=here.locate, say=console.say) as remote:
         there = look_there(remote.store, console)
         names = {name.strip() for name in only.split(",") if name.strip()}
         plan = compare_plan(wanted, there, here.inventory(), optional=optional or bool(names), prune=prune)
@@ -180,7 +180,7 @@ def verify(
     """
     settings, console = opened(settings, json=json)
     wanted = load(Path(registry)).files(required_only=not optional)
-    with open_remote(settings, transport) as remote, console.progress() as tell:
+    with open_remote(settings, transport, say=console.say) as remote, console.progress() as tell:
         files = remote.store.verify([file.wanted() for file in wanted], deep=deep, on_progress=tell)
     right = all(file["ok"] for file in files)
     console.data({"ok": right, "deep": deep, "files": files})

@@ -40,7 +40,7 @@ def check_workflow(
     settings, console = opened(settings, json=json)
     there: Inventory | None = None
     if remote:
-        with open_remote(settings, transport) as volume:
+        with open_remote(settings, transport, say=console.say) as volume:
             there = look_there(volume.store, console)
     found = needs(_read(workflow), load(Path(registry)), there)
     console.data(
@@ -91,7 +91,7 @@ def remove(
         raise InvalidArgument("No file is named.", hint="For example: models/loras/x.safetensors")
     if not yes and not console.ask(f"Delete {', '.join(named)} from the volume?"):
         return 0
-    with open_remote(settings, transport) as volume:
+    with open_remote(settings, transport, say=console.say) as volume:
         removal = volume.store.remove(named)
     console.data({"removed": list(removal.removed), "missing": list(removal.missing)})
     for path in removal.removed:
@@ -125,7 +125,7 @@ def prune(
     settings, console = opened(settings, json=json)
     wanted = load(Path(registry))
     said = [text for name in workflows.split(",") if name.strip() for text in _texts(name.strip())]
-    with open_remote(settings, transport) as volume:
+    with open_remote(settings, transport, say=console.say) as volume:
         there = look_there(volume.store, console)
         plan = compare(wanted, there, prune=True)
         extra = {action.path for action in plan.changes if action.kind == "remove"}
