@@ -8,7 +8,7 @@ from typing import Final, Literal
 import platformdirs
 
 from backend.drivers import Http
-from backend.errors import ConfigError
+from backend.errors import ConfigError, NotFound
 from backend.jobs import JobPlane
 from backend.settings import Settings
 from ops.bucket import Bucket
@@ -72,7 +72,11 @@ def open_store(
     volume = volume_id or settings.need("runpod_volume_id", "it names the volume")
     if data_center is None and settings.runpod_api_key is not None:
         api = RunPodApi(http, settings.runpod_rest_url, settings.runpod_api_key)
-        live = api.get(NETWORK_VOLUMES, volume)
+        try:
+            live = api.get(NETWORK_VOLUMES, volume)
+        except NotFound as error:
+            error.hint = f"Check RUNPOD_VOLUME_ID: there is no volume {volume}, or it is another account's."
+            raise
         data_center, capacity_bytes = live.values["data_center"], live.values["size_gb"] * 10**9
     return S3Store(
         open_bucket(settings, volume, data_center),

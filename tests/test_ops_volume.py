@@ -19,8 +19,9 @@ from backend.errors import (
     Unavailable,
     VolumeFull,
 )
-from backend.settings import Secret
+from backend.settings import Secret, Settings
 from ops.layout import quarantine_path
+from ops.stores import open_store
 from tests.emulation import Emulator
 from tests.ops_places import serve
 from tests.ops_shelf import LOCAL, PART, Shelf
@@ -89,6 +90,9 @@ def test_keys_and_names_that_are_wrong(shelf: Shelf):
         shelf.bucket(volume="none").list("models/")
     with pytest.raises(InvalidRequest, match="the volume is asked for its data center"):
         shelf.bucket(region="us-east-1").list("models/")
+    with pytest.raises(NotFound) as caught:
+        open_store(Settings.from_env(shelf.emu.env), shelf.http, transport="s3", volume_id="none")
+    assert "Check RUNPOD_VOLUME_ID: there is no volume none" in str(caught.value)
 
 
 def test_verify_reads_records_or_bytes(shelf: Shelf):
