@@ -158,3 +158,10 @@ def test_no_file_names_a_machine_or_a_registry_host():
     ]
 
     assert told == []
+
+
+def test_the_lock_is_installed_as_it_is():
+    """Hashes are demanded and nothing is resolved: a release of today must not break a clone of yesterday."""
+    (install,) = [line for line in (ROOT / "inv").read_text().splitlines() if "-r requirements.lock" in line]
+
+    assert {"--require-hashes", "--no-deps"} <= set(install.split())
