@@ -13,9 +13,8 @@ from typing import Final
 FLUSH_BYTES: Final = 16 * 1024 * 1024
 """Written bytes that are worth a flush: enough that the disk works in long runs."""
 
-_to_disk: Final[Callable[[int], None]] = getattr(
-    os, "fdatasync", os.fsync
-)  # macOS and Windows have fsync alone
+# macOS and Windows have fsync alone.
+_to_disk: Final[Callable[[int], None]] = getattr(os, "fdatasync", os.fsync)
 
 
 class Flusher:

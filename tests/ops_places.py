@@ -77,3 +77,18 @@ def bytes_sent(emu: Emulator, glob: str = FILE_GLOB) -> int:
     return sum(
         request["sent_bytes"] for request in emu.requests("GET", glob) if request["status"] in {200, 206}
     )
+
+
+def put(path: Path, content: bytes = b"x") -> Path:
+    """Write a file, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def told(**categories: list[str]) -> list[dict[str, Any]]:
+    """Make a ComfyUI's answer about its model folders, in the recorded shape."""
+    return [
+        {"name": name, "folders": folders, "extensions": [".safetensors"]}
+        for name, folders in categories.items()
+    ]

@@ -8,7 +8,6 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,25 +21,11 @@ from ops.session import Here
 from ops.source_names import LocalSource
 from tests.comfyui_program import running_comfyui, safetensors
 from tests.emulation import Emulator
-from tests.ops_places import settings_of
+from tests.ops_places import put, settings_of, told
 from tests.small_server import Answer, Seen, serving
 
 NOBODY = "http://127.0.0.1:1"
 UNTOLD = "what is at URL does not tell its folders as a ComfyUI does"
-
-
-def put(path: Path, content: bytes = b"x") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
-def told(**categories: list[str]) -> list[dict[str, Any]]:
-    """Make an answer in the recorded shape."""
-    return [
-        {"name": name, "folders": folders, "extensions": [".safetensors"]}
-        for name, folders in categories.items()
-    ]
 
 
 @pytest.fixture

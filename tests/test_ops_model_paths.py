@@ -10,22 +10,9 @@ import pytest
 from backend.errors import RegistryError
 from ops.model_paths import find, read_answer, with_extra
 from ops.scan import Root, scan
+from tests.ops_places import put, told
 
 MODELS = Path("/c/models")
-
-
-def put(path: Path, content: bytes = b"x") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
-def told(**categories: list[str]) -> list[dict[str, Any]]:
-    """Make an answer in the recorded shape."""
-    return [
-        {"name": name, "folders": folders, "extensions": [".safetensors"]}
-        for name, folders in categories.items()
-    ]
 
 
 @pytest.mark.parametrize(

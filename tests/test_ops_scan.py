@@ -17,12 +17,7 @@ from ops.hash_cache import HashCache, hash_cache
 from ops.safetensors import read_header
 from ops.scan import Root, ScannedFile, hash_all, look_inside, scan
 from ops.show_models import show_scan
-
-
-def put(path: Path, content: bytes = b"x") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
+from tests.ops_places import put
 
 
 def paths(found: Any) -> list[str]:
