@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from backend.errors import ConfigError
 from backend.interface import BackendFlows
-from backend.settings import BACKENDS, Settings
+from backend.settings import BACKENDS, Settings, listed
 
 if TYPE_CHECKING:
     from backend.async_face import AsyncBackend
@@ -61,7 +61,7 @@ def fallback(*names: str, settings: Settings | None = None) -> "Backend":
 
 
 def _flows(name: str | None, settings: Settings) -> BackendFlows:
-    names = [part.strip() for part in (name or settings.comfy_backend).split(",") if part.strip()]
+    names = listed(name or settings.comfy_backend)
     chain = [_factory(part)(settings) for part in names]
     if not chain:
         raise ConfigError("No backend is named.", hint=f"Set COMFY_BACKEND to one of {', '.join(BACKENDS)}.")

@@ -203,12 +203,17 @@ class Settings:
         return value
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """Split a text at its commas, which is how variables and options give several; empty parts are none."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def _parse(name: str, kind: str, text: str) -> Any:
     """Turn a variable's text into the setting's type."""
     if "Secret" in kind:
         return Secret(text)
     if kind.startswith("tuple"):
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+        return listed(text)
     if "float" in kind:
         return _number(text)
     if "bool" in kind:

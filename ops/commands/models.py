@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from backend.settings import Settings
+from backend.settings import Settings, listed
 from ops.console import opened
 from ops.disk import write_whole
 from ops.hash_cache import hash_cache
@@ -142,7 +142,7 @@ def sync(
     here = Here(settings, console.say)
     with open_remote(settings, transport, locate=here.locate, say=console.say) as remote:
         there = look_there(remote.store, console)
-        names = {name.strip() for name in only.split(",") if name.strip()}
+        names = set(listed(only))
         plan = compare_plan(wanted, there, here.inventory(), optional=optional or bool(names), prune=prune)
         if names:
             plan = plan.only(names)

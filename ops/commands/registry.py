@@ -7,7 +7,7 @@ from backend.contract import VERBS
 from backend.drivers import Http
 from backend.errors import InvalidArgument, RegistryError, SourceMissing
 from backend.model_folders import ALIASES
-from backend.settings import Settings
+from backend.settings import Settings, listed
 from ops.categories import CATEGORIES, canonical
 from ops.console import amount, opened
 from ops.disk import rewrite
@@ -94,7 +94,7 @@ def add(
     """
     settings, console = opened(settings, json=json)
     origin = parse(source)
-    verbs = [verb.strip() for verb in used_by.split(",") if verb.strip()]
+    verbs = listed(used_by)
     # What talk needs is what tts and lipsync need.
     known = [verb for verb in VERBS if verb != "talk"]
     if unknown := [verb for verb in verbs if verb not in known]:

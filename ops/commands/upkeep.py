@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from backend.errors import ConfigError, InvalidArgument, SourceMissing
-from backend.settings import Settings
+from backend.settings import Settings, listed
 from ops.console import Cell, Console, opened, total
 from ops.cost import VOLUME_USD_PER_GB_MONTH
 from ops.inventory import Inventory
@@ -86,7 +86,7 @@ def remove(
         settings: by default those of the environment.
     """
     settings, console = opened(settings, json=json)
-    named = [check_model_path(path.strip()) for path in paths.split(",") if path.strip()]
+    named = [check_model_path(path) for path in listed(paths)]
     if not named:
         raise InvalidArgument("No file is named.", hint="For example: models/loras/x.safetensors")
     if not yes and not console.ask(f"Delete {', '.join(named)} from the volume?"):
@@ -124,7 +124,7 @@ def prune(
     """
     settings, console = opened(settings, json=json)
     wanted = load(Path(registry))
-    said = [text for name in workflows.split(",") if name.strip() for text in _texts(name.strip())]
+    said = [text for name in listed(workflows) for text in _texts(name)]
     with open_remote(settings, transport, say=console.say) as volume:
         there = look_there(volume.store, console)
         plan = compare(wanted, there, prune=True)
