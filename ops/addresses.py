@@ -1,11 +1,16 @@
-"""Which addresses a URL from outside may name: public ones over https, and what the operator allows."""
+"""Which addresses a URL from outside may name, and where a redirect may lead.
+
+Public addresses over https, and what the operator allows. A key belongs to one
+scheme, host and port, and a redirect never leads from https to plain http.
+"""
 
 import ipaddress
 import socket
 from collections.abc import Callable, Sequence
-from urllib.parse import urlsplit
+from typing import Final
+from urllib.parse import urljoin, urlsplit
 
-from backend.errors import InvalidArgument
+from backend.errors import InvalidArgument, SourceMissing
 from backend.flow import shown
 
 Resolve = Callable[[str], Sequence[str]]
@@ -64,15 +69,67 @@ def is_public(address: str) -> bool:
     except ValueError:
         return False
     if isinstance(parsed, ipaddress.IPv6Address):
-        inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo[1] if parsed.teredo else None)
-        if inner is not None:
-            parsed = inner
-        elif parsed in _NAT64:
-            parsed = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
-    return parsed.is_global and not parsed.is_multicast
+        inner = parsed.ipv4_mapped
+        if parsed in _NAT64:
+            inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+        if inner is None:
+            return parsed in _GLOBAL_UNICAST and not any(parsed in block for block in _SPECIAL_IPV6)
+        parsed = inner
+    return (
+        parsed.is_global and not parsed.is_multicast and not any(parsed in block for block in _SPECIAL_IPV4)
+    )
 
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Written out, because the interpreter's own tables differ between its versions.
+# Source: IANA, IPv4 and IPv6 Special-Purpose Address Registries, and IPv6 Global Unicast Address Assignments.
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+_SPECIAL_IPV6: Final = (
+    ipaddress.IPv6Network("2001::/23"),  # protocol assignments, Teredo and ORCHID among them
+    ipaddress.IPv6Network("2001:db8::/32"),  # documentation
+    ipaddress.IPv6Network("2002::/16"),  # 6to4: it wraps any IPv4 address, and its relays are gone
+    ipaddress.IPv6Network("3fff::/20"),  # documentation
+)
+_SPECIAL_IPV4: Final = (
+    ipaddress.IPv4Network("192.0.0.0/24"),  # protocol assignments
+    ipaddress.IPv4Network("192.88.99.0/24"),  # relays of 6to4
+)
+
+
+def same_server(first: str, second: str) -> bool:
+    """Tell whether two URLs have the same scheme, host and port: what a key belongs to."""
+    return _server(first) == _server(second)
+
+
+def _server(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def redirected(url: str, location: str) -> str:
+    """Resolve a redirect.
+
+    Args:
+        url: what was asked.
+        location: the answer's ``Location`` header.
+
+    Raises:
+        SourceMissing: it is not a URL, or leads from https to plain http, where anybody on the way reads
+            and changes what is sent.
+    """
+    try:
+        target = urljoin(url, location)
+        scheme, host, _ = _server(target)
+    except ValueError:
+        scheme, host = "", None
+    if scheme not in {"http", "https"} or not host:
+        raise SourceMissing(f"{shown_safely(url)} redirects to something that is not a URL.")
+    if scheme == "http" and urlsplit(url).scheme == "https":
+        raise SourceMissing(
+            f"{shown_safely(url)} redirects from https to plain http, which is refused.",
+            hint="A mirror behind a TLS proxy must know that it is reached over https (X-Forwarded-Proto).",
+        )
+    return target
 
 
 def shown_safely(url: str) -> str:

@@ -6,13 +6,13 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urljoin, urlsplit
 
 from backend.answers import retry_after_s
 from backend.drivers import StreamReply
 from backend.errors import RateLimited, TransferError, Unavailable, error_class
 from backend.flow import Send, check
 from backend.settings import Secret
+from ops.addresses import redirected, same_server
 from ops.sources import REDIRECTS, Origin, Sources
 
 _HOPS: Final = 5
@@ -92,9 +92,8 @@ class Route:
             send = Send("GET", url, headers=headers, key=key, timeout_s=self._timeout_s)
             with self._sources.http.stream(send) as reply:
                 if reply.status in REDIRECTS and "location" in reply.headers:
-                    target = urljoin(url, reply.headers["location"])
-                    # A key belongs to one host and is not carried to another.
-                    if urlsplit(target)[:2] != urlsplit(url)[:2]:
+                    target = redirected(url, reply.headers["location"])
+                    if not same_server(target, url):
                         key = None
                     url = target
                     continue

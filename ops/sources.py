@@ -10,13 +10,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote
 
 from backend.drivers import Http
 from backend.errors import SourceMissing, error_class
 from backend.flow import Flow, Reply, Send, check, persist, send
 from backend.settings import Secret, Settings
-from ops.addresses import check_public
+from ops.addresses import check_public, redirected, same_server
 from ops.records import SHA256
 from ops.refusals import explain
 from ops.source_names import CivitaiSource, HfSource, LocalSource, Source, UrlSource, parse
@@ -105,12 +105,10 @@ class Sources:
         url = f"{self.hf_endpoint}/{source.repo}/resolve/{revision}/{quote(source.file)}"
         for _ in range(_HOPS):
             reply = self._head(url, self.hf_token)
-            target = urljoin(url, reply.headers.get("location", ""))
-            if (
-                reply.status not in REDIRECTS
-                or "x-repo-commit" in reply.headers
-                or urlsplit(target).netloc != urlsplit(url).netloc
-            ):
+            if reply.status not in REDIRECTS or "x-repo-commit" in reply.headers:
+                break
+            target = redirected(url, reply.headers.get("location", ""))
+            if not same_server(target, url):
                 break
             url = target
         if reply.status not in REDIRECTS and not reply.ok:

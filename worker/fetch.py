@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from backend.errors import InvalidArgument, SourceMissing, TransferError
 from backend.flow import shown
-from ops.addresses import Resolve, check_public, resolve_host
+from ops.addresses import Resolve, check_public, redirected, resolve_host
 from worker.stop import StopSign
 
 REDIRECTS: Final = 5
@@ -82,7 +82,7 @@ def fetch(
             try:
                 answer = _ask(connection, url)
                 if answer.status in {301, 302, 303, 307, 308} and answer.headers["Location"]:
-                    url = urljoin(url, answer.headers["Location"])
+                    url = redirected(url, answer.headers["Location"])
                     continue
                 if answer.status != 200:
                     raise SourceMissing(
