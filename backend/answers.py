@@ -4,9 +4,12 @@ Pure reading of headers and bodies; which error that makes is decided in
 ``backend.flow.check``.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
+
+from backend.errors import InvalidJson
+from backend.json_reader import as_number, read_json
+from backend.visible import shortened
 
 BODY_SHOWN: Final = 500
 """Characters of a failing answer that an error keeps."""
@@ -19,8 +22,8 @@ def said(content: bytes, headers: Mapping[str, str]) -> str:
         its load balancer ``{error}``; ComfyUI answers ``{error: {message, details}}`` or plain text.
     """
     try:
-        body = json.loads(content)
-    except ValueError:
+        body = read_json(content)
+    except InvalidJson:
         body = None
     if isinstance(body, dict):
         words = list(_words(body))
@@ -28,7 +31,7 @@ def said(content: bytes, headers: Mapping[str, str]) -> str:
         words = [" ".join(content[:BODY_SHOWN].decode("utf-8", "replace").split())]
     else:
         words = []
-    sentence = "; ".join(word.rstrip(".") for word in words if word)
+    sentence = shortened("; ".join(word.rstrip(". ") for word in words if word), BODY_SHOWN)
     return f": {sentence}." if sentence else "."
 
 
@@ -58,16 +61,14 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     text = headers.get("retry-after", "").strip()
     if not text:
         return None
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        pass
+    if (seconds := as_number(text)) is not None:
+        return max(0.0, seconds)
     from datetime import UTC, datetime  # rare, and slow to load
     from email.utils import parsedate_to_datetime
 
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)

@@ -23,6 +23,7 @@
     ├─ TransferError                  bytes did not arrive as they should      5
     │  ├─ SourceMissing
     │  ├─ HashMismatch
+    │  ├─ InvalidJson                 a document is not JSON, too large or too deep
     │  ├─ VolumeFull
     │  └─ PartialApply                some of a plan was done
     └─ NotSupported                   this backend or API cannot do it         6
@@ -283,6 +284,10 @@ class HashMismatch(TransferError):
         super().__init__(message, path=path, hint=hint)
         self.expected = expected
         self.actual = actual
+
+
+class InvalidJson(TransferError, ValueError):
+    """A document from outside is not JSON, or is too large or too deeply nested to be read."""
 
 
 class VolumeFull(TransferError):

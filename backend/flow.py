@@ -6,17 +6,18 @@ every conversation is written once, and a test can hold it by hand with
 ``next()`` and ``.send()``. Steps know nothing about an HTTP library.
 """
 
-import json
 import random
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from backend.answers import BODY_SHOWN, retry_after_s, said
-from backend.errors import ApiError, InvalidRequest, RateLimited, Unavailable, error_class
+from backend.errors import ApiError, InvalidJson, InvalidRequest, RateLimited, Unavailable, error_class
+from backend.json_reader import read_json
 from backend.settings import Secret
+from backend.visible import shown as shown  # noqa: PLC0414  # part of this public module
 
 T = TypeVar("T")
 
@@ -176,13 +177,13 @@ class Reply:
         """Parse the body.
 
         Raises:
-            Unavailable: it is not JSON, as when a proxy answers in the server's place.
+            Unavailable: it is not JSON, as when a proxy answers in the server's place, or cannot be read.
         """
         try:
-            return json.loads(self.content)
-        except ValueError:
+            return read_json(self.content, what="the body")
+        except InvalidJson as error:
             raise Unavailable(
-                f"{self.method} {self.url} answered {self.status} with something that is not JSON.",
+                f"{self.method} {self.url} answered {self.status}, but {error.message}",
                 hint="Check that the address is the right server's.",
                 status=self.status,
                 method=self.method,
@@ -340,9 +341,3 @@ def with_query(url: str, query: Mapping[str, str | int]) -> str:
     if not query:
         return url
     return f"{url}{'&' if '?' in url else '?'}{urlencode(query, quote_via=quote, safe='')}"
-
-
-def shown(url: str) -> str:
-    """A URL fit to be shown: without query, fragment and credentials, any of which may hold a key."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -2,7 +2,7 @@
 
 import logging
 
-from backend.flow import shown
+from backend.visible import shown
 
 
 def _without_query(record: logging.LogRecord) -> bool:

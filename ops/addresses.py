@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from backend.errors import InvalidArgument, SourceMissing
-from backend.flow import shown
+from backend.visible import shown
 
 Resolve = Callable[[str], Sequence[str]]
 """Host name → its addresses, as text."""

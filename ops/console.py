@@ -24,8 +24,8 @@ from rich.text import Text
 from backend.contract import ProvisionProgress
 from backend.errors import ComfyformError, ConfigError
 from backend.settings import Settings
+from backend.visible import visible
 from ops.store import OnProgress
-from ops.visible import visible
 
 Mode = Literal["human", "json", "quiet"]
 Cell: TypeAlias = str | Text

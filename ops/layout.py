@@ -18,17 +18,16 @@
 The cache folder is where RunPod itself puts its cached models.
 Source: docs.runpod.io, serverless/endpoints/model-caching, read 2026-08-20.
 
-Every name that comes from outside passes `check_path` before it reaches a
-disk or a bucket. It must be safe under both path grammars, POSIX and Windows,
-because the same registry is used on laptops and on RunPod.
+Every name that comes from outside passes `backend.checks.check_path` before it
+reaches a disk or a bucket.
 """
 
 import hashlib
 import re
-import unicodedata
 from typing import Final, Literal
 
 from backend import model_folders
+from backend.checks import check_path
 from backend.errors import InvalidArgument
 
 Place = Literal["models", "hf_cache"]
@@ -45,36 +44,7 @@ UPLOADS: Final = f"{OWN}/uploads"
 ROOTS: Final = (f"{MODELS}/", f"{HF_HUB}/")
 """The folders that hold model files."""
 
-# A file name may have 255 bytes on every usual file system; a record's name is 5 longer than its file's,
-# and an aside copy another 20. An S3 key may have 1024.
-MAX_NAME_BYTES: Final = 230
-MAX_PATH_BYTES: Final = 900
-
-_WINDOWS_DEVICES: Final = frozenset(
-    {"con", "prn", "aux", "nul", "conin$", "conout$"}
-    | {f"{name}{digit}" for name in ("com", "lpt") for digit in "0123456789¹²³"}
-)
-_WINDOWS_FORBIDDEN: Final = frozenset('<>:"|?*\\')
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}\Z")
-
-
-def check_path(path: str) -> str:
-    """Give the path back when it stays inside whatever folder it is joined to, on every system.
-
-    Args:
-        path: relative, POSIX, for example ``"models/checkpoints/x.safetensors"``.
-
-    Raises:
-        InvalidArgument: it is absolute, climbs, names a device, hides a separator in a look-alike,
-            holds a control character or is too long; the message says which.
-    """
-    problem = path_problem(path)
-    if problem is not None:
-        raise InvalidArgument(
-            f"{path[:200]!r} is not a usable path: {problem}.",
-            hint="Use a relative path with forward slashes, for example checkpoints/x.safetensors.",
-        )
-    return path
 
 
 def check_model_path(path: str) -> str:
@@ -89,51 +59,6 @@ def check_model_path(path: str) -> str:
             f"{path!r} is not a model file's place: it must lie under {' or '.join(ROOTS)}."
         )
     return path
-
-
-def path_problem(path: str) -> str | None:
-    """Say what is wrong with a path, as the end of a sentence, or None."""
-    if not path:
-        return "it is empty"
-    try:
-        size = len(path.encode())
-    except UnicodeEncodeError:
-        return "it is not valid Unicode"
-    if size > MAX_PATH_BYTES:
-        return f"it has {size} bytes and {MAX_PATH_BYTES} are allowed"
-    if path.startswith(("/", "~")):
-        return "it is absolute"
-    # A file system or a tool that folds compatibility forms would see other separators and dots than we do.
-    folded = unicodedata.normalize("NFKC", path)
-    if folded.count("/") != path.count("/") or folded.count("\\") != path.count("\\"):
-        return "it holds a look-alike of a separator"
-    for name in path.split("/"):
-        problem = _name_problem(name) or _name_problem(unicodedata.normalize("NFKC", name))
-        if problem is not None:
-            return problem
-    return None
-
-
-def _name_problem(name: str) -> str | None:
-    """Say what is wrong with one component of a path."""
-    if not name:
-        return "it has an empty component"
-    if name in {".", ".."}:
-        return f"it has the component {name!r}"
-    if name[-1] in ". ":
-        return "a component ends with a dot or a space, which Windows drops"
-    if len(name.encode()) > MAX_NAME_BYTES:
-        return f"a component has more than {MAX_NAME_BYTES} bytes"
-    for char in name:
-        if char in _WINDOWS_FORBIDDEN:
-            return f"{char!r} cannot be in a file name on Windows"
-        # Cc: controls, NUL too. Cf: invisible ones that reorder text or hide in it. Zl, Zp: line breaks.
-        if unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"}:
-            return f"it holds the invisible character {char!r}"
-    stem = name.partition(".")[0].rstrip()
-    if stem.casefold() in _WINDOWS_DEVICES:
-        return f"{stem!r} is a device on Windows"
-    return None
 
 
 def models_path(path: str) -> str:

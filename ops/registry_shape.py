@@ -14,8 +14,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from backend.checks import path_problem
 from backend.errors import InvalidArgument
-from ops.layout import path_problem
 from ops.records import SHA256
 from ops.source_names import parse
 from ops.yaml_lines import KeyPath, Lines

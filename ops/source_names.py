@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from backend.checks import check_path
 from backend.errors import InvalidArgument
-from ops.layout import check_path
 
 # How a source is written where it is copied from: the address of a file, or of a model's page.
 _HF_PAGE: Final = re.compile(r"/([\w.-]+/[\w.-]+)/(?:resolve|blob|raw)/([^/]+)/(.+)")

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backend.checks import check_path, path_problem
 from backend.errors import InvalidArgument
 from ops import layout
-from ops.layout import check_path, path_problem
 
 NASTY = [
     "..", ".", "", "...", "a", "models", "CON", "nul.txt", "com1", "LPT9.bin", "aux .x", "COM¹", "~", "~root",

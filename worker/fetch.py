@@ -18,7 +18,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from backend.errors import InvalidArgument, SourceMissing, TransferError
-from backend.flow import shown
+from backend.visible import shown
 from ops.addresses import Resolve, check_public, redirected, resolve_host
 from worker.stop import StopSign
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
+from backend.checks import path_problem
 from backend.comfyui import ComfyUI
 from backend.contract import InputFile, Verb
 from backend.drivers import Http
@@ -25,7 +26,6 @@ from backend.params import PARAMS
 from backend.request import Request as VerbRequest
 from backend.request import read
 from backend.result import GeneratedFile, GenerationResult
-from ops.layout import path_problem
 from worker.comfyui_process import ComfyUIDown, ComfyUIProcess
 from worker.envelope import Request
 from worker.folders import SHARED_INPUTS, Folders

@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 
+from backend.checks import check_path
 from backend.contract import VERBS
 from backend.drivers import Http
 from backend.errors import InvalidArgument, RegistryError, SourceMissing
@@ -12,7 +13,6 @@ from ops.categories import CATEGORIES, canonical
 from ops.console import amount, opened
 from ops.disk import rewrite
 from ops.hash_cache import hash_cache
-from ops.layout import check_path
 from ops.lock import read_lock, write_lock
 from ops.registry import UNRESOLVED, load, lock_file, parse_registry
 from ops.registry_edit import Entry, Section

@@ -10,10 +10,10 @@ from typing import Final
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
+from backend.visible import visible
 from ops.console import amount
 from ops.media import mime_type
 from ops.pages.style import STYLE
-from ops.visible import visible
 
 Child = Element | str | None
 
