@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from infra.pulumi_cli import PROJECT
+from infra.pulumi_project import CHECKOUT
 from tests.emulation import running_emulator
 from tests.pulumi_project import Project, project
 
@@ -48,7 +48,7 @@ def main() -> None:
             models(ours, 5)
             ours.up()
             count = len(ours.resources())
-            with project(home / "bare", emu, extra={"PYTHONPATH": str(PROJECT)}) as bare:
+            with project(home / "bare", emu, extra={"PYTHONPATH": str(CHECKOUT)}) as bare:
                 (bare.root / "infra" / "__main__.py").write_text(BARE.format(count=count))
                 bare.up()
                 up: dict[str, list[float]] = {"ours": [], "bare": []}

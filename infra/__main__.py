@@ -14,7 +14,7 @@ from backend.errors import ComfyformError
 from infra import session
 from infra.environment import ComfyEnvironment
 from infra.opt_in import OptIn, built_image, verified
-from infra.preflight import preflight
+from infra.preflight import NAMES, preflight
 from infra.stack_config import StackConfig
 from infra.worker_env import worker_env
 from ops.registry import load
@@ -26,16 +26,17 @@ PROJECT: Final = Path(__file__).absolute().parent.parent
 def main() -> None:
     """Declare the stack."""
     stack = pulumi.get_stack()
-    config = StackConfig.parse(CONFIG.get(), f"Pulumi.{stack}.yaml")
+    project = pulumi.get_project()
+    config = StackConfig.parse(CONFIG.get(), f"Pulumi.{stack}.yaml", project=project)
     session.use_config(config.runpod_api_key)
     asked = OptIn.parse(CONFIG.get())
     asked.check()
     registry = load(PROJECT / config.registry)
-    cleared = preflight(session.api(), config, f"{pulumi.get_project()}-{stack}-")
+    cleared = preflight(session.api(), config, project, stack)
     for warning in cleared.warnings:
         pulumi.log.warn(warning)
     environment = ComfyEnvironment(
-        "comfy",
+        NAMES.environment,
         config,
         registry.files(required_only=True),
         worker_env=worker_env(),

@@ -5,23 +5,22 @@ They take plain values and give an exit code; errors go up to whoever runs them.
 
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
 from backend.drivers import Http
-from backend.errors import ComfyformError, ConfigError, MissingSetting
+from backend.errors import ComfyformError, ConfigError
 from backend.settings import Settings
-from infra import stacks
 from infra.export import render
-from infra.preflight import workers
-from infra.pulumi_cli import locate, project_folder, stack_name
+from infra.naming import stack_of
+from infra.preflight import price, survey
+from infra.pulumi_cli import Pulumi, locate
+from infra.pulumi_project import Project
 from infra.stack_config import StackConfig
 from infra.stacks import FAILED, Stack
-from infra.state_folder import PROJECT_NAME
 from ops import doctor as checks
-from ops.catalog import fetch
 from ops.console import Console, Mode
-from ops.cost import estimate
 from ops.registry import load
 from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, REGISTRY_CREDENTIALS, TEMPLATES, RunPodApi
 
@@ -65,8 +64,7 @@ def refresh(*, stack: str = "", yes: bool = False, project: str | Path = "") -> 
         yes: do not ask.
         project: the folder of ``Pulumi.yaml``; by default that of ``COMFYFORM_PROJECT``, else the checkout.
     """
-    _key(stack, project)
-    opened = _ready(Stack.at(stack, project=project).opened(), yes, "refresh")
+    opened = _ready(_existing(stack, project), yes, "refresh")
     return _exit(opened.run("refresh", *(["--yes"] if yes else [])).returncode)
 
 
@@ -78,15 +76,14 @@ def down(*, stack: str = "", yes: bool = False, project: str | Path = "") -> int
         yes: do not ask.
         project: the folder of ``Pulumi.yaml``; by default that of ``COMFYFORM_PROJECT``, else the checkout.
     """
-    _key(stack, project)
-    opened = _ready(Stack.at(stack, project=project).opened(), yes, "down")
+    opened = _ready(_existing(stack, project), yes, "down")
     # Never with --skip-preview: a protected volume is refused in the preview, before anything is deleted.
     if code := _exit(opened.run("destroy", *(["--yes"] if yes else [])).returncode):
         return code
-    left = _orphans(opened, prefix=f"{PROJECT_NAME}-{opened.name}-")
-    if left:
+    if left := _orphans(opened, own_stack_only=True):
         Console().warn(
-            f"{len(left)} objects of this stack are still at RunPod: inv stack.orphans lists them."
+            f"{len(left)} objects with this stack's name are still at RunPod and in no state of this "
+            "backend: inv stack.orphans lists them."
         )
     return 0
 
@@ -132,12 +129,9 @@ def cost(*, stack: str = "", json: bool = False, project: str | Path = "") -> in
         json: give JSON.
         project: the folder of ``Pulumi.yaml``; by default that of ``COMFYFORM_PROJECT``, else the checkout.
     """
-    config = stacks.config(stack_name(stack), project)
+    named, config = _configured(stack, project)
     with Http() as http:
-        catalog = fetch(_api(http))
-    made = estimate(
-        catalog, volume_gb=config.volume_gb, volume_type=config.volume_type, workers=workers(config)
-    )
+        made = price(survey(_api(named, http)), config, named.project.name, named.name)
     console = _console(json)
     console.data(made.to_json())
     rows = [
@@ -146,25 +140,31 @@ def cost(*, stack: str = "", json: bool = False, project: str | Path = "") -> in
     ]
     total = ["together", "", f"{made.usd_per_month:.2f}", f"{made.usd_per_hour_max:.2f}"]
     console.table(["", "what", "USD/month idle>", "USD/hour at most>"], [*rows, total])
+    for part in made.unpriced:
+        console.warn(part.sentence)
     for note in made.notes:
         console.say(note)
     return 0
 
 
 def orphans(*, stack: str = "", json: bool = False, project: str | Path = "") -> int:
-    """List what carries this project's names at RunPod and is in the state of none of its stacks.
+    """List objects at RunPod with this project's names that are in no state of the backend.
 
     Args:
         stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
         json: give JSON.
         project: the folder of ``Pulumi.yaml``; by default that of ``COMFYFORM_PROJECT``, else the checkout.
     """
-    found = _orphans(Stack.at(stack, project=project), prefix=f"{PROJECT_NAME}-")
+    found = _orphans(_configured(stack, project)[0])
     console = _console(json)
     console.data([{"kind": kind, "id": id_, "name": name} for kind, id_, name in found])
     if found:
         console.table(["kind", "id", "name"], found)
-        console.say("The next `up` of their stack adopts them; else delete them in RunPod's console.")
+        console.say(
+            "The next `up` takes up what a cut-off `up` of its stack has left. Another person's stack of the "
+            "same project, with a state elsewhere, looks the same: ask before you delete anything in "
+            "RunPod's console."
+        )
     else:
         console.say("Nothing is left over.")
     return 0
@@ -179,9 +179,18 @@ def doctor(*, json: bool = False, stack: str = "", project: str | Path = "") -> 
         project: the folder of ``Pulumi.yaml``; by default that of ``COMFYFORM_PROJECT``, else the checkout.
     """
     settings = Settings.from_env()
-    registry = project_folder(project) / stacks.config(stack_name(stack), project).registry
+    cli = locate()
+    registry = StackConfig().registry
+    if cli is not None:
+        named = Stack.at(stack, project=project, cli=cli)
+        config = named.config()
+        registry = config.registry
+        settings = replace(settings, runpod_api_key=settings.runpod_api_key or config.runpod_api_key)
     with Http() as http:
-        found = [*checks.examine(settings, http, registry), _pulumi_finding()]
+        found = [
+            *checks.examine(settings, http, Project.at(project).folder / registry),
+            _pulumi_finding(cli),
+        ]
     console = _console(json)
     console.data([finding.to_json() for finding in found])
     console.table(["", "what", "found"], [[f.state, f.what, f.detail] for f in found])
@@ -191,27 +200,30 @@ def doctor(*, json: bool = False, stack: str = "", project: str | Path = "") -> 
     return 2 if any(finding.state == "problem" for finding in found) else 0
 
 
-def _pulumi_finding() -> checks.Finding:
-    cli = locate()
+def _pulumi_finding(cli: Pulumi | None) -> checks.Finding:
     if cli is None:
         return checks.Finding("Pulumi", "warning", "there is no CLI", "The next stack command gets one.")
     return checks.Finding("Pulumi", "ok", f"{cli.version} ({cli.program})")
 
 
+def _configured(stack: str, project: str | Path) -> tuple[Stack, StackConfig]:
+    """Read a stack's configuration and check that there is a key for RunPod; the stack need not exist."""
+    named = Stack.at(stack, project=project)
+    config = named.config()
+    return named.with_key(config), config
+
+
 def _checked(stack: str, project: str | Path) -> Stack:
-    """Open a stack after everything that can be said without Pulumi has been said."""
-    config = _key(stack, project)
-    load(project_folder(project) / config.registry)
-    return Stack.at(stack, project=project).opened(create=True)
+    """Open a stack, or make it, after everything that its files say was checked."""
+    named, config = _configured(stack, project)
+    load(named.project.folder / config.registry)
+    return named.opened(create=True)
 
 
-def _key(stack: str, project: str | Path) -> StackConfig:
-    """Want a key from the environment, or a stack that has one."""
-    name = stack_name(stack)
-    config = stacks.config(name, project)
-    if Settings.from_env().runpod_api_key is None and not stacks.has_secret(name, "runpod_api_key", project):
-        raise MissingSetting("RUNPOD_API_KEY", "RunPod's API wants a key")
-    return config
+def _existing(stack: str, project: str | Path) -> Stack:
+    """Open a stack that exists, and check that there is a key for RunPod before anything is done to it."""
+    opened = Stack.at(stack, project=project).opened()
+    return opened.with_key(opened.config())
 
 
 def _ready(opened: Stack, yes: bool, command: str) -> Stack:
@@ -224,23 +236,36 @@ def _ready(opened: Stack, yes: bool, command: str) -> Stack:
     return opened
 
 
-def _orphans(opened: Stack, *, prefix: str) -> list[tuple[str, str, str]]:
-    known: set[str] = set()
-    for name in opened.names():
-        known |= opened.of(name).ids()
+def _orphans(opened: Stack, *, own_stack_only: bool = False) -> list[tuple[str, str, str]]:
+    """List objects with this project's, or only this stack's, names that no state of the backend has.
+
+    Returns:
+        Kind, id and name of each.
+    """
+    project, stacks = opened.project.name, opened.every()
     with Http() as http:
-        api = _api(http)
-        return [
-            (kind.noun, live.id, live.name)
-            for kind in _KINDS
-            for live in api.list_all(kind)
-            if live.name.startswith(prefix) and live.id not in known
-        ]
+        api = _api(opened, http)
+        live = [(kind.noun, each.id, each.name) for kind in _KINDS for each in api.list_all(kind)]
+
+    def is_ours(name: str) -> bool:
+        owner = stack_of(name, [*stacks, (project, opened.name)])
+        if own_stack_only:
+            return owner == (project, opened.name)
+        return owner[0] == project if owner else name.startswith(f"{project}-")
+
+    found = [each for each in live if is_ours(each[2])]
+    # States of this project first: mostly they have everything, and others need not be read.
+    for reference in sorted(stacks.values(), key=lambda each: "/" in each):
+        if not found:
+            break
+        ids = opened.of(reference).ids()
+        found = [each for each in found if each[1] not in ids]
+    return found
 
 
-def _api(http: Http) -> RunPodApi:
-    settings = Settings.from_env()
-    key = settings.need("runpod_api_key", "RunPod's API wants a key")
+def _api(named: Stack, http: Http) -> RunPodApi:
+    settings = named.settings()
+    key = settings.need("runpod_api_key", "RunPod's API needs a key")
     return RunPodApi(http, settings.runpod_rest_url, key)
 
 

@@ -6,6 +6,7 @@ from typing import Final
 import pulumi
 from pulumi import ComponentResource, Output, ResourceOptions
 
+from infra.naming import EnvironmentNames
 from infra.resources import Endpoint, Model, NetworkVolume, RegistryCredential, Template
 from infra.session import KEY
 from infra.stack_config import StackConfig
@@ -52,11 +53,12 @@ class ComfyEnvironment(ComponentResource):
         """
         super().__init__("comfyform:index:Environment", name, None, opts)
         self._name = name
+        names = EnvironmentNames(name)
         self._config = config
         images = images or {}
         inside = ResourceOptions(parent=self)
         self.volume = NetworkVolume(
-            f"{name}-volume",
+            names.volume,
             size_gb=config.volume_gb,
             data_center=config.data_center,
             type=config.volume_type,
@@ -66,7 +68,7 @@ class ComfyEnvironment(ComponentResource):
         env = {**(worker_env or {}), **_tokens(config)}
         credential = self._credential(inside)
         self.ops_template = Template(
-            f"{name}-ops",
+            names.ops,
             image=images.get("ops") or config.ops_image,
             disk_gb=config.ops_disk_gb,
             # A mount shows the size of the whole file system, not of the volume on it.
@@ -76,7 +78,7 @@ class ComfyEnvironment(ComponentResource):
             opts=inside,
         )
         self.template = Template(
-            f"{name}-worker",
+            names.worker,
             image=images.get("worker") or config.worker_image,
             disk_gb=config.worker_disk_gb,
             # The worker gives up, and says why, when RunPod would end the job without a word.
@@ -85,7 +87,7 @@ class ComfyEnvironment(ComponentResource):
             opts=inside,
         )
         self.ops_endpoint = Endpoint(
-            f"{name}-ops",
+            names.ops,
             template=self.ops_template,
             cpu=[{"id": config.ops_cpu, "vcpu_count": config.ops_vcpus}],
             workers_max=1,  # the volume's only writer of models
@@ -96,7 +98,7 @@ class ComfyEnvironment(ComponentResource):
         )
         self.models = self._declare_models(models)
         self.endpoint = Endpoint(
-            f"{name}-worker",
+            names.worker,
             template=self.template,
             gpu_pools=config.gpu_pools,
             gpu_excluded_types=config.gpu_excluded_types,
@@ -127,7 +129,7 @@ class ComfyEnvironment(ComponentResource):
         if user is None or password is None:
             return None
         return RegistryCredential(
-            f"{self._name}-registry",
+            EnvironmentNames(self._name).registry,
             username=Output.secret(user.reveal()),
             password=Output.secret(password.reveal()),
             opts=inside,

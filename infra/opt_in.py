@@ -44,18 +44,10 @@ class OptIn:
         """Read the keys.
 
         Args:
-            config: all of the stack's configuration, ``namespace:key`` → text.
-
-        Raises:
-            ConfigError: a repository has a tag or a digest.
+            config: all of the stack's configuration, ``namespace:key`` → text, that
+                ``StackConfig.parse`` has judged.
         """
         build = {image: config[f"{image}:build"] for image in _DOCKERFILES if config.get(f"{image}:build")}
-        for image, repository in build.items():
-            if "@" in repository or ":" in repository.rpartition("/")[2]:
-                raise ConfigError(
-                    f"{image}:build is {repository!r}: it names a repository, without a tag or digest.",
-                    hint="For example ghcr.io/me/comfyform-worker; the digest is taken from the push.",
-                )
         return cls(build, config.get("verify:command") or None)
 
     def check(self) -> None:

@@ -4,16 +4,21 @@ Reads RunPod's catalog and listings, decides by the pure rules of ``ops``, and
 refuses at preview what would fail, or surprise, at ``up``.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from backend.errors import ConfigError
+from infra.naming import EnvironmentNames, is_object
 from infra.stack_config import StackConfig
 from ops import worker_quota
-from ops.catalog import fetch
+from ops.catalog import Catalog, fetch
 from ops.cost import Estimate, Workers, check_budget, estimate
-from ops.placement import Wish, judge
-from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, RunPodApi
+from ops.placement import Wish, judge, volume_tier
+from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, Live, RunPodApi
+from ops.runpod_specs import EndpointSpec, NetworkVolumeSpec
+
+NAMES = EnvironmentNames()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,41 +33,89 @@ class Cleared:
     warnings: tuple[str, ...]
 
 
-def preflight(api: RunPodApi, config: StackConfig, prefix: str) -> Cleared:
-    """Judge a stack.
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What RunPod offers, and what the account has."""
 
-    Args:
-        api: RunPod's control plane.
-        config: the stack's configuration.
-        prefix: how the names of its objects at RunPod begin.
+    catalog: Catalog
+    volumes: tuple[Live[NetworkVolumeSpec], ...]
+    endpoints: tuple[Live[EndpointSpec], ...]
+
+
+def survey(api: RunPodApi) -> Survey:
+    """Read RunPod's catalog and the account's volumes and endpoints.
 
     Raises:
-        ConfigError: it cannot be there, is above its budget or above the worker quota.
         ApiError: RunPod does not answer.
     """
     with ThreadPoolExecutor(3) as pool:
         catalog = pool.submit(fetch, api)
         volumes = pool.submit(api.list_all, NETWORK_VOLUMES)
         endpoints = pool.submit(api.list_all, ENDPOINTS)
-    verdict = judge(catalog.result(), _wish(config))
-    # A place that holds our volume already is good enough, whatever the catalog says by now.
-    settled = any(
-        volume.name.startswith(prefix) and volume.values.get("data_center") == config.data_center
-        for volume in volumes.result()
-    )
-    if not settled:
-        verdict.check()
-    others = sum(
-        int(endpoint.values.get("workers_max") or 0)
-        for endpoint in endpoints.result()
-        if not endpoint.name.startswith(prefix)
-    )
-    scarce = check_quota(config, others)
-    cost = estimate(
-        catalog.result(), volume_gb=config.volume_gb, volume_type=config.volume_type, workers=workers(config)
-    )
+    return Survey(catalog.result(), tuple(volumes.result()), tuple(endpoints.result()))
+
+
+def preflight(api: RunPodApi, config: StackConfig, project: str, stack: str) -> Cleared:
+    """Judge a stack.
+
+    Args:
+        api: RunPod's control plane.
+        config: the stack's configuration.
+        project: of Pulumi.
+        stack: its short name.
+
+    Raises:
+        ConfigError: it cannot be there, is above its budget or above the worker quota.
+        ApiError: RunPod does not answer.
+    """
+    found = survey(api)
+    volume = existing_volume(found.volumes, config, project, stack)
+    verdict = judge(found.catalog, _wish(config))
+    verdict.check(volume_exists=volume is not None)
+    scarce = check_quota(config, other_workers(found.endpoints, project, stack))
+    cost = price(found, config, project, stack)
     check_budget(cost, usd_per_month=config.budget_usd_per_month, usd_per_hour=config.budget_usd_per_hour)
-    return Cleared(cost, (*(verdict.problems if settled else ()), *verdict.warnings, *scarce))
+    unpriced = tuple(part.sentence for part in cost.unpriced)
+    return Cleared(cost, (*verdict.place, *verdict.warnings, *scarce, *unpriced))
+
+
+def price(found: Survey, config: StackConfig, project: str, stack: str) -> Estimate:
+    """Price a stack with the storage tier that its volume has, or will get."""
+    volume = existing_volume(found.volumes, config, project, stack)
+    tier = config.volume_type or (volume.values.get("type") if volume is not None else None)
+    return estimate(
+        found.catalog,
+        volume_gb=config.volume_gb,
+        volume_type=volume_tier(found.catalog, config.data_center, tier),
+        volume_usd_per_gb_month=config.volume_usd_per_gb_month,
+        workers=workers(config),
+    )
+
+
+def existing_volume(
+    volumes: Sequence[Live[NetworkVolumeSpec]], config: StackConfig, project: str, stack: str
+) -> Live[NetworkVolumeSpec] | None:
+    """Find the stack's volume, made or to be adopted, in the data center and of the tier that are wanted."""
+    return next(
+        (
+            volume
+            for volume in volumes
+            if volume.values.get("data_center") == config.data_center
+            and config.volume_type in (None, volume.values.get("type"))
+            and (volume.id == config.adopt_volume or is_object(volume.name, project, stack, [NAMES.volume]))
+        ),
+        None,
+    )
+
+
+def other_workers(endpoints: Sequence[Live[EndpointSpec]], project: str, stack: str) -> int:
+    """Count the most workers of all endpoints of the account that are not the stack's own."""
+    own = (NAMES.ops, NAMES.worker)
+    return sum(
+        int(endpoint.values.get("workers_max") or 0)
+        for endpoint in endpoints
+        if not is_object(endpoint.name, project, stack, own)
+    )
 
 
 def check_quota(config: StackConfig, others: int) -> tuple[str, ...]:

@@ -25,12 +25,11 @@ from filelock import FileLock
 from backend.errors import ComfyformError
 from infra import leftovers
 from infra.pulumi_install import BUILD_MINUTES, BUILD_VERSION, INSTALL_VERSION, WayFailed, build, install
+from infra.pulumi_project import CHECKOUT
 from infra.state_folder import state_folder, unlock
 
 OLDEST: Final = (3, 200, 0)
 """Older engines lack options that we pass (``refresh --run-program``, ``--clear-pending-creates``)."""
-PROJECT: Final = Path(__file__).resolve().parent.parent
-"""The folder of ``Pulumi.yaml`` in a checkout."""
 
 Say = Callable[[str], None]
 
@@ -125,17 +124,6 @@ def locate(environ: Mapping[str, str] | None = None, cache: Path | None = None) 
         return next((cli for cli in found if cli is not None), None)
 
 
-def stack_name(name: str = "", environ: Mapping[str, str] | None = None) -> str:
-    """Give a stack's name: the one that is asked for, else that of ``PULUMI_STACK``, else ``dev``."""
-    return name or (os.environ if environ is None else environ).get("PULUMI_STACK", "") or "dev"
-
-
-def project_folder(folder: str | Path = "", environ: Mapping[str, str] | None = None) -> Path:
-    """Give the folder of ``Pulumi.yaml``: what is asked for, ``COMFYFORM_PROJECT``, or the checkout."""
-    asked = folder or (os.environ if environ is None else environ).get("COMFYFORM_PROJECT", "")
-    return Path(asked) if asked else PROJECT
-
-
 def environment(
     pulumi: Pulumi, environ: Mapping[str, str] | None = None, *, data: Path | None = None
 ) -> dict[str, str]:
@@ -178,7 +166,7 @@ def run(
     arguments: Sequence[str],
     *,
     environ: Mapping[str, str],
-    project: Path = PROJECT,
+    project: Path = CHECKOUT,
     capture: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run the CLI in a project folder.
@@ -216,6 +204,12 @@ def run(
     if unread:
         raise BrokenPipeError
     return subprocess.CompletedProcess(process.args, process.returncode, out or "", err or "")
+
+
+def first_line(text: str) -> str:
+    """First line of what the CLI printed, without its mark for errors."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0].removeprefix("error: ") if lines else "no message"
 
 
 @contextlib.contextmanager

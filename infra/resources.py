@@ -24,6 +24,7 @@ from pulumi.dynamic import Resource
 
 from infra import providers
 from infra.models import VERIFIED
+from infra.naming import object_name
 from ops.runpod_specs import (
     CONTAINER,
     Category,
@@ -279,7 +280,7 @@ class Model(Resource, module="comfyform", name="Model"):
 
 def _props(resource_name: str, spec: type[Spec], args: Mapping[str, Any]) -> dict[str, Any]:
     """Give the inputs: every field, so that each is an output too, and the name that is ours alone."""
-    name = f"{pulumi.get_project()}-{pulumi.get_stack()}-{resource_name}"
+    name = object_name(pulumi.get_project(), pulumi.get_stack(), resource_name)
     given = {key: value for key, value in args.items() if value is not None}
     return {**dict.fromkeys(spec.model_fields), "name": name, **given}
 

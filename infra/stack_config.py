@@ -2,10 +2,12 @@
 
 import difflib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from backend.errors import RegistryError
 from backend.settings import Secret
@@ -14,6 +16,14 @@ from ops.runpod_specs import FlashBoot, VolumeType
 from ops.stores import Transport
 
 IMAGES: Final = ("comfyform/worker", "comfyform/ops")
+CLOSED: Final = Secret("[secret]")
+"""Stands for a secret that is set and was not decrypted."""
+OPT_IN: Final[Mapping[str, tuple[str, ...]]] = {
+    "worker": ("build",),
+    "ops": ("build",),
+    "verify": ("command",),
+}
+"""Namespaces beside ``comfyform`` and their keys, which ``infra.opt_in`` acts on."""
 
 Names = list[Annotated[str, Field(min_length=1)]]
 
@@ -66,6 +76,9 @@ class StackConfig(BaseModel):
     civitai_token_secret: str | None = _key(None, "Or the name of a secret, kept at RunPod, that holds it.")
     runpod_api_key: Secret | None = _key(None, "RunPod key, where RUNPOD_API_KEY is not set.")
 
+    volume_usd_per_gb_month: float | None = _key(
+        None, "The volume's price where it is not the list price; RunPod's console shows it.", ge=0
+    )
     budget_usd_per_month: float | None = _key(None, "Refuse to preview what costs more, idle.", ge=0)
     budget_usd_per_hour: float | None = _key(
         None, "Refuse to preview what costs more, with all workers.", ge=0
@@ -73,62 +86,143 @@ class StackConfig(BaseModel):
     worker_quota: int | None = _key(None, "Most workers of the account; checked before create.", ge=1)
 
     @classmethod
-    def parse(cls, config: Mapping[str, str], source: str) -> "StackConfig":
+    def parse(
+        cls, config: Mapping[str, str], source: str, *, closed: Collection[str] = (), project: str = NAMESPACE
+    ) -> "StackConfig":
         """Read the configuration.
 
         Args:
             config: all of it, ``namespace:key`` → text, as Pulumi hands it to a program.
             source: the file's name, for messages.
+            closed: keys that are set to a secret which was not decrypted; they count as set.
+            project: Pulumi's name of the project, the namespace of keys that are written without one.
 
         Raises:
             RegistryError: everything that is wrong, at once.
         """
         prefix = f"{NAMESPACE}:"
-        given = {key.removeprefix(prefix): text for key, text in config.items() if key.startswith(prefix)}
-        values: dict[str, Any] = {}
-        problems: list[str] = []
-        for name, text in given.items():
-            if name not in cls.model_fields:
-                close = difflib.get_close_matches(name, cls.model_fields, n=1)
-                hint = f"; did you mean {prefix}{close[0]}?" if close else ""
-                problems.append(f"{prefix}{name}: there is no such key{hint}")
-            elif text != "":
+        problems = [*unknown_keys([*config, *closed], project), *opt_in_problems(config)]
+        values: dict[str, Any] = {
+            key.removeprefix(prefix): CLOSED
+            for key in closed
+            if key.startswith(prefix) and not cls.needs(key)
+        }
+        for key, text in config.items():
+            name = key.removeprefix(prefix)
+            if key.startswith(prefix) and name in cls.model_fields and text != "":
                 values[name] = _value(cls, name, text)
+        wrong: set[str] = set()
         try:
             made = cls.model_validate(values)
         except ValidationError as error:
-            for item in error.errors(include_url=False, include_input=False):
-                where = ".".join(map(str, item["loc"]))
-                problems.append(f"{prefix}{where}: {item['msg']}")
-            raise RegistryError(source, problems) from None
-        problems += [f"{prefix}{problem}" for problem in made.conflicts()]
+            for item in error.errors(include_url=False):
+                name, *inner = map(str, item["loc"])
+                wrong.add(name)
+                where = ".".join((name, *inner))
+                problems.append(
+                    f"{prefix}{where}: {_mistake(cls, name, config.get(prefix + name), item['msg'])}"
+                )
+            made = cls.model_validate({name: value for name, value in values.items() if name not in wrong})
+        problems += [f"{prefix}{problem}" for problem in made.conflicts(values.keys(), wrong)]
         if problems:
             raise RegistryError(source, problems)
         return made
 
-    def conflicts(self) -> list[str]:
-        """Tell what does not go together."""
+    @classmethod
+    def needs(cls, key: str) -> bool:
+        """Tell whether a key's value must be known to judge a configuration: all but those of secrets.
+
+        Args:
+            key: with its namespace.
+        """
+        namespace, _, name = key.partition(":")
+        info = cls.model_fields.get(name) if namespace == NAMESPACE else None
+        return info is not None and not _is_secret(info)
+
+    def conflicts(self, given: Collection[str], wrong: Collection[str] = ()) -> list[str]:
+        """Tell what does not go together.
+
+        Args:
+            given: names of the keys that are set, whatever their value.
+            wrong: names of those whose value has a problem of its own; rules about values leave them out.
+        """
         found = []
-        if (self.registry_username is None) != (self.registry_password is None):
+        if ("registry_username" in given) != ("registry_password" in given):
             found.append("registry_username and registry_password belong together: give both or neither")
         found += [
             f"{name}: give {name} or {name}_secret, not both"
             for name in ("hf_token", "civitai_token")
-            if getattr(self, name) is not None and getattr(self, f"{name}_secret") is not None
+            if name in given and f"{name}_secret" in given
         ]
-        if self.workers_min > self.workers_max:
+        if not {"workers_min", "workers_max"} & set(wrong) and self.workers_min > self.workers_max:
             found.append(f"workers_min: {self.workers_min} is more than workers_max, {self.workers_max}")
-        if self.ops_vcpus & (self.ops_vcpus - 1):
+        if "ops_vcpus" not in wrong and self.ops_vcpus & (self.ops_vcpus - 1):
             found.append(f"ops_vcpus: {self.ops_vcpus} is not a power of two")
         return found
 
 
+def unknown_keys(keys: Iterable[str], project: str) -> list[str]:
+    """Name keys that no part of comfyform reads, with the key that was meant.
+
+    Other providers' namespaces (``aws:region``) are left alone, unless one looks like ``comfyform`` mistyped.
+
+    Args:
+        keys: with their namespaces.
+        project: the namespace of keys that are written without one.
+    """
+    found = []
+    fields = {NAMESPACE: tuple(StackConfig.model_fields), **OPT_IN}
+    for key in keys:
+        namespace, _, name = key.partition(":")
+        if namespace in fields:
+            if name not in fields[namespace]:
+                close = difflib.get_close_matches(name, fields[namespace], n=1)
+                # A namespace with one key has no other that could be meant.
+                meant = close or fields[namespace][:1] * (len(fields[namespace]) == 1)
+                hint = f"; did you mean {namespace}:{meant[0]}?" if meant else ""
+                found.append(f"{key}: unknown key{hint}")
+        elif (namespace == project and name in fields[NAMESPACE]) or difflib.get_close_matches(
+            namespace, [NAMESPACE], cutoff=0.75
+        ):
+            meant = difflib.get_close_matches(name, fields[NAMESPACE], n=1) or ["…"]
+            found.append(f"{key}: unknown namespace {namespace!r}; did you mean {NAMESPACE}:{meant[0]}?")
+    return found
+
+
+def opt_in_problems(config: Mapping[str, str]) -> list[str]:
+    """Judge the keys of the commands that a stack may ask for; ``infra.opt_in`` runs them."""
+    found = []
+    for namespace in ("worker", "ops"):
+        repository = config.get(f"{namespace}:build", "")
+        if "@" in repository or ":" in repository.rpartition("/")[2]:
+            found.append(
+                f"{namespace}:build: expected a repository without a tag or digest, got {repository!r}; "
+                "for example ghcr.io/me/comfyform-worker (the digest is taken from the push)"
+            )
+    return found
+
+
+def _is_secret(info: FieldInfo) -> bool:
+    return "Secret" in str(info.annotation)
+
+
+def _mistake(model: type[BaseModel], name: str, text: str | None, message: str) -> str:
+    """Explain a value that is not accepted: what is allowed, what was found, and how to write it."""
+    info = model.model_fields[name]
+    if text is None or _is_secret(info):
+        return message
+    # Pulumi turns 13.0 into 13 and 012 into 10 before a program sees them.
+    quote = "str" in str(info.annotation) and re.fullmatch(r"-?\d+(\.\d*)?|true|false", text)
+    hint = '; write it in quotes, for example "12.8", because Pulumi shortens numbers' if quote else ""
+    return f"{message}, got {text!r}{hint}"
+
+
 def _value(model: type[BaseModel], name: str, text: str) -> Any:
     """Turn a key's text into what its type is read from: JSON for lists, a secret for secrets."""
-    kind = str(model.model_fields[name].annotation)
-    if "Secret" in kind:
+    info = model.model_fields[name]
+    if _is_secret(info):
         return Secret(text)
-    if kind.startswith("list"):
+    if str(info.annotation).startswith("list"):
         try:
             return json.loads(text)
         except ValueError:

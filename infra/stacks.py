@@ -1,4 +1,4 @@
-"""A stack of this project, worked on through the real CLI: select, run, unlock, read back."""
+"""A stack of a Pulumi project, worked on through the real CLI: select, run, unlock, read back."""
 
 import json
 import subprocess
@@ -7,26 +7,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
-from backend.errors import ComfyformError, ConfigError
-from infra.pulumi_cli import (
-    PROJECT,
-    Pulumi,
-    Say,
-    environment,
-    find,
-    project_folder,
-    run,
-    say_on_stderr,
-    stack_name,
-)
-from infra.session import NAMESPACE
+from backend.errors import ComfyformError, ConfigError, MissingSetting
+from backend.settings import Settings
+from infra import stack_values
+from infra.pulumi_cli import Pulumi, Say, environment, find, first_line, run, say_on_stderr
+from infra.pulumi_project import Project, stack_name
+from infra.session import KEY, NAMESPACE
 from infra.stack_config import StackConfig
 from infra.state_folder import Lock, locks, repair, state_folder
 
+_KEY: Final = f"{NAMESPACE}:{KEY}"
 FAILED: Final = 3
 """Exit code where Pulumi failed and has said why."""
+KEY_VARIABLE: Final = "RUNPOD_API_KEY"
 
 
 class StackLocked(ComfyformError):
@@ -40,17 +33,17 @@ class Stack:
     """One stack.
 
     Attributes:
-        name: for example ``dev``.
+        name: short, for example ``dev``.
         cli: the CLI.
-        environ: its environment.
-        project: the folder of ``Pulumi.yaml``.
+        environ: its environment; ``PULUMI_STACK`` is the stack's name as the user wrote it.
+        project: the project that it is a stack of.
         say: takes a line of talk.
     """
 
     name: str
     cli: Pulumi
     environ: Mapping[str, str] = field(repr=False)
-    project: Path = PROJECT
+    project: Project
     say: Say = say_on_stderr
 
     @classmethod
@@ -61,44 +54,101 @@ class Stack:
         project: str | Path = "",
         environ: Mapping[str, str] | None = None,
         say: Say = say_on_stderr,
+        cli: Pulumi | None = None,
     ) -> "Stack":
-        """Find the CLI and name a stack, whether it is there or not.
+        """Find the CLI and name a stack, whether it exists or not.
 
         Args:
-            name: by default that of ``PULUMI_STACK``, else ``dev``.
+            name: short or fully qualified; by default that of ``PULUMI_STACK``, else ``dev``.
             project: the folder of ``Pulumi.yaml``; by default ``COMFYFORM_PROJECT``'s, else the checkout.
             environ: variables; by default those of this process.
             say: takes a line of talk.
+            cli: the CLI, where it is found already.
 
         Raises:
+            ConfigError: there is no project in the folder, or the name is of another project's stack.
             NoPulumi: there is no CLI and no way to get one.
         """
-        cli = find(say=say, environ=environ)
-        variables = environment(cli, environ)
-        name = stack_name(name, variables)
-        folder = project_folder(project, environ)
-        return cls(name, cli, {**variables, "PULUMI_STACK": name}, folder, say)
+        found = Project.at(project, environ)
+        asked = stack_name(name, environ)
+        short = found.short_name(asked)
+        cli = cli or find(say=say, environ=environ)
+        return cls(short, cli, {**environment(cli, environ), "PULUMI_STACK": asked}, found, say)
 
-    def opened(self, *, create: bool = False) -> "Stack":
-        """Give the stack back when it is there, or make it.
+    def config(self) -> StackConfig:
+        """Read the stack's configuration as Pulumi reads it; the stack need not exist.
+
+        Secrets are decrypted only where their value is needed: ``runpod_api_key`` where the environment has
+        no ``RUNPOD_API_KEY``, and keys that are usually in plain text.
 
         Raises:
-            ConfigError: there is none of this name.
+            RegistryError: everything that is wrong with the configuration.
+            ComfyformError: Pulumi cannot read it, or cannot decrypt what is needed.
+        """
+        values = stack_values.read(self, opened=False)
+        closed = values.closed()
+        if any(StackConfig.needs(key) for key in closed if key != _KEY) or (
+            _KEY in closed and not self.environ.get(KEY_VARIABLE)
+        ):
+            values = stack_values.read(self, opened=True)
+        if not values.written and (self.environ["PULUMI_STACK"] != "dev"):
+            self.say(
+                f"Stack {self.name!r} does not exist and {values.source} was not found: "
+                "its configuration is the defaults."
+            )
+        return StackConfig.parse(
+            values.texts(), values.source, closed=values.closed(), project=self.project.name
+        )
+
+    def with_key(self, config: StackConfig) -> "Stack":
+        """Hand RunPod's key to Pulumi in the environment, also where only the configuration has it.
+
+        ``refresh`` and ``destroy`` get the configuration of the last ``up``, so a key that was set or
+        changed since would not reach them otherwise.
+
+        Raises:
+            MissingSetting: the key is set in neither place.
+        """
+        if self.environ.get(KEY_VARIABLE):
+            return self
+        if not config.runpod_api_key:
+            raise MissingSetting(
+                KEY_VARIABLE,
+                "RunPod's API needs a key",
+                hint=f"Set it: export {KEY_VARIABLE}=…, or pulumi config set --secret {_KEY} "
+                f"--stack {self.name}",
+            )
+        return replace(self, environ={**self.environ, KEY_VARIABLE: config.runpod_api_key.reveal()})
+
+    def settings(self) -> Settings:
+        """Settings of the stack's environment.
+
+        Raises:
+            ConfigError: a variable cannot be read.
+        """
+        return Settings.from_env(self.environ)
+
+    def opened(self, *, create: bool = False) -> "Stack":
+        """Check that the stack exists, or make it.
+
+        Raises:
+            ConfigError: it does not exist.
             ComfyformError: it cannot be made.
         """
         if all(lock.gone for lock in self.locks()):
-            for done in repair(state_folder(self.environ), self.name):
+            for done in repair(state_folder(self.environ), self.project.name, self.name):
                 self.say(done)
         if self.name in self.names():
             return self
         if not create:
             raise ConfigError(
-                f"There is no stack {self.name!r}: {', '.join(self.names()) or 'there are none'}.",
-                hint="inv stack.up makes it.",
+                f"Stack {self.name!r} of project {self.project.name!r} does not exist. "
+                f"Stacks of this project: {', '.join(self.names()) or 'none'}.",
+                hint=f"inv stack.up --stack {self.name} makes it.",
             )
-        made = self.run("stack", "init", self.name, capture=True)
+        made = self.run("stack", "init", self.environ["PULUMI_STACK"], capture=True)
         if made.returncode:
-            raise ComfyformError(f"Stack {self.name!r} cannot be made: {_first_line(made.stderr)}")
+            raise ComfyformError(f"Stack {self.name!r} cannot be made: {first_line(made.stderr)}")
         return self
 
     def names(self) -> list[str]:
@@ -107,7 +157,7 @@ class Stack:
 
     def run(self, *arguments: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
         """Run a command of the CLI on this stack and give the finished process."""
-        return run(self.cli, arguments, environ=self.environ, project=self.project, capture=capture)
+        return run(self.cli, arguments, environ=self.environ, project=self.project.folder, capture=capture)
 
     def ask(self, *arguments: str) -> Any:
         """Run a command that prints JSON and give what it says.
@@ -118,12 +168,27 @@ class Stack:
         done = self.run(*arguments, capture=True)
         if done.returncode:
             what = f"`pulumi {' '.join(arguments)}`"
-            raise ComfyformError(f"{what} on stack {self.name!r} failed: {_first_line(done.stderr)}")
+            raise ComfyformError(f"{what} on stack {self.name!r} failed: {first_line(done.stderr)}")
         return json.loads(done.stdout or "{}")
 
-    def of(self, name: str) -> "Stack":
-        """Give another stack of the same project."""
-        return replace(self, name=name, environ={**self.environ, "PULUMI_STACK": name})
+    def every(self) -> dict[tuple[str, str], str]:
+        """List all stacks of the backend: project and short name → the name that the CLI takes."""
+        found = {}
+        for each in self.ask("stack", "ls", "--all", "--json"):
+            reference = str(each["name"])
+            parts = reference.split("/")
+            project = parts[1] if len(parts) == 3 else self.project.name
+            found[project, parts[-1]] = reference
+        return found
+
+    def of(self, reference: str) -> "Stack":
+        """Name another stack, to read its state.
+
+        Args:
+            reference: the name that the CLI takes, as ``every`` gives it.
+        """
+        name = reference.rpartition("/")[2]
+        return replace(self, name=name, environ={**self.environ, "PULUMI_STACK": reference})
 
     def outputs(self) -> dict[str, Any]:
         """Give the stack's outputs, secrets masked."""
@@ -167,55 +232,9 @@ class Stack:
 
     def locks(self) -> list[Lock]:
         """List the stack's locks, where its state is in a folder of this machine."""
-        return list(locks(state_folder(self.environ), self.name))
+        return list(locks(state_folder(self.environ), self.project.name, self.name))
 
     def _deployment(self) -> dict[str, Any]:
         exported = self.ask("stack", "export")
         found: dict[str, Any] = exported.get("deployment") or {}
         return found
-
-
-def config(name: str, project: str | Path = "") -> StackConfig:
-    """Read a stack's configuration from its file, without the CLI; secrets in it stay closed.
-
-    Raises:
-        RegistryError: what is wrong with it.
-        ConfigError: the file cannot be read.
-    """
-    values = {
-        key: value if isinstance(value, str) else json.dumps(value)
-        for key, value in _written(name, project).items()
-        if not _closed(value)
-    }
-    return StackConfig.parse(values, f"Pulumi.{name}.yaml")
-
-
-def has_secret(name: str, key: str, project: str | Path = "") -> bool:
-    """Tell whether a stack's configuration holds a secret."""
-    return _closed(_written(name, project).get(f"{NAMESPACE}:{key}"))
-
-
-def _written(name: str, project: str | Path) -> dict[str, Any]:
-    path = project_folder(project) / f"Pulumi.{name}.yaml"
-    try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    written = told.get("config") or {} if isinstance(told, dict) else None
-    if not isinstance(written, dict):
-        raise ConfigError(
-            f"{path} is not a stack's configuration: a mapping with `config:` and the keys under it.",
-            hint="For example: config: {comfyform:volume_gb: 100}. `pulumi config set` writes it right.",
-        )
-    return written
-
-
-def _closed(value: object) -> bool:
-    return isinstance(value, dict) and "secure" in value
-
-
-def _first_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[0].removeprefix("error: ") if lines else "it said nothing"

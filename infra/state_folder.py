@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-PROJECT_NAME: Final = "comfyform"
+_LOCKS: Final = Path("locks", "organization")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ def state_folder(environ: Mapping[str, str]) -> Path | None:
     return Path(unquote(backend.path)) / ".pulumi" if backend.scheme == "file" else None
 
 
-def locks(folder: Path | None, stack: str) -> Iterator[Lock]:
+def locks(folder: Path | None, project: str, stack: str) -> Iterator[Lock]:
     """List a stack's locks."""
     if folder is None:
         return
-    for path in sorted((folder / "locks" / "organization" / PROJECT_NAME / stack).glob("*.json")):
+    for path in sorted((folder / _LOCKS / project / stack).glob("*.json")):
         try:
             told = json.loads(path.read_text())
         except (OSError, ValueError):
@@ -51,20 +51,20 @@ def locks(folder: Path | None, stack: str) -> Iterator[Lock]:
 
 
 def unlock(folder: Path | None, pid: int) -> None:
-    """Remove the locks, of whichever stack, that an ended process of this machine has left.
+    """Remove the locks, of any project and stack, that an ended process of this machine has left.
 
     Between a preview and the update the CLI catches no Ctrl-C, and dies of it with its lock in place.
     """
     if folder is None:
         return
-    for stack in (folder / "locks" / "organization" / PROJECT_NAME).glob("*"):
-        for lock in locks(folder, stack.name):
+    for stack in (folder / _LOCKS).glob("*/*"):
+        for lock in locks(folder, stack.parent.name, stack.name):
             if lock.pid == pid and lock.gone:
                 lock.path.unlink(missing_ok=True)
                 lock.path.with_name(f"{lock.path.name}.attrs").unlink(missing_ok=True)
 
 
-def repair(folder: Path | None, stack: str) -> list[str]:
+def repair(folder: Path | None, project: str, stack: str) -> list[str]:
     """Put right what a CLI that was killed while it wrote has left; every command would fail on it.
 
     The attributes beside a checkpoint (content type and hash, which nobody reads)
@@ -79,7 +79,7 @@ def repair(folder: Path | None, stack: str) -> list[str]:
     """
     if folder is None:
         return []
-    checkpoint = folder / "stacks" / PROJECT_NAME / f"{stack}.json"
+    checkpoint = folder / "stacks" / project / f"{stack}.json"
     before = checkpoint.with_name(f"{checkpoint.name}.bak")
     said = []
     for path in (checkpoint, before):

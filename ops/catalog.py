@@ -28,12 +28,16 @@ class GpuType:
 
 @dataclass(frozen=True, slots=True)
 class CpuType:
-    """A flavor of CPU workers; price a vCPU, serverless."""
+    """A flavor of CPU workers.
+
+    Attributes:
+        usd_per_vcpu_hour: serverless, or None where the catalog has no price.
+    """
 
     id: str
     vcpus_min: int
     vcpus_max: int
-    usd_per_vcpu_hour: float
+    usd_per_vcpu_hour: float | None
     stock: Mapping[str, Stock] = field(default_factory=dict)
 
 
@@ -87,17 +91,16 @@ def fetch(api: RunPodApi) -> Catalog:
 
 
 def _gpu(body: Mapping[str, Any]) -> GpuType:
-    price = (body.get("price") or {}).get("serverless")
-    return GpuType(str(body["id"]), body.get("pool"), None if price is None else float(price), _stock(body))
+    return GpuType(str(body["id"]), body.get("pool"), _price(body, "serverless"), _stock(body))
 
 
 def _cpu(body: Mapping[str, Any]) -> CpuType:
-    vcpu, price = body.get("vcpu") or {}, body.get("price") or {}
+    vcpu = body.get("vcpu") or {}
     return CpuType(
         str(body["id"]),
         int(vcpu.get("min", 1)),
         int(vcpu.get("max", 1 << 10)),
-        float(price.get("serverlessPerVcpu", 0.0)),
+        _price(body, "serverlessPerVcpu"),
         _stock(body),
     )
 
@@ -106,6 +109,12 @@ def _data_center(body: Mapping[str, Any]) -> DataCenter:
     return DataCenter(
         str(body["id"]), str(body.get("region", "")), tuple(body.get("networkVolumeTypes") or ())
     )
+
+
+def _price(body: Mapping[str, Any], name: str) -> float | None:
+    """Read a price in US dollars; one that is missing or zero is unknown."""
+    value = (body.get("price") or {}).get(name)
+    return float(value) if value else None
 
 
 def _stock(body: Mapping[str, Any]) -> dict[str, Stock]:

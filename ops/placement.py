@@ -29,24 +29,30 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of it.
+    """Whether a stack can be made; each problem and warning is a sentence, problems with alternatives.
 
     Attributes:
-        problems: it cannot work; a sentence each, with alternatives.
-        warnings: it can be made, and may have to wait for a free machine.
+        place: why the volume cannot be made in its data center.
+        problems: what no existing volume settles: hardware that does not exist, S3 where there is none.
+        warnings: the stack can be made, and may have to wait for a free machine.
     """
 
+    place: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def check(self) -> None:
+    def check(self, *, volume_exists: bool = False) -> None:
         """Refuse what cannot work.
+
+        Args:
+            volume_exists: in this data center and tier, so that the place is settled.
 
         Raises:
             ConfigError: all problems.
         """
-        if self.problems:
-            raise ConfigError(" ".join(self.problems))
+        problems = self.problems if volume_exists else (*self.place, *self.problems)
+        if problems:
+            raise ConfigError(" ".join(problems))
 
 
 def judge(catalog: Catalog, wish: Wish) -> Verdict:
@@ -56,18 +62,18 @@ def judge(catalog: Catalog, wish: Wish) -> Verdict:
     if center is None:
         close = difflib.get_close_matches(wish.data_center.upper(), catalog.data_centers, n=1, cutoff=0.7)
         meant = f" Did you mean {close[0]}?" if close else ""
-        problems.insert(
-            0,
+        unknown = (
             f"RunPod has no data center {wish.data_center!r}.{meant} "
-            f"Network volumes can be in {_listed(_hosts(catalog, wish))}.",
+            f"Network volumes can be in {_listed(_hosts(catalog, wish))}."
         )
-        return Verdict(tuple(problems))
+        return Verdict((unknown,), tuple(problems))
+    place = []
     if not center.volume_types:
-        problems.append(
+        place.append(
             f"Data center {center.id} hosts no network volumes. {_nearest(catalog, wish, center.region)}"
         )
     elif wish.volume_type is not None and wish.volume_type not in center.volume_types:
-        problems.append(
+        place.append(
             f"Data center {center.id} has no {wish.volume_type} volumes, only "
             f"{_listed(center.volume_types)}. {_nearest(catalog, wish, center.region)}"
         )
@@ -76,7 +82,17 @@ def judge(catalog: Catalog, wish: Wish) -> Verdict:
             f"Data center {center.id} has no S3 endpoint, which transport s3 needs: use transport job. "
             f"{_nearest(catalog, wish, center.region)}"
         )
-    return Verdict(tuple(problems), tuple(_shortages(catalog, wish)))
+    return Verdict(tuple(place), tuple(problems), tuple(_shortages(catalog, wish)))
+
+
+def volume_tier(catalog: Catalog, data_center: str, wanted: str | None) -> str | None:
+    """Name the storage tier that a volume gets: the wanted one, else the data center's primary tier.
+
+    The catalog lists a data center's tiers and does not say which is its primary one: the first is taken
+    for it. None where the catalog does not know the data center, or it hosts no volumes.
+    """
+    center = catalog.data_centers.get(data_center)
+    return wanted or (center.volume_types[0] if center is not None and center.volume_types else None)
 
 
 def _hardware_problems(catalog: Catalog, wish: Wish) -> Iterable[str]:

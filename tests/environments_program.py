@@ -25,7 +25,7 @@ CONFIG = StackConfig(
 )
 SOURCE = "hf:openai/whisper-tiny@169d4a4341b33bc18d8881c4b69c2e104e1cc0af:config.json"
 
-preflight(session.api(), CONFIG, "comfyform-test-")
+preflight(session.api(), CONFIG, "comfyform", "test")
 for wanted in os.environ["ENVIRONMENTS"].split():
     name = wanted.rstrip("+")
     file = ModelFile(path=f"{name}/config.json", volume_path=f"models/{name}/config.json", source=SOURCE)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from infra import leftovers
-from infra.pulumi_cli import PROJECT, environment, find
+from infra.pulumi_cli import environment, find
+from infra.pulumi_project import CHECKOUT
 from tests.emulation import Emulator
 
 STACK = "test"
@@ -44,8 +45,8 @@ class Project:
         self.root = root
         self.cli = find(say=lambda _: None)
         root.mkdir(parents=True)
-        shutil.copyfile(PROJECT / "Pulumi.yaml", root / "Pulumi.yaml")
-        shutil.copytree(PROJECT / "infra", root / "infra", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copyfile(CHECKOUT / "Pulumi.yaml", root / "Pulumi.yaml")
+        shutil.copytree(CHECKOUT / "infra", root / "infra", ignore=shutil.ignore_patterns("__pycache__"))
         (root / "models-registry.yaml").write_text(REGISTRY)
         self.env = environment(
             self.cli,

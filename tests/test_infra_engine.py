@@ -301,6 +301,6 @@ def test_a_stack_that_is_not_there_is_not_made_by_looking(
         monkeypatch.setenv(name, value)
 
     for look in (commands.outputs, commands.env, commands.down, commands.refresh):
-        with pytest.raises(ConfigError, match="There is no stack 'tset': test"):
+        with pytest.raises(ConfigError, match="Stack 'tset' of project 'comfyform' does not exist"):
             look(stack="tset", project=infra.root)
     assert Stack.at(project=infra.root, environ=infra.env).names() == [STACK]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.pulumi_cli import PROJECT
+from infra.pulumi_project import CHECKOUT
 from tests.emulation import Emulator
 from tests.pulumi_project import Project
 
@@ -19,7 +19,7 @@ def test_the_second_environment_comes_up_and_goes(emu: Emulator, tmp_path: Path)
     root = tmp_path / "project"
     infra = Project(root, emu)
     shutil.rmtree(root)
-    shutil.copytree(PROJECT / "examples" / "second_environment", root)
+    shutil.copytree(CHECKOUT / "examples" / "second_environment", root)
     (root / "pulumi" / "stacks").mkdir(parents=True)
     infra.pulumi("stack", "init", "test")
 

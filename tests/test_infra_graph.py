@@ -14,7 +14,7 @@ from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.rpc import deserialize_properties
 from pulumi.runtime.stack import run_pulumi_func
 
-from backend.errors import ConfigError
+from backend.errors import ConfigError, RegistryError
 from infra.environment import LANES, ComfyEnvironment
 from infra.opt_in import OptIn, built_image, fingerprint, verified
 from infra.pulumi_plugins import need_plugin
@@ -195,9 +195,9 @@ def test_a_verify_command_runs_after_the_stack_with_its_variables(tmp_path: Path
 
 
 def test_a_repository_with_a_tag_is_refused() -> None:
-    """The digest is the version; a tag beside it would be a second one. A port is no tag."""
-    with pytest.raises(ConfigError, match="without a tag"):
-        OptIn.parse({"ops:build": "ghcr.io/me/ops:1"})
+    """The digest is the version; a tag beside it would be a second one. A port is not a tag."""
+    with pytest.raises(RegistryError, match="without a tag or digest, got 'ghcr"):
+        StackConfig.parse({"ops:build": "ghcr.io/me/ops:1"}, "Pulumi.dev.yaml")
 
     assert OptIn.parse({"ops:build": "localhost:5000/ops"}).build == {"ops": "localhost:5000/ops"}
 

@@ -83,7 +83,7 @@ class Life:
         leftovers.end()
         until(lambda: not providers(self.infra.root))
         folder = state_folder(self.infra.env)
-        repair(folder, STACK)
+        repair(folder, "comfyform", STACK)
         unlock(folder, run.pid)
         until(lambda: all(job["status"] in ("COMPLETED", "FAILED") for job in self.emu.state()["jobs"]), 60)
         until(lambda: not self.emu.state()["workers"], 60)

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from filelock import FileLock
 from infra import pulumi_cli, pulumi_install
 from infra.pulumi_cli import NoPulumi, Pulumi, environment, find, locate, run
 from infra.pulumi_install import BUILD_VERSION, TOOLS, WayFailed
+from infra.pulumi_project import Project
 from infra.stacks import Stack
 from infra.state_folder import repair
 
@@ -209,10 +211,12 @@ def test_locks_tell_the_living_from_the_dead(tmp_path: Path) -> None:
         (folder / f"{name}.json").write_text(f'{{"pid": {pid}, "hostname": "{host}", "timestamp": "t"}}')
     (folder / "d.json").write_text("{")
 
-    stack = Stack("dev", Pulumi(Path("x"), "3", "PATH"), {"PULUMI_BACKEND_URL": tmp_path.as_uri()})
+    project = Project(tmp_path, "comfyform", tmp_path)
+    stack = Stack("dev", Pulumi(Path("x"), "3", "PATH"), {"PULUMI_BACKEND_URL": tmp_path.as_uri()}, project)
 
     assert [lock.gone for lock in stack.locks()] == [False, True, False]
-    assert Stack("dev", stack.cli, {"PULUMI_BACKEND_URL": "s3://bucket"}).locks() == []
+    assert replace(stack, environ={"PULUMI_BACKEND_URL": "s3://bucket"}).locks() == []
+    assert replace(stack, project=replace(project, name="other")).locks() == []
 
 
 STOPPED = """
@@ -268,10 +272,10 @@ def test_a_half_written_state_goes_back_to_a_whole_one(
     for name, text in {**whole, **broken}.items():
         (folder / name).write_text(text)
 
-    said = repair(tmp_path, "dev")
+    said = repair(tmp_path, "comfyform", "dev")
 
     assert (folder / "dev.json").read_text().strip('"') == kept
     assert (folder / "dev.json.attrs").exists() == ("dev.json.attrs" not in broken)
     assert bool(said) == (bool(broken) and kept != "")
-    assert repair(tmp_path, "dev") == []
-    assert repair(None, "dev") == []
+    assert repair(tmp_path, "comfyform", "dev") == []
+    assert repair(None, "comfyform", "dev") == []

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import yaml
 
 from backend.errors import ConfigError, InvalidArgument, RegistryError
 from backend.settings import Secret, Settings
-from infra import stacks
 from infra.export import render
 from infra.preflight import check_quota
-from infra.pulumi_cli import PROJECT
-from infra.stack_config import StackConfig, described
+from infra.pulumi_project import CHECKOUT
+from infra.stack_config import CLOSED, StackConfig, described
 from infra.worker_env import worker_env
 
 
@@ -62,6 +60,97 @@ def test_all_mistakes_are_named_at_once() -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "problem"),
+    [
+        ("comfyfrom:volume_gb", "unknown namespace 'comfyfrom'; did you mean comfyform:volume_gb?"),
+        ("comfyform:volume_bg", "unknown key; did you mean comfyform:volume_gb?"),
+        ("studio:volume_gb", "unknown namespace 'studio'; did you mean comfyform:volume_gb?"),
+        ("worker:built", "unknown key; did you mean worker:build?"),
+        ("verify:run", "unknown key; did you mean verify:command?"),
+    ],
+)
+def test_a_key_that_nothing_reads_is_named_with_the_nearest(key: str, problem: str) -> None:
+    """A mistyped namespace, a mistyped key, and a key without a namespace in a project of another name."""
+    with pytest.raises(RegistryError) as caught:
+        StackConfig.parse({key: "1", "comfyform:volume_gb": "5"}, "x", project="studio")
+
+    found = [each for each in caught.value.problems if each.startswith(key)]
+    assert found[0] == f"{key}: {problem}"
+    assert len(caught.value.problems) == 2  # and the value that is too small, in the same answer
+
+
+def test_other_programs_keys_are_left_alone() -> None:
+    """Namespaces of other providers, and other keys of the project's own."""
+    others = {"aws:region": "x", "studio:color": "red", "pulumi:tags": "{}"}
+
+    assert StackConfig.parse(others, "x", project="studio") == StackConfig()
+
+
+def test_a_value_that_is_refused_is_shown_unless_it_is_secret() -> None:
+    """A version without quotes arrives as another number; the message has it, and how to write it."""
+    with pytest.raises(RegistryError) as caught:
+        StackConfig.parse({"comfyform:min_cuda_version": "13", "comfyform:volume_gb": "5"}, "x")
+
+    version, size = sorted(caught.value.problems)
+    assert "got '13'; write it in quotes, for example \"12.8\"" in version
+    assert size.endswith("got '5'")
+
+
+@pytest.mark.parametrize("form", ["plain", "secret", "absent"])
+@pytest.mark.parametrize("other", ["plain", "secret", "absent"])
+@pytest.mark.parametrize(
+    ("one", "two", "together"),
+    [("registry_username", "registry_password", True), ("hf_token", "hf_token_secret", False)],
+)
+def test_a_rule_over_two_keys_counts_a_secret_as_set(
+    one: str, two: str, together: bool, form: str, other: str
+) -> None:
+    """Whether a value is plain, encrypted or absent, both readers come to the same verdict."""
+    forms = {one: form, two: other}
+    plain = {f"comfyform:{key}": "v" for key, how in forms.items() if how == "plain"}
+    closed = {f"comfyform:{key}" for key, how in forms.items() if how == "secret"}
+    if StackConfig.needs(f"comfyform:{two}") and other == "secret":  # decrypted by the reader
+        plain[f"comfyform:{two}"] = "v"
+        closed.discard(f"comfyform:{two}")
+    both, neither = "absent" not in forms.values(), {*forms.values()} == {"absent"}
+    right = both or neither if together else not both
+
+    if right:
+        StackConfig.parse(plain, "x", closed=closed)
+    else:
+        with pytest.raises(RegistryError):
+            StackConfig.parse(plain, "x", closed=closed)
+
+
+def test_rules_over_two_keys_are_told_with_mistakes_of_one() -> None:
+    """Everything in one answer; a rule about a value that is wrong by itself waits for it."""
+    with pytest.raises(RegistryError) as caught:
+        StackConfig.parse(
+            {
+                "comfyform:volume_gb": "many",
+                "comfyform:workers_min": "4",
+                "comfyform:workers_max": "x",
+                "comfyform:ops_vcpus": "3",
+                "comfyform:registry_username": "u",
+                "worker:build": "ghcr.io/me/worker:1",
+            },
+            "x",
+        )
+
+    told = "\n".join(sorted(caught.value.problems))
+    assert len(caught.value.problems) == 5
+    for part in ("volume_gb: ", "workers_max: ", "ops_vcpus: 3 is not", "belong together", "worker:build: "):
+        assert part in told
+
+
+def test_closed_secrets_are_set_and_show_nothing() -> None:
+    """A secret that was not decrypted is a value that stands for itself."""
+    config = StackConfig.parse({}, "x", closed={"comfyform:hf_token", "verify:command"})
+
+    assert config.hf_token == CLOSED
+
+
+@pytest.mark.parametrize(
     ("values", "problem"),
     [
         ({"registry_username": "u"}, "belong together"),
@@ -78,55 +167,7 @@ def test_what_does_not_go_together_is_refused(values: dict[str, str], problem: s
 
 def test_the_project_file_describes_the_same_keys() -> None:
     """`pulumi config` shows the types, defaults and sentences that the program has."""
-    assert yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["config"] == described()
-
-
-def test_a_stack_file_is_read_without_the_cli(tmp_path: Path) -> None:
-    """Lists and numbers are as Pulumi writes them; secrets stay closed and are known to be there."""
-    (tmp_path / "Pulumi.dev.yaml").write_text(
-        yaml.safe_dump(
-            {
-                "config": {
-                    "comfyform:volume_gb": 30,
-                    "comfyform:gpu_pools": ["ADA_24"],
-                    "comfyform:runpod_api_key": {"secure": "v1:abc"},
-                }
-            }
-        )
-    )
-
-    config = stacks.config("dev", tmp_path)
-
-    assert (config.volume_gb, config.gpu_pools, config.runpod_api_key) == (30, ["ADA_24"], None)
-    assert stacks.has_secret("dev", "runpod_api_key", tmp_path)
-    assert not stacks.has_secret("other", "runpod_api_key", tmp_path)
-    assert stacks.config("other", tmp_path) == StackConfig()
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("config: [", "cannot be read"),
-        ("- comfyform:volume_gb: 10", "not a stack's configuration"),
-        ("config: [comfyform:volume_gb]", "not a stack's configuration"),
-        ("volume", "not a stack's configuration"),
-    ],
-)
-def test_a_broken_stack_file_is_one_sentence(tmp_path: Path, text: str, problem: str) -> None:
-    """Neither YAML nor a mapping: an error that names the file and says what it should be."""
-    (tmp_path / "Pulumi.dev.yaml").write_text(text)
-
-    with pytest.raises(ConfigError, match=rf"Pulumi\.dev\.yaml .*{problem}"):
-        stacks.config("dev", tmp_path)
-
-
-def test_the_project_may_be_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """COMFYFORM_PROJECT, which a kept demo prints, is where stacks are looked for; what is asked for wins."""
-    (tmp_path / "Pulumi.dev.yaml").write_text("config: {comfyform:volume_gb: 30}")
-    monkeypatch.setenv("COMFYFORM_PROJECT", str(tmp_path))
-
-    assert stacks.config("dev").volume_gb == 30
-    assert stacks.config("dev", tmp_path / "other") == StackConfig()
+    assert yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text())["config"] == described()
 
 
 def test_the_worker_quota_is_checked_where_it_is_known_and_guessed_where_not() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backend.drivers import Http
 from backend.errors import ConfigError
 from backend.settings import Secret
 from ops.catalog import Catalog, CpuType, DataCenter, GpuType, fetch
-from ops.cost import Workers, check_budget, estimate, volume_usd_per_month
-from ops.placement import Wish, judge
+from ops.cost import Estimate, Line, Workers, check_budget, estimate, volume_usd_per_month
+from ops.placement import Wish, judge, volume_tier
 from ops.runpod_api import RunPodApi
 from tests.emulation import Emulator
 
@@ -65,14 +68,62 @@ def test_an_estimate_takes_the_dearest_gpu_that_may_come() -> None:
     assert estimate(CATALOG, volume_gb=100, workers=[cheaper]).usd_per_hour_max == pytest.approx(0.7)
 
 
-def test_an_estimate_says_what_it_does_not_know() -> None:
-    """A pool without a price and a tier without one are notes, not zeros that pass for prices."""
-    group = Workers(name="odd", workers_min=0, workers_max=1, disk_gb=0, gpu_pools=["NEW"])
+def test_an_estimate_names_what_has_no_price() -> None:
+    """A pool without a price and a tier without one are named, not zeros that pass for prices."""
+    group = Workers(
+        name="GPU endpoint", workers_min=0, workers_max=1, disk_gb=0, gpu_pools=["NEW", "AMPERE_24"]
+    )
 
     made = estimate(CATALOG, volume_gb=10, volume_type="HIGH_PERFORMANCE", workers=[group])
 
-    assert [note for note in made.notes if "odd" in note or "HIGH_PERFORMANCE" in note] == list(made.notes)
-    assert len(made.notes) == 2
+    tier, pool = made.unpriced
+    assert (tier.monthly, tier.hourly) == (True, False)
+    assert "A HIGH_PERFORMANCE volume costs more than the 0.70 USD" in tier.sentence
+    assert (pool.monthly, pool.hourly) == (False, True)
+    assert "no serverless price for GPU pool NEW (workers of the GPU endpoint)" in pool.sentence
+    assert made.usd_per_hour_max == pytest.approx(0.9)  # what is known
+    assert made.summary()["unpriced"] == [tier.sentence, pool.sentence]
+    assert "container disk" in made.notes[0]
+    assert "Taxes" in made.notes[1]
+
+
+def test_a_type_without_a_price_has_that_of_its_pool() -> None:
+    """One price is a pool's; a type that lacks it does not make the pool unknown."""
+    gpus = {**CATALOG.gpus, "L4S": GpuType("L4S", "AMPERE_24", None)}
+    group = Workers(name="gpu", workers_min=0, workers_max=1, disk_gb=0, gpu_pools=["AMPERE_24"])
+
+    made = estimate(replace(CATALOG, gpus=gpus), volume_gb=10, workers=[group])
+
+    assert made.usd_per_hour_max == pytest.approx(0.9)
+    assert made.unpriced == ()
+
+
+def test_a_cpu_flavor_without_a_price_is_unknown_and_not_free() -> None:
+    """A catalog entry without a price does not make workers cost nothing."""
+    cpus = {"cpu3c": CpuType("cpu3c", 2, 32, None)}
+    group = Workers(name="cpu", workers_min=1, workers_max=1, disk_gb=0, cpu="cpu3c", vcpus=2)
+
+    made = estimate(replace(CATALOG, cpus=cpus), volume_gb=10, workers=[group])
+
+    (unknown,) = made.unpriced
+    assert (unknown.monthly, unknown.hourly) == (True, True)
+    with pytest.raises(ConfigError, match="no serverless price for CPU flavor cpu3c"):
+        check_budget(made, usd_per_month=1000)
+
+
+def test_a_volume_price_that_the_user_knows_replaces_the_list_price() -> None:
+    """Then a HIGH_PERFORMANCE volume has a price, and a budget can be checked."""
+    made = estimate(CATALOG, volume_gb=100, volume_type="HIGH_PERFORMANCE", volume_usd_per_gb_month=0.14)
+
+    assert made.usd_per_month == pytest.approx(14)
+    assert made.unpriced == ()
+
+
+@pytest.mark.parametrize(("wanted", "tier"), [(None, "HIGH_PERFORMANCE"), ("STANDARD", "STANDARD")])
+def test_the_tier_that_is_priced_is_the_one_that_is_made(wanted: str | None, tier: str) -> None:
+    """Without a wish, a volume in US-KS-2 gets that data center's first tier, which is not STANDARD."""
+    assert volume_tier(CATALOG, "US-KS-2", wanted) == tier
+    assert volume_tier(CATALOG, "EU-XX-1", None) is None
 
 
 def test_a_budget_refuses_with_both_numbers() -> None:
@@ -85,6 +136,34 @@ def test_a_budget_refuses_with_both_numbers() -> None:
         check_budget(made, usd_per_month=69)
     with pytest.raises(ConfigError, match=r"0\.12 USD an hour with all workers"):
         check_budget(made, usd_per_hour=0.11)
+
+
+@given(cents=st.integers(0, 10**7), parts=st.integers(1, 50))
+def test_a_cost_that_equals_its_budget_passes(cents: int, parts: int) -> None:
+    """Amounts are compared in cents, whatever a sum of floats makes of them; one cent more is refused."""
+    usd = cents / 100
+    lines = tuple(Line("part", "", usd / parts, usd_per_hour_max=usd / parts) for _ in range(parts))
+    made = Estimate(lines)
+
+    check_budget(made, usd_per_month=usd, usd_per_hour=usd)
+    if cents:
+        for budget in ({"usd_per_month": usd - 0.01}, {"usd_per_hour": usd - 0.01}):
+            with pytest.raises(ConfigError, match="above its budget"):
+                check_budget(made, **budget)
+
+
+def test_a_budget_refuses_an_unknown_price_by_name() -> None:
+    """Only the budget that the part belongs to: an hour's does not ask what a volume costs."""
+    made = estimate(CATALOG, volume_gb=10, volume_type="HIGH_PERFORMANCE")
+
+    check_budget(made, usd_per_hour=0)
+    with pytest.raises(
+        ConfigError, match="not all of its prices are known: A HIGH_PERFORMANCE volume"
+    ) as caught:
+        check_budget(made, usd_per_month=100)
+    assert "comfyform:volume_usd_per_gb_month" in str(caught.value.hint)
+    with pytest.raises(ConfigError, match=r"above its budget: 0\.70 USD .* A HIGH_PERFORMANCE volume"):
+        check_budget(made, usd_per_month=0.5)
 
 
 GOOD: dict[str, Any] = {"data_center": "EU-RO-1", "gpu_pools": ["AMPERE_24"], "cpu": "cpu3c"}
@@ -116,6 +195,16 @@ def test_what_cannot_be_is_said_with_alternatives(wish: dict[str, Any], problem:
     assert problem in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "wish", [{"gpu_pools": ["ADA_42"]}, {"cpu": "cpu9"}, {"vcpus": 64}, {"gpu_excluded_types": ["H100"]}]
+)
+def test_a_volume_settles_its_place_and_not_the_hardware(wish: dict[str, Any]) -> None:
+    """Where a volume is, its data center is good enough; workers that cannot exist stay refused."""
+    judge(CATALOG, Wish(**{**GOOD, "data_center": "EU-FR-9"})).check(volume_exists=True)
+    with pytest.raises(ConfigError):
+        judge(CATALOG, Wish(**{**GOOD, **wish})).check(volume_exists=True)
+
+
 def test_a_shortage_is_only_a_warning() -> None:
     """Stock changes by the minute: the stack can be made, and the user knows that jobs may wait."""
     verdict = judge(
@@ -144,6 +233,6 @@ def test_the_live_catalog_is_read(emu: Emulator) -> None:
     assert catalog.data_centers["EU-RO-1"].volume_types[0] == "STANDARD"
     (gpu,) = catalog.pools["ADA_24"]
     assert gpu.usd_per_hour == pytest.approx(0.00031 * 3600)
-    assert catalog.cpus["cpu3c"].usd_per_vcpu_hour > 0
+    assert (catalog.cpus["cpu3c"].usd_per_vcpu_hour or 0) > 0
     verdict = judge(catalog, Wish(data_center="EU-RO-1", gpu_pools=["ADA_24"], cpu="cpu3c"))
     assert len(verdict.warnings) == 1
