@@ -66,7 +66,9 @@ def test_sources_are_pinned_by_commit():
     """ComfyUI by its release, every pack by the commit that was recorded, the submodule with its pack."""
     runs = " ".join(arguments("worker/Dockerfile", "RUN"))
     cloned = re.findall(r"git clone .*?/([\w-]+)\.git", runs)
-    checked_out = dict(re.findall(r"git -C ([\w-]+) checkout --quiet --detach ([0-9a-f]{7,40})", runs))
+    checked_out = dict(
+        re.findall(r"git -C ([\w-]+) checkout --quiet --detach ([0-9a-f]{40})(?![0-9a-f])", runs)
+    )
 
     assert "--branch v0.29.0 https://github.com/Comfy-Org/ComfyUI.git" in runs
     assert sorted(cloned) == sorted(["ComfyUI", *COMMITS])

@@ -37,5 +37,5 @@ def split_cuda() -> None:
 
 if __name__ == "__main__":
     resolve("requirements", "--constraint", "../requirements.lock")
-    resolve("comfyui", "--exclude-newer", COMFYUI_DAY)
+    resolve("comfyui", "--upgrade", "--exclude-newer", COMFYUI_DAY)
     split_cuda()
