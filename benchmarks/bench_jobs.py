@@ -78,7 +78,7 @@ def serve() -> None:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     print(f"{PORT_LINE}{listener.getsockname()[1]}", flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listener])
+    uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_keep_alive=75)).run(sockets=[listener])
 
 
 @contextmanager

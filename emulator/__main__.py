@@ -47,6 +47,7 @@ async def serve(state: State, listener: socket.socket, env_file: Path | None) ->
         proxy_headers=False,
         lifespan="on",
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=server.KEEP_ALIVE_S,
         ws="websockets-sansio",
     )
     await Server(config, state, env_file).serve(sockets=[listener])

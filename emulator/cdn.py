@@ -86,7 +86,7 @@ class Cdn:
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Serve while the emulator does. Faults and the request log see these requests as `/cdn/*`."""
-        from emulator.server import Front
+        from emulator.server import KEEP_ALIVE_S, Front
 
         self._state.route_globs = [*self._state.route_globs, "/cdn/*"]
         app = Starlette(routes=[Route("/cdn/{rest:path}", self.answer, methods=["GET"])])
@@ -95,6 +95,7 @@ class Cdn:
             log_level="error",
             access_log=False,
             timeout_graceful_shutdown=1,
+            timeout_keep_alive=KEEP_ALIVE_S,
             lifespan="off",
         )
         server = _Server(config)

@@ -50,6 +50,21 @@ Nothing here has been compared with the live service yet: the rules come from Ru
 document and from reports, and the knobs of `/_emulator/knobs` turn the uncertain ones.
 """
 
+ASSUMPTIONS = (
+    "A cancelled job calls its webhook, with the status CANCELLED and without `output`.",
+    "A job that was purged from the queue answers 404 at once.",
+    '`{"input": null}` is accepted by `/run` and, like `{}`, never handled.',
+    'A handler that returns `{"error": ""}` or `{"error": null}` ends COMPLETED without `output`.',
+    "`/stream` returns early and empty when the state of the job changes.",
+    "Two readers of one stream share its chunks.",
+    "Chunks that were not read when a job was cancelled can still be read.",
+    "Only strings are split at `stream_chunk_bytes`: how RunPod splits another value is not documented.",
+    "The documented rate limits do not grow with the running workers.",
+    "`mounts` is missing in a template without a persistent volume, although the document requires it.",
+    "An idle connection stays open for ten minutes.",
+)
+"""What RunPod's documents leave open, and how the emulator decides it."""
+
 
 def operations(document: Document) -> list[tuple[str, str, str]]:
     """Give the operations of the document: id, method, path without its version."""
@@ -65,7 +80,8 @@ def page(document: Document) -> str:
     """Give the whole page."""
     with tempfile.TemporaryDirectory() as folder:
         loaded = planes.load(State(Path(folder)))
-        return "\n".join([HEAD, *_rest(document), *_s3(), *_others(loaded), *_knobs(), *_faults()]) + "\n"
+        parts = [*_rest(document), *_s3(), *_others(loaded), *_assumptions(), *_knobs(), *_faults()]
+        return "\n".join([HEAD, *parts]) + "\n"
 
 
 def _rest(document: Document) -> Iterator[str]:
@@ -105,6 +121,13 @@ def _routes(app: Starlette) -> Iterator[str]:
         ):
             methods = " ".join(sorted((route.methods or {"any"}) - {"HEAD"}))
             yield f"| {methods} | `{route.path}` | {'501' if route.endpoint is not_emulated else 'yes'} |"
+
+
+def _assumptions() -> Iterator[str]:
+    yield "## Assumptions\n"
+    yield "RunPod's documents do not settle these:\n"
+    yield from (f"- {sentence}" for sentence in ASSUMPTIONS)
+    yield ""
 
 
 def _knobs() -> Iterator[str]:

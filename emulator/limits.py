@@ -42,7 +42,12 @@ class Limits:
     job_take_hold_s: float = 20.0
     """How long a worker's job-take is held open when there is no job."""
     job_rate_per_10s: dict[str, int] = field(default_factory=dict)
-    """Operation of the job plane (`run`, `status`, …) → requests in 10 s; others are not limited."""
+    """Operation of the job plane (`run`, `status`, …) → requests in 10 s for each endpoint; others are not
+    limited, or as `job_rates_as_documented` says."""
+    job_rates_as_documented: bool = False
+    """Whether RunPod's documented rates and numbers of requests at a time hold for each endpoint."""
+    stream_chunk_bytes: int = 1_000_000
+    """Largest chunk of `/stream`: a longer string that a worker yields is split."""
 
     # workers
     cold_start_s: float = 0.0

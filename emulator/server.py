@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from emulator import planes
+from emulator import absent, planes
 from emulator.damage import Damaged, cutter, forced
 from emulator.faults import Fault
 from emulator.state import State
@@ -41,7 +42,19 @@ def app(state: State) -> ASGIApp:
     routes += [Mount(plane.prefix, app=plane.app) for plane in loaded]
     # A mount has no path without the slash behind it, and S3's list of buckets is asked for there.
     routes += [Route(plane.prefix, plane.app) for plane in loaded if not isinstance(plane.app, Starlette)]
-    return Front(Starlette(routes=routes, lifespan=lifespan), state)
+    routes += absent.routes()
+    return Front(
+        Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: absent.refuse}), state
+    )
+
+
+KEEP_ALIVE_S = 600
+"""How long an idle connection stays open, in seconds.
+
+The `runpod` SDK sends a worker's result on the connection of its last request, also after a handler that held
+its event loop for minutes, and does not repeat it when the server has closed that connection meanwhile.
+RunPod's own limit is not documented; handlers of many minutes work there.
+"""
 
 
 class Front:

@@ -214,6 +214,13 @@ class State:
             "RUNPOD_API_KEY": self.keys.api_key,
             "RUNPOD_REST_URL": f"{self.url}/rest/v2",
             "RUNPOD_JOBS_URL": f"{self.url}/jobs/v2",
+            # What RunPod's own clients read: runpod (Python), @runpod/mcp-server, runpod-flash.
+            "RUNPOD_API_BASE_URL": f"{self.url}/rest",
+            "RUNPOD_ENDPOINT_BASE_URL": f"{self.url}/jobs/v2",
+            "RUNPOD_SERVERLESS_API_URL": f"{self.url}/jobs/v2",
+            # Not emulated; without these a client would ask the real RunPod.
+            "RUNPOD_PUBLIC_GRAPHQL_URL": f"{self.url}/rest/graphql",
+            "RUNPOD_AUTHED_GRAPHQL_URL": f"{self.url}/rest/graphql",
             "RUNPOD_S3_URL": f"{self.url}/s3",
             "RUNPOD_S3_ACCESS_KEY_ID": self.keys.s3_access_key,
             "RUNPOD_S3_SECRET_ACCESS_KEY": self.keys.s3_secret_key,

@@ -63,7 +63,10 @@ async def over_http(
         token_verifier=FixedToken(token) if token else None,
     )
     # A client's open stream must not keep a server alive that was told to end.
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)
+    # A client that thinks for longer than uvicorn's 5 s would send its next call on a closed connection.
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=3, timeout_keep_alive=75
+    )
     listening = uvicorn.Server(config)
     ready(url)
     await listening.serve(sockets=[listener])

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.echo_endpoint import endpoint, run
 from tests.emulation import IMAGES, Emulator, running_emulator, until
+from tests.test_emulator_jobs import ENDPOINT
+from tests.test_emulator_jobs import run as queue_job
 
 pytestmark = pytest.mark.slow
 
@@ -98,6 +101,24 @@ def test_an_image_that_nothing_stands_for(terminal: Terminal) -> None:
         f"emulator: endpoint 'typo' ({endpoint_id}) gets no worker: "
         "nothing stands for its image you/wroker:1. Start the emulator with --image you/wroker:1=COMMAND."
     )
+
+
+def test_a_result_that_never_arrived(terminal: Terminal) -> None:
+    """A worker that asks for a job as one without any, and never reported the one that it has, lost it."""
+    endpoint_id = str(terminal.emu.rest("POST", "/serverless", ENDPOINT | {"name": "loses"}).json()["id"])
+    job_id = queue_job(terminal.emu, endpoint_id)
+    worker = next(w for w in terminal.emu.state()["workers"] if w["endpointId"] == endpoint_id)
+    take = f"{terminal.emu.url('jobs')}/{endpoint_id}/job-take/{worker['id']}?gpu=CPU&job_in_progress="
+    key = {"Authorization": worker["key"]}
+    terminal.emu.set(job_take_hold_s=0.1)
+
+    assert httpx.get(f"{take}0", headers=key).json()["id"] == job_id
+    httpx.get(f"{take}1", headers=key)
+    assert [line for line in terminal.lines() if "'loses'" in line and "lost" in line] == []
+    httpx.get(f"{take}0", headers=key)
+
+    said = terminal.until_said("asks for another job")
+    assert f"has not reported {job_id}: the result is lost." in said
 
 
 def test_a_worker_that_dies_over_a_job(terminal: Terminal) -> None:

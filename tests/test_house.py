@@ -165,3 +165,21 @@ def test_the_lock_is_installed_as_it_is():
     (install,) = [line for line in (ROOT / "inv").read_text().splitlines() if "-r requirements.lock" in line]
 
     assert {"--require-hashes", "--no-deps"} <= set(install.split())
+
+
+def test_no_server_closes_idle_connections_by_uvicorns_default():
+    """5 s is shorter than what clients take between two requests; a worker's result was lost by it."""
+    calls = [
+        (path.relative_to(ROOT), node)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "uvicorn.Config"
+    ]
+
+    assert calls
+    lacking = [
+        f"{path}:{node.lineno}"
+        for path, node in calls
+        if "timeout_keep_alive" not in {keyword.arg for keyword in node.keywords}
+    ]
+    assert lacking == []

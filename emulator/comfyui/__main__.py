@@ -100,7 +100,9 @@ def main() -> int:
     shutil.rmtree(found.folders.temp, ignore_errors=True)
     time.sleep(found.knobs.start_s)
     comfyui, _ = build(found)
-    server = uvicorn.Server(uvicorn.Config(comfyui, log_level="warning", access_log=False))
+    # A real ComfyUI is an aiohttp server, which keeps an idle connection for 75 s.
+    config = uvicorn.Config(comfyui, log_level="warning", access_log=False, timeout_keep_alive=75)
+    server = uvicorn.Server(config)
     # asyncio turns Nagle's algorithm off only where the protocol is named: else each answer takes 40 ms.
     listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

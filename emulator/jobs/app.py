@@ -6,8 +6,9 @@ Source: RunPod docs 2026-08-20, serverless/endpoints; error bodies as observed o
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -23,6 +24,19 @@ from emulator.jobs.webhooks import Webhooks
 from emulator.state import Endpoint, State
 from emulator.workers.supervisor import Supervisor
 
+DOCUMENTED_RATES = {
+    "run": (1000, 200),
+    "runsync": (2000, 400),
+    "status": (2000, 400),
+    "stream": (2000, 400),
+    "cancel": (100, 20),
+    "purge-queue": (2, None),
+}
+"""Operation → requests in 10 s, and requests at a time, for each endpoint.
+
+Source: RunPod docs 2026-08-20, serverless/endpoints/send-requests, "Rate limits". There the limits grow with
+the running workers, by an amount that is not documented.
+"""
 WAIT_MS, MIN_WAIT_MS, MAX_WAIT_MS = 90_000, 1_000, 300_000
 STREAM_HOLD_MS = 10_000
 RATE_WINDOW_S = 10.0
@@ -45,6 +59,13 @@ class Refused(Exception):
         )
 
 
+class NotForQueues(Exception):
+    """A queue's operation was asked of a load balancer; its answer has a shape of its own.
+
+    Source: as observed on the service.
+    """
+
+
 def app(state: State) -> Starlette:
     """Make the plane, with the supervisor of its workers."""
     plane = JobPlane(state)
@@ -60,13 +81,20 @@ def app(state: State) -> Starlette:
         assert isinstance(error, Refused)  # noqa: S101 - starlette calls this for nothing else
         return error.response()
 
+    async def refuse_type(_: Request, __: Exception) -> Response:
+        return JSONResponse({"error": "not allowed for QB API"}, 400)
+
     async def refuse_path(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - starlette calls this for nothing else
-        return Refused(error.status_code, error.detail.lower()).response()
+        reply = Refused(error.status_code, error.detail.lower()).response()
+        reply.headers.update(error.headers or {})
+        return reply
 
     def route(path: str, method: str, name: str, answer: Callable[..., Awaitable[Response]]) -> Route:
         async def endpoint(request: Request) -> Response:
-            return await answer(request, plane.admit(request, name))
+            endpoint = plane.admit(request, name)
+            with plane.in_flight(endpoint.body["id"], name):
+                return await answer(request, endpoint)
 
         return Route(path, endpoint, methods=[method])
 
@@ -85,7 +113,7 @@ def app(state: State) -> Starlette:
             Route("/{endpoint_id}/openai/{path:path}", not_emulated, methods=["GET", "POST"]),
             *worker_api.routes(state, supervisor),
         ],
-        exception_handlers={Refused: refuse, HTTPException: refuse_path},
+        exception_handlers={Refused: refuse, NotForQueues: refuse_type, HTTPException: refuse_path},
         lifespan=lifespan,
     )
 
@@ -101,6 +129,7 @@ class JobPlane:
     def __init__(self, state: State) -> None:
         self._state = state
         self._calls: dict[tuple[str, str], list[float]] = {}
+        self._in_flight: Counter[tuple[str, str]] = Counter()
 
     def admit(self, request: Request, operation: str) -> Endpoint:
         """Check key, endpoint and rate; give the endpoint."""
@@ -116,12 +145,28 @@ class JobPlane:
         if endpoint is None:
             raise Refused(404, "endpoint not found")
         if endpoint.body["type"] != "QUEUE":
-            raise Refused(400, "not allowed for QB API")
+            raise NotForQueues
         self._count(endpoint_id, operation)
         return endpoint
 
+    @contextmanager
+    def in_flight(self, endpoint_id: str, operation: str) -> Iterator[None]:
+        """Count a request while it is answered; refuse more at a time than are allowed."""
+        _, most = self._documented(operation)
+        if most is not None and self._in_flight[endpoint_id, operation] >= most:
+            raise Refused(429, "too many concurrent requests")
+        self._in_flight[endpoint_id, operation] += 1
+        try:
+            yield
+        finally:
+            self._in_flight[endpoint_id, operation] -= 1
+
+    def _documented(self, operation: str) -> tuple[int | None, int | None]:
+        on = self._state.limits.job_rates_as_documented
+        return DOCUMENTED_RATES.get(operation, (None, None)) if on else (None, None)
+
     def _count(self, endpoint_id: str, operation: str) -> None:
-        limit = self._state.limits.job_rate_per_10s.get(operation)
+        limit = self._state.limits.job_rate_per_10s.get(operation, self._documented(operation)[0])
         if limit is None:
             return
         now = self._state.clock.now()

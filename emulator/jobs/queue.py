@@ -75,6 +75,28 @@ class Job:
         return dict(sorted((document | self.result).items()))
 
 
+def split(chunk: Any, limit_bytes: int) -> list[Any]:
+    """Split a streamed string at RunPod's limit, between two characters; any other value stays whole.
+
+    How RunPod splits a value that is not a string is not documented.
+    """
+    if not isinstance(chunk, str) or len(content := chunk.encode("utf-8", "surrogatepass")) <= limit_bytes:
+        return [chunk]
+    pieces = []
+    begin = 0
+    while begin < len(content):
+        end = min(begin + limit_bytes, len(content))
+        while begin < end < len(content) and content[end] & 0xC0 == 0x80:  # within a character
+            end -= 1
+        if end == begin:  # one character is longer than the limit
+            end = begin + limit_bytes
+            while end < len(content) and content[end] & 0xC0 == 0x80:
+                end += 1
+        pieces.append(content[begin:end].decode("utf-8", "surrogatepass"))
+        begin = end
+    return pieces
+
+
 class Jobs:
     """All jobs of the account.
 
@@ -161,7 +183,7 @@ class Jobs:
     def stream(self, job: Job, worker_id: str, chunk: Any) -> None:
         """Take a chunk that a worker streams."""
         if job.status == IN_PROGRESS and job.worker_id == worker_id:
-            job.chunks.append(chunk)
+            job.chunks += split(chunk, self._limits.stream_chunk_bytes)
             self._bells.ring(("job", job.id))
 
     def drain(self, job: Job) -> list[Any]:

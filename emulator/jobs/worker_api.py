@@ -59,6 +59,9 @@ class Protocol:
         """Give one job, or 204 when none came while the request was held."""
         if request.query_params.get("job_in_progress") == "0":
             self._release(worker, *self._to_stop(worker))
+            if worker.jobs:
+                # The SDK counts none in progress: it was done with these, and its report did not arrive.
+                self._supervisor.complaints.lost(worker)
         jobs = await self._next_jobs(worker, 1)
         return JSONResponse(jobs[0].for_worker()) if jobs else Response(status_code=NOTHING)
 

@@ -78,6 +78,15 @@ class Complaints:
             *(f"    {line}" for line in last),
         )
 
+    def lost(self, worker: Worker) -> None:
+        """Say that a worker asks for a job while it never reported one that it has: that result is lost."""
+        self._once(
+            worker,
+            (worker.id, *sorted(worker.jobs)),
+            f"worker {worker.id} of {self._endpoint(worker)} asks for another job and has not reported "
+            f"{', '.join(sorted(worker.jobs))}: the result is lost. Its log is {worker.log}.",
+        )
+
     def _endpoint(self, worker: Worker) -> str:
         known = self._state.resources.endpoints.get(worker.endpoint_id)
         return f"endpoint {known.body['name']!r} ({worker.endpoint_id})" if known else worker.endpoint_id

@@ -44,6 +44,8 @@ def runpod_environment(state: State, worker: Worker) -> dict[str, str]:
         "RUNPOD_ENDPOINT_ID": worker.endpoint_id,
         "RUNPOD_GPU_COUNT": str(worker.gpu_count),
         "RUNPOD_CPU_COUNT": "2",
+        "RUNPOD_MEM_GB": str(_memory_gb()),
+        "RUNPOD_PUBLIC_IP": "127.0.0.1",
         # There is no GPU here, and what the SDK checks is this machine, not the rented one.
         "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
         "RUNPOD_SKIP_GPU_CHECK": "true",
@@ -54,3 +56,8 @@ def runpod_environment(state: State, worker: Worker) -> dict[str, str]:
         if folder is not None and place.volume_id is not None:
             environment |= {"RUNPOD_VOLUME_ID": place.volume_id, "RUNPOD_VOLUME_PATH": str(folder)}
     return environment
+
+
+def _memory_gb() -> int:
+    """Memory of this machine, where the workers run, in GB."""
+    return max(1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 10**9)

@@ -35,7 +35,7 @@ class Supervisor:
         self._loop: asyncio.Task[None] | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reaper: asyncio.subprocess.Process | None = None
-        self._complaints = Complaints(state)
+        self.complaints = Complaints(state)
         state.on_reset.append(self.kill_all)
         state.on_close.append(self.close)
 
@@ -172,7 +172,7 @@ class Supervisor:
             command = self._state.images.get(worker.image)
             if command is None:
                 worker.events.append(f"error pulling image {worker.image}: not found; retrying")
-                self._complaints.no_image(worker)
+                self.complaints.no_image(worker)
                 while not worker.stopping:
                     await self._pause(worker, PULL_AGAIN_S)
                 return
@@ -204,7 +204,7 @@ class Supervisor:
                 )
             except OSError as error:
                 worker.events.append(f"error starting container: {error}")
-                self._complaints.not_started(worker, error)
+                self.complaints.not_started(worker, error)
                 worker.crashes += 1
                 return
         worker.pid, worker.started_at = process.pid, self._state.clock.now()
@@ -216,7 +216,7 @@ class Supervisor:
             code = await process.wait()
             # To end well is what a worker may do that has had its jobs, as after refresh_worker.
             if not worker.stopping and (code or not worker.ready):
-                self._complaints.ended(worker, code, worker.log_lines(begins))
+                self.complaints.ended(worker, code, worker.log_lines(begins))
         finally:
             # What it started and left behind ends with it, as in a container.
             self.signal(worker, signal.SIGKILL)
