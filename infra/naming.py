@@ -10,12 +10,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-_SUFFIX: Final = r"(?:-[0-9a-f]{6})?"
+SUFFIX_DIGITS: Final = 6
+_SUFFIX: Final = rf"(?:-[0-9a-f]{{{SUFFIX_DIGITS}}})?"
 
 
 def object_name(project: str, stack: str, logical: str) -> str:
     """Build an object's name at RunPod, without a suffix."""
     return f"{project}-{stack}-{logical}"
+
+
+def is_named_after(name: str, base: str) -> bool:
+    """Tell whether a name at RunPod is a base alone, as older ones are, or a base with a suffix."""
+    return re.fullmatch(re.escape(base) + _SUFFIX, name) is not None
 
 
 def is_object(name: str, project: str, stack: str, logical: Iterable[str]) -> bool:
@@ -27,8 +33,7 @@ def is_object(name: str, project: str, stack: str, logical: Iterable[str]) -> bo
         stack: its short name.
         logical: logical names of the stack's resources.
     """
-    names = "|".join(re.escape(object_name(project, stack, each)) for each in logical)
-    return bool(names) and re.fullmatch(f"(?:{names}){_SUFFIX}", name) is not None
+    return any(is_named_after(name, object_name(project, stack, each)) for each in logical)
 
 
 def stack_of(name: str, stacks: Iterable[tuple[str, str]]) -> tuple[str, str] | None:

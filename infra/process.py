@@ -6,6 +6,7 @@ and the SDK are in the tests that hold them: ``tests/test_infra_providers.py``.
 """
 
 import functools
+import inspect
 import os
 import sys
 import threading
@@ -41,6 +42,25 @@ def is_provider_process() -> bool:
     """Tell whether this process is one that the engine started for dynamic providers."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return getattr(spec, "name", "") == "pulumi.dynamic.__main__"
+
+
+def current_request() -> Any:
+    """Find the engine's request that is being answered, for its URN; None outside a provider process.
+
+    The SDK does not pass it on: its servicer has it as a local variable, some frames above.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        found = frame.f_locals.get("request")
+        if getattr(found, "urn", ""):
+            return found
+        frame = frame.f_back
+    return None
+
+
+def current_urn() -> str:
+    """Give the URN of the resource that is being worked on, for log lines; empty elsewhere."""
+    return str(getattr(current_request(), "urn", ""))
 
 
 def guarded(method: Callable[P, R]) -> Callable[P, R]:

@@ -39,14 +39,20 @@ class Teller:
         log(text, urn=self._urn)
 
 
-def log(text: str, *, urn: str = "", ephemeral: bool = True) -> None:
+def warn(text: str, *, urn: str = "") -> None:
+    """Send a warning to the engine, which repeats it at the end; outside a provider process, do nothing."""
+    log(text, urn=urn, ephemeral=False, severity="WARNING")
+
+
+def log(text: str, *, urn: str = "", ephemeral: bool = True, severity: str = "INFO") -> None:
     """Send one line to the engine; outside a provider process, do nothing."""
     if not is_provider_process():
         return
     import grpc
     from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 
-    request = engine_pb2.LogRequest(severity=engine_pb2.INFO, message=text, ephemeral=ephemeral, urn=urn)
+    level = engine_pb2.LogSeverity.Value(severity)
+    request = engine_pb2.LogRequest(severity=level, message=text, ephemeral=ephemeral, urn=urn)
     try:
         engine_pb2_grpc.EngineStub(engine()).Log(request, timeout=10)
     except grpc.RpcError:

@@ -7,7 +7,7 @@ in ``ops.runpod_specs``; how RunPod is talked to, in ``ops.runpod_api``.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from pulumi.dynamic import (
     CheckFailure,
@@ -19,18 +19,27 @@ from pulumi.dynamic import (
     ResourceProvider,
     UpdateResult,
 )
-from pulumi.output import Unknown
+from pulumi.output import UNKNOWN, Unknown
 
 from backend.errors import NotFound
 from backend.settings import Secret
-from infra import models, process, progress, session
-from infra.process import guarded
+from infra import adoption, models, process, progress, pulumi_state, session
+from infra.process import current_request, current_urn, guarded
 from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, REGISTRY_CREDENTIALS, TEMPLATES, Kind, Live
 from ops.runpod_specs import Spec, validate, wires
 from ops.runpod_wire import changes
 
-ADOPT = "adopt"
-"""An input beside the fields of the spec: the id of a resource to take over instead of creating one."""
+ADOPT: Final = "adopt"
+"""An input beside the fields of the spec: the id of an object to take over instead of creating one."""
+KEEP: Final = "keep_adopted"
+"""Whether an object that was taken over stays at RunPod when its resource is deleted; yes by default."""
+AUTO_NAME: Final = "auto_name"
+"""How the name of an object begins, where the program chooses none; `check` turns it into the whole name."""
+STACK: Final = "stack"
+"""The stack's full name, where its short one does not identify it."""
+ADOPTED: Final = "adopted"
+"""In the state only: the object was taken over. It stays true when ``adopt`` leaves the program."""
+_BESIDE: Final = (ADOPT, KEEP, AUTO_NAME, STACK)
 
 
 class _Provider(ResourceProvider):
@@ -56,17 +65,42 @@ class _RestProvider(_Provider):
 
     @guarded
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        """Fill in defaults and tell every problem, without asking RunPod."""
+        """Fill in defaults, settle the name, and tell every problem.
+
+        RunPod is asked only before a creation: what is taken over, and who has the name already.
+        The engine gives no olds then, whether it creates for the first time or to replace.
+        """
         given = {name: value for name, value in news.items() if not name.startswith("__")}
-        adopt = given.pop(ADOPT, None)
-        values, problems = validate(
-            self.kind.spec, given, unknown=[name for name in given if _is_unknown(given[name])]
-        )
-        problems += self.transition(olds, values)
+        beside = {name: value for name in _BESIDE if (value := given.pop(name, None)) is not None}
+        live, problems = self._to_adopt(beside.get(ADOPT)) if not olds else (None, [])
+        base, chosen = str(beside.pop(AUTO_NAME, "")), given.get("name") is not None
+        if base and not chosen:
+            given["name"] = beside[AUTO_NAME] = _automatic_name(olds, base, live, beside)
+        unknown = [name for name in given if _is_unknown(given[name])]
+        values, found = validate(self.kind.spec, given, unknown=unknown)
+        problems += [each for each in found if not self.needless(each, beside)]
+        problems += self.transition(olds or (live.values if live else {}), values)
+        if live is not None and not problems:
+            problems += adoption.misfits(live, {k: v for k, v in values.items() if k not in unknown})
+            if not problems:
+                adoption.announce(live, values, unknown)
+        elif not olds and not problems and ADOPT not in beside and current_request() is not None:
+            stack = beside.get(STACK, "")
+            if chosen and "name" not in unknown:
+                problems += adoption.refuse_taken(self.kind, values["name"], stack)
+            elif base and not chosen:
+                adoption.tell_others(self.kind, base, values["name"], stack)
         extra = {name: value for name, value in news.items() if name.startswith("__")}
-        if adopt is not None:
-            extra[ADOPT] = adopt
-        return CheckResult({**values, **extra}, [CheckFailure(name, reason) for name, reason in problems])
+        failures = [CheckFailure(name, reason) for name, reason in problems]
+        return CheckResult({**values, **beside, **extra}, failures)
+
+    def _to_adopt(self, id_: object) -> tuple[Live[Spec] | None, list[tuple[str, str]]]:
+        """Find the object that is to be taken over, where its id is known."""
+        return adoption.find(self.kind, id_) if isinstance(id_, str) else (None, [])
+
+    def needless(self, problem: tuple[str, str], beside: Mapping[str, Any]) -> bool:  # noqa: ARG002
+        """Tell whether a problem does not matter for an object that is taken over."""
+        return False
 
     def transition(self, olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[tuple[str, str]]:  # noqa: ARG002
         """Tell what of a change RunPod would refuse."""
@@ -77,18 +111,37 @@ class _RestProvider(_Provider):
         """Compare declared fields, and replace only on what RunPod cannot change."""
         changed = changes(self.kind.spec, olds, news)
         reasons = self.kind.spec.replacing(olds, news, changed)
+        if news.get(ADOPT) not in (None, _id) and not _is_unknown(news[ADOPT]):
+            reasons[ADOPT] = "another object is to be taken over"
+        beside = [name for name in (ADOPT, KEEP) if news.get(name) != olds.get(name)]
+        what = f"{self.kind.noun} {olds.get('name', _id)}"
         for name, reason in reasons.items():
-            what = f"{self.kind.noun} {olds.get('name', _id)}"
-            progress.log(f"{what}: {reason} ({name}), so it is replaced", ephemeral=False)
-        return DiffResult(bool(changed), list(reasons), delete_before_replace=self.delete_first)
+            progress.log(f"{what}: {reason} ({name}), so it is replaced", urn=current_urn(), ephemeral=False)
+        if ADOPT in beside and not news.get(ADOPT) and _kept(olds):
+            progress.log(
+                f"{what}: adopt was removed. It stays taken over: deleting the resource leaves the object at "
+                "RunPod. Declare keep_adopted=False to have it deleted.",
+                urn=current_urn(),
+                ephemeral=False,
+            )
+        return DiffResult(
+            bool(changed or beside), [*reasons], delete_before_replace=self.delete_first and not _kept(olds)
+        )
 
     @guarded
     def create(self, props: dict[str, Any]) -> CreateResult:
-        """Create, or adopt what an earlier, half-done create left."""
+        """Create, pick up what a cut-off attempt at the same creation left, or take over what is named."""
         values, api = _typed(self.kind, props), session.api()
         adopt = props.get(ADOPT)
-        live = api.adopt(self.kind, adopt, values) if adopt else api.create(self.kind, values)
-        return CreateResult(live.id, self.outputs(live, props))
+        if adopt:
+            live = api.adopt(self.kind, adopt, values)
+        else:
+            held = pulumi_state.held(props.get(STACK, ""))
+            own_name = props.get(AUTO_NAME) == values["name"]
+            live = api.create(self.kind, values, held=held, own_name=own_name)
+        pulumi_state.took(live.id)
+        adoption.forget(self.kind)
+        return CreateResult(live.id, self.outputs(live, {**props, ADOPTED: True if adopt else None}))
 
     @guarded
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
@@ -98,21 +151,32 @@ class _RestProvider(_Provider):
         except NotFound:
             return ReadResult("", {})
         outs = self.outputs(live, props)
-        declared = {name: outs[name] for name in (*wires(self.kind.spec), ADOPT) if name in outs}
+        declared = {name: outs[name] for name in (*wires(self.kind.spec), *_BESIDE) if name in outs}
         return ReadResult(id_, outs, declared)
 
     @guarded
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Change what differs, in place."""
         values = _typed(self.kind, _news)
-        changed = changes(self.kind.spec, _olds, values)
-        live = session.api().update(self.kind, _id, values, changed)
-        return UpdateResult(self.outputs(live, _news))
+        changed, api = changes(self.kind.spec, _olds, values), session.api()
+        live = api.update(self.kind, _id, values, changed) if changed else api.get(self.kind, _id)
+        adopted = _olds.get(ADOPTED) or _olds.get(ADOPT) or _news.get(ADOPT)
+        return UpdateResult(self.outputs(live, {**_news, ADOPTED: True if adopted else None}))
 
     @guarded
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """Delete; gone already is success."""
-        session.api().delete(self.kind, _id)
+        """Delete, unless another resource has the object or it was taken over; gone already is success."""
+        what = f"{self.kind.noun} {_id} ({_props.get('name')!r}) stays at RunPod"
+        if others := pulumi_state.release(_id, _props.get(STACK, "")):
+            progress.log(f"{what}: {_logical(others)} has it too", urn=current_urn(), ephemeral=False)
+        elif _kept(_props):
+            progress.log(
+                f"{what}: it was taken over, and keep_adopted is not False",
+                urn=current_urn(),
+                ephemeral=False,
+            )
+        else:
+            session.api().delete(self.kind, _id)
 
     def outputs(self, live: Live[Spec], declared: Mapping[str, Any]) -> dict[str, Any]:
         """Give the state: declared fields as they are live, what RunPod never shows as it was declared."""
@@ -122,8 +186,9 @@ class _RestProvider(_Provider):
             for name, wire in table.items()
             if declared.get(name) is not None
         }
-        if declared.get(ADOPT) is not None:
-            outs[ADOPT] = declared[ADOPT]
+        for name in (*_BESIDE, ADOPTED):
+            if declared.get(name) is not None:
+                outs[name] = declared[name]
         return outs
 
 
@@ -172,6 +237,10 @@ class RegistryCredentialProvider(_RestProvider):
 
     kind = REGISTRY_CREDENTIALS
 
+    def needless(self, problem: tuple[str, str], beside: Mapping[str, Any]) -> bool:
+        """See `_RestProvider.needless`: RunPod knows the login of a credential that is taken over."""
+        return ADOPT in beside and problem in (("username", "is missing"), ("password", "is missing"))
+
 
 class ModelProvider(_Provider):
     """Model files on a network volume."""
@@ -208,14 +277,47 @@ class ModelProvider(_Provider):
 
     @guarded
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """Remove the file; gone already is success, and so is a volume that is gone."""
-        models.remove(_props)
+        """Remove the file, unless another resource has it; gone already is success, like its volume."""
+        if others := pulumi_state.release(_id, _props.get(STACK, "")):
+            progress.log(
+                f"model {_id} stays on its volume: {_logical(others)} has it too",
+                urn=current_urn(),
+                ephemeral=False,
+            )
+        else:
+            models.remove(_props)
 
 
 def _typed(kind: Kind[Spec], props: Mapping[str, Any]) -> dict[str, Any]:
     """Give the declared fields with their own types: in Pulumi's hands every number becomes a float."""
     values, _ = validate(kind.spec, {name: props[name] for name in wires(kind.spec) if name in props})
     return values
+
+
+def _automatic_name(
+    olds: Mapping[str, Any], base: str, live: Live[Spec] | None, beside: Mapping[str, Any]
+) -> object:
+    """Name an object whose program chooses no name: once it has one, that stays.
+
+    Args:
+        base: how a new name begins.
+        live: the object that is taken over; it keeps its name.
+    """
+    if olds:
+        return olds.get(AUTO_NAME) or olds.get("name") or base
+    if ADOPT in beside:
+        return live.name if live is not None else UNKNOWN
+    return pulumi_state.name_of_creation(base, beside.get(STACK, ""))
+
+
+def _kept(outs: Mapping[str, Any]) -> bool:
+    """Tell whether an object stays at RunPod when its resource is deleted."""
+    return bool(outs.get(ADOPTED) or outs.get(ADOPT)) and outs.get(KEEP) is not False
+
+
+def _logical(urns: list[str]) -> str:
+    """Name resources by their logical names."""
+    return ", ".join(urn.rpartition("::")[2] for urn in urns)
 
 
 def _is_unknown(value: object) -> bool:

@@ -8,10 +8,12 @@
     Endpoint("images", image="me/worker:1", gpu_pools=["ADA_24"], volume_ids=[volume.id])
 
 Each takes a logical name, its fields as keywords, and ``opts``. The object's
-name at RunPod is ``<project>-<stack>-<logical name>`` unless ``name`` says
-otherwise; it must be unique in the account, because that is how a create that
-was cut off is found again. ``adopt`` names an existing object by its id: it is
-taken over instead of made. A field that is left out has the default that its
+name at RunPod is ``<project>-<stack>-<logical name>-<six digits>`` unless
+``name`` chooses another one; no other creation has these digits, so a create
+that was cut off is found again. A chosen name must not be taken in the account.
+``adopt`` names an existing object by its id: it is taken over instead of made,
+keeps its name, and stays at RunPod when the resource is deleted, unless
+``keep_adopted`` is False. A field that is left out has the default that its
 comment gives and is looked after like any other.
 """
 
@@ -40,17 +42,26 @@ from ops.runpod_specs import (
 from ops.stores import Transport
 
 
-class NetworkVolumeArgs(TypedDict, total=False):
-    """Fields of a network volume."""
+class AdoptionArgs(TypedDict, total=False):
+    """The object's name, and taking over an existing object; shared by all but models."""
 
     name: Input[str] | None
+    """Default: ``<project>-<stack>-<logical name>`` and six digits; of an adopted object its own."""
+    adopt: Input[str] | None
+    """The id of an object to take over. Another id replaces. Default: a new object is made."""
+    keep_adopted: bool | None
+    """Whether an adopted object stays at RunPod when the resource is deleted. Default: True."""
+
+
+class NetworkVolumeArgs(AdoptionArgs, total=False):
+    """Fields of a network volume."""
+
     size_gb: Input[int]
     """Required, 10 to 4096. It can grow, never shrink."""
     data_center: Input[str]
     """Required, for example ``EU-RO-1``. A change replaces the volume: what is on it is lost."""
     type: Input[VolumeType] | None
     """Default: the data center's own tier. A change replaces the volume."""
-    adopt: Input[str] | None
 
 
 class NetworkVolume(Resource, module="runpod", name="NetworkVolume"):
@@ -63,16 +74,12 @@ class NetworkVolume(Resource, module="runpod", name="NetworkVolume"):
     def __init__(
         self, resource_name: str, opts: ResourceOptions | None = None, **args: Unpack[NetworkVolumeArgs]
     ) -> None:
-        protected = ResourceOptions.merge(ResourceOptions(protect=True), opts)
-        super().__init__(
-            providers.NetworkVolumeProvider(),
-            resource_name,
-            _props(resource_name, NetworkVolumeSpec, args),
-            protected,
-        )
+        props = _props(resource_name, NetworkVolumeSpec, args)
+        options = _options(props, ResourceOptions(protect=True), opts)
+        super().__init__(providers.NetworkVolumeProvider(), resource_name, props, options)
 
 
-class ContainerArgs(TypedDict, total=False):
+class ContainerArgs(AdoptionArgs, total=False):
     """How a container is started; shared by templates and endpoints."""
 
     image: Input[str] | None
@@ -92,7 +99,6 @@ class ContainerArgs(TypedDict, total=False):
 class TemplateArgs(ContainerArgs, total=False):
     """Fields of a template."""
 
-    name: Input[str] | None
     serverless: Input[bool] | None
     """For endpoints (the default) or for pods."""
     public: Input[bool] | None
@@ -108,7 +114,6 @@ class TemplateArgs(ContainerArgs, total=False):
     mount_gb: Input[int] | None
     """Host-local disk of a pod, from 10; with ``mount_path``. Default: none. It cannot be taken away."""
     mount_path: Input[str] | None
-    adopt: Input[str] | None
 
 
 class Template(Resource, module="runpod", name="Template"):
@@ -126,7 +131,9 @@ class Template(Resource, module="runpod", name="Template"):
         self, resource_name: str, opts: ResourceOptions | None = None, **args: Unpack[TemplateArgs]
     ) -> None:
         props = _props(resource_name, TemplateSpec, args)
-        super().__init__(providers.TemplateProvider(), resource_name, props, opts)
+        super().__init__(
+            providers.TemplateProvider(), resource_name, props, _options(props, _DELETED_FIRST, opts)
+        )
 
 
 class Cpu(TypedDict):
@@ -141,7 +148,6 @@ class Cpu(TypedDict):
 class EndpointArgs(ContainerArgs, total=False):
     """Fields of a serverless endpoint: either ``gpu_pools`` or ``cpu``."""
 
-    name: Input[str] | None
     type: Input[EndpointType] | None
     """Default: QUEUE. A change replaces the endpoint."""
     template_id: Input[str] | None
@@ -175,7 +181,6 @@ class EndpointArgs(ContainerArgs, total=False):
     """How long a job may run, in seconds. Default: 600."""
     flashboot: Input[FlashBoot] | None
     """Default: OFF."""
-    adopt: Input[str] | None
 
 
 class Endpoint(Resource, module="runpod", name="Endpoint"):
@@ -208,17 +213,18 @@ class Endpoint(Resource, module="runpod", name="Endpoint"):
         props = _props(resource_name, EndpointSpec, args) | {"request_urls": None, "created_at": None}
         if template is not None:
             props |= {name: getattr(template, name) for name in CONTAINER if props.get(name) is None}
-        super().__init__(providers.EndpointProvider(), resource_name, props, opts)
+        super().__init__(
+            providers.EndpointProvider(), resource_name, props, _options(props, _DELETED_FIRST, opts)
+        )
 
 
-class RegistryCredentialArgs(TypedDict, total=False):
+class RegistryCredentialArgs(AdoptionArgs, total=False):
     """Fields of a registry credential. A change of any replaces it: RunPod cannot change one."""
 
-    name: Input[str] | None
     username: Input[str]
-    """Required; kept as a secret."""
+    """Required, unless the credential is adopted; kept as a secret."""
     password: Input[str]
-    """Required; kept as a secret."""
+    """Required, unless the credential is adopted; kept as a secret."""
 
 
 class RegistryCredential(Resource, module="runpod", name="RegistryCredential"):
@@ -234,9 +240,8 @@ class RegistryCredential(Resource, module="runpod", name="RegistryCredential"):
             if props.get(hidden) is not None:
                 props[hidden] = Output.secret(props[hidden])
         hiding = ResourceOptions(additional_secret_outputs=["username", "password"])
-        super().__init__(
-            providers.RegistryCredentialProvider(), resource_name, props, ResourceOptions.merge(hiding, opts)
-        )
+        options = _options(props, ResourceOptions.merge(_DELETED_FIRST, hiding), opts)
+        super().__init__(providers.RegistryCredentialProvider(), resource_name, props, options)
 
 
 class ModelArgs(TypedDict, total=False):
@@ -279,10 +284,31 @@ class Model(Resource, module="comfyform", name="Model"):
 
 
 def _props(resource_name: str, spec: type[Spec], args: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the inputs: every field, so that each is an output too, and the name that is ours alone."""
-    name = object_name(pulumi.get_project(), pulumi.get_stack(), resource_name)
+    """Collect the inputs: every field, so that each is an output too, and what a new name begins with."""
     given = {key: value for key, value in args.items() if value is not None}
-    return {**dict.fromkeys(spec.model_fields), "name": name, **given}
+    base = object_name(pulumi.get_project(), pulumi.get_stack(), resource_name)
+    return {**dict.fromkeys(spec.model_fields), providers.AUTO_NAME: base, **_full_stack_name(), **given}
+
+
+def _full_stack_name() -> dict[str, str]:
+    """Name the stack with its organization, where the backend has more than one."""
+    organization = pulumi.get_organization()
+    if organization in ("", "organization"):
+        return {}
+    return {providers.STACK: f"{organization}/{pulumi.get_project()}/{pulumi.get_stack()}"}
+
+
+# A deleted endpoint frees its workers of the quota, and RunPod may insist on the names of templates.
+_DELETED_FIRST = ResourceOptions(delete_before_replace=True)
+
+
+def _options(
+    props: Mapping[str, Any], usual: ResourceOptions, opts: ResourceOptions | None
+) -> ResourceOptions:
+    """Merge the options: an adopted object shows as retained in the preview of a destroy."""
+    adopted = props.get(providers.ADOPT) is not None and props.get(providers.KEEP) is not False
+    retained = ResourceOptions(retain_on_delete=True) if adopted else ResourceOptions()
+    return ResourceOptions.merge(ResourceOptions.merge(usual, retained), opts)
 
 
 def _urn(type_name: str, name: str, opts: ResourceOptions | None) -> str:

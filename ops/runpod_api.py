@@ -1,13 +1,13 @@
 """RunPod's control plane, REST v2: create, read, change and delete, without ever making a thing twice.
 
 RunPod has no idempotency keys, so a create whose answer was lost is never
-simply repeated: it is looked for by its name, which is ours alone, and
-adopted. Everything else is safe to repeat and is, while it fails for a
-passing reason.
+simply repeated: its object is looked for by its name. An object that was there
+before the create is taken over only where the name proves who made it.
+Everything else is safe to repeat and is, while it fails for a passing reason.
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -15,6 +15,7 @@ from backend.errors import ApiError, Conflict, InvalidRequest, NotFound, RateLim
 from backend.flow import RETRY, Flow, Reply, Retry, Send, Sleep, ask, check, send
 from backend.settings import Secret
 from ops import worker_quota
+from ops.runpod_names import TAKE_OVER, only, taken
 from ops.runpod_specs import (
     EndpointSpec,
     NetworkVolumeSpec,
@@ -51,13 +52,11 @@ class Kind(Generic[S_co]):
     Attributes:
         path: of the collection.
         listed: the key of the list in the collection's answer.
-        identity: the fields by which an earlier create is found again.
     """
 
     spec: type[S_co]
     path: str
     listed: str
-    identity: tuple[str, ...] = ("name",)
 
     @property
     def noun(self) -> str:
@@ -65,10 +64,7 @@ class Kind(Generic[S_co]):
         return self.spec.noun
 
 
-# A volume that moves is made in its new place before the old one goes, so both have the name for a while.
-NETWORK_VOLUMES: Final = Kind(
-    NetworkVolumeSpec, "network-volumes", "networkVolumes", ("name", "data_center", "type")
-)
+NETWORK_VOLUMES: Final = Kind(NetworkVolumeSpec, "network-volumes", "networkVolumes")
 TEMPLATES: Final = Kind(TemplateSpec, "templates", "templates")
 ENDPOINTS: Final = Kind(EndpointSpec, "serverless", "endpoints")
 REGISTRY_CREDENTIALS: Final = Kind(RegistryCredentialSpec, "registries", "registries")
@@ -140,14 +136,24 @@ class RunPodApi:
         reply = self._http.run(ask(step, f"Read {kind.noun} {id_}", retry=self._retry))
         return _live(kind, _object(reply))
 
-    def create(self, kind: Kind[S], values: Mapping[str, Any]) -> Live[S]:
-        """Create one resource, or adopt the one that an earlier call of the same name made.
+    def create(
+        self, kind: Kind[S], values: Mapping[str, Any], *, held: Collection[str] = (), own_name: bool = False
+    ) -> Live[S]:
+        """Create one resource.
+
+        Args:
+            values: its fields.
+            held: ids that somebody owns; an object with one of them is never taken over.
+            own_name: the name is one that only this creation can have. An object of this name is then what
+                an earlier attempt at it left, and is brought to the wanted values.
 
         Raises:
-            Conflict: several have the name, or one that cannot be changed into what is wanted.
+            Conflict: an object of this name exists and is not known to be of this creation; several have
+                the name; or one that cannot be changed into what is wanted.
             Unavailable: the answer was lost and nothing of the name shows up; nothing was repeated.
         """
-        return self._http.run(self._explained(kind, values, self._create(kind, values)))
+        flow = self._create(kind, values, frozenset(held), own_name=own_name)
+        return self._http.run(self._explained(kind, values, flow))
 
     def adopt(self, kind: Kind[S], id_: str, values: Mapping[str, Any]) -> Live[S]:
         """Take over an existing resource and bring it to the wanted values.
@@ -203,28 +209,25 @@ class RunPodApi:
             raise Unavailable(f"RunPod's list of {kind.noun}s has no {kind.listed!r}.", status=reply.status)
         return tuple(_live(kind, entry) for entry in entries)
 
-    def _earlier(self, kind: Kind[S], values: Mapping[str, Any]) -> Flow[Live[S] | None]:
-        """Find what an earlier create of the same declaration made."""
-        found = [
-            live
-            for live in (yield from self._list(kind))
-            if all(values.get(name) in (None, live.values.get(name)) for name in kind.identity)
-        ]
-        if len(found) > 1:
-            raise Conflict(
-                f"{len(found)} {kind.noun}s are called {values['name']!r}: "
-                f"{', '.join(live.id for live in found)}.",
-                hint="Delete the superfluous ones in RunPod's console, or name the right one with adopt.",
-            )
-        return found[0] if found else None
+    def _named(self, kind: Kind[S], name: str, held: Collection[str]) -> Flow[list[Live[S]]]:
+        """List the objects of a name that are not held."""
+        listed = yield from self._list(kind)
+        return [live for live in listed if live.name == name and live.id not in held]
 
-    def _create(self, kind: Kind[S], values: Mapping[str, Any]) -> Flow[Live[S]]:
+    def _create(
+        self, kind: Kind[S], values: Mapping[str, Any], held: frozenset[str], *, own_name: bool
+    ) -> Flow[Live[S]]:
         name = str(values["name"])
-        if (found := (yield from self._earlier(kind, values))) is not None:
+        found = yield from self._named(kind, name, held)
+        if found and not own_name:
+            raise Conflict(taken(found), hint=TAKE_OVER)
+        if found:
+            earlier = only(found)
             if not _unchangeable(kind):
-                return (yield from self._bring(found, values))
-            # Nobody can say whether its hidden fields are the wanted ones, so it makes room.
-            yield from self._delete(kind, found.id)
+                return (yield from self._bring(earlier, values))
+            # Its hidden fields may differ from the wanted ones and cannot be changed, so it makes room.
+            yield from self._delete(kind, earlier.id)
+            held |= {earlier.id}
         step = self._step("POST", kind.path, json=creation(kind.spec, values))
         attempt = 0
         while True:
@@ -238,22 +241,24 @@ class RunPodApi:
                     raise
             except Unavailable as error:
                 if error.sent:
-                    return (yield from self._find_lost(kind, values, error))
+                    return (yield from self._find_lost(kind, values, held, error))
                 delay = self._retry.next_delay(attempt)
                 if delay is None:
                     raise
             yield Sleep(delay)
 
-    def _find_lost(self, kind: Kind[S], values: Mapping[str, Any], error: Unavailable) -> Flow[Live[S]]:
+    def _find_lost(
+        self, kind: Kind[S], values: Mapping[str, Any], held: frozenset[str], error: Unavailable
+    ) -> Flow[Live[S]]:
         """Look for a resource whose create was sent and not answered."""
         waited, attempt = 0.0, 0
         while True:
-            if (found := (yield from self._earlier(kind, values))) is not None:
-                return (yield from self._bring(found, values))
+            if found := (yield from self._named(kind, str(values["name"]), held)):
+                return (yield from self._bring(only(found), values))
             if waited >= self._settle_s:
                 error.hint = (
                     f"No {kind.noun} of that name is listed, and the call was not repeated, so that "
-                    "nothing is paid twice. Run the same command again: if it turns up, it is adopted."
+                    "nothing is paid twice. Run the same command again."
                 )
                 raise error
             attempt += 1

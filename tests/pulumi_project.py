@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -125,6 +126,11 @@ def project(root: Path, emulator: Emulator, *, extra: Mapping[str, str] | None =
         yield made
     finally:
         leftovers.end()
+
+
+def logical_name(name: str) -> str:
+    """Give the logical name of an object of the stack by its name at RunPod."""
+    return re.sub("-[0-9a-f]{6}$", "", name.removeprefix(f"comfyform-{STACK}-"))
 
 
 def kill(process: subprocess.Popen[str]) -> str:

@@ -17,7 +17,7 @@ from backend.errors import ConfigError
 from infra import commands
 from infra.stacks import Stack, StackLocked
 from tests.emulation import Emulator, until
-from tests.pulumi_project import REGISTRY, STACK, Project, arguments, kill, project, providers
+from tests.pulumi_project import REGISTRY, STACK, Project, arguments, kill, logical_name, project, providers
 
 pytestmark = pytest.mark.slow
 
@@ -38,12 +38,12 @@ def infra(emu: Emulator, tmp_path: Path) -> Iterator[Project]:
 
 
 def owned(emu: Emulator) -> list[str]:
-    """Name everything on the emulator that a stack makes, without the stack's prefix."""
+    """Give the logical names of everything on the emulator that a stack makes."""
     state = emu.state()
     names = [
         each["name"] for kind in ("volumes", "templates", "endpoints", "registries") for each in state[kind]
     ]
-    return sorted(name.removeprefix(f"comfyform-{STACK}-") for name in names)
+    return sorted(map(logical_name, names))
 
 
 def on_volume(emu: Emulator, volume_id: str) -> list[str]:
@@ -52,7 +52,7 @@ def on_volume(emu: Emulator, volume_id: str) -> list[str]:
 
 
 def only_endpoint(emu: Emulator, name: str) -> dict[str, Any]:
-    (found,) = [each for each in emu.state()["endpoints"] if each["name"].endswith(name)]
+    (found,) = [each for each in emu.state()["endpoints"] if logical_name(each["name"]) == name]
     return dict(found)
 
 

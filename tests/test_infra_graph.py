@@ -97,7 +97,7 @@ def test_an_environment_has_its_parts_in_order() -> None:
     worker = made["Endpoint comfy-worker"].inputs
     assert worker["volume_ids"] == ["comfy-volume-id"]
     assert worker["env"] == {"HF_ENDPOINT": "h", "COMFYFORM_TIMEOUT_S": "900"}
-    assert worker["name"] == "comfyform-unit-comfy-worker"
+    assert worker["auto_name"] == "comfyform-unit-comfy-worker"
     keeper = made["Endpoint comfy-ops"].inputs
     assert keeper["env"] == {"HF_ENDPOINT": "h", "COMFYFORM_VOLUME_GB": "100"}
     assert keeper["workers_max"] == 1

@@ -24,7 +24,7 @@ from infra import leftovers
 from infra.stacks import Stack
 from infra.state_folder import repair, state_folder, unlock
 from tests.emulation import TESTS, Emulator, running_emulator, until
-from tests.pulumi_project import STACK, kill, project, providers
+from tests.pulumi_project import STACK, kill, logical_name, project, providers
 
 pytestmark = pytest.mark.slow
 
@@ -128,7 +128,7 @@ class Life:
         """Give what is at RunPod, by environment."""
         state = self.emu.state()
         kinds = ("volumes", "templates", "endpoints", "registries")
-        names = [each["name"].removeprefix(f"comfyform-{STACK}-") for kind in kinds for each in state[kind]]
+        names = [logical_name(each["name"]) for kind in kinds for each in state[kind]]
         found: dict[str, list[str]] = {}
         for name in sorted(names):
             environment, _, part = name.partition("-")

@@ -52,7 +52,7 @@ def api(emu: Emulator) -> Iterator[RunPodApi]:
 def refusal(api: RunPodApi, kind: Kind[Spec], values: dict[str, Any]) -> str:
     """Create, and give what the error says, or nothing."""
     try:
-        api.create(kind, values)
+        api.create(kind, values, own_name=True)
     except Unavailable as error:
         return str(error)
     return ""
@@ -99,7 +99,7 @@ def test_a_create_never_makes_two(
     assert not said or ("nothing is paid twice" in said and ("Create" in said or "POST" in said))
     assert len(api.list_all(kind)) <= 1
 
-    api.create(kind, values)
+    api.create(kind, values, own_name=True)
     assert len(api.list_all(kind)) == 1
 
 
@@ -117,34 +117,81 @@ def test_a_lost_reply_is_found_even_when_the_listing_lags(
     assert [live.id for live in api.list_all(kind)] == [made.id]
 
 
-def test_an_earlier_create_is_adopted_and_brought_up_to_date(api: RunPodApi) -> None:
-    """What an interrupted run left is taken over by its name, with what is wanted now."""
-    left = api.create(NETWORK_VOLUMES, VOLUME)
+def test_an_earlier_attempt_is_picked_up_and_brought_up_to_date(api: RunPodApi) -> None:
+    """What an interrupted run left is found by a name of its own, and gets what is wanted now."""
+    left = api.create(NETWORK_VOLUMES, VOLUME, own_name=True)
 
-    made = api.create(NETWORK_VOLUMES, {**VOLUME, "size_gb": 20})
+    made = api.create(NETWORK_VOLUMES, {**VOLUME, "size_gb": 20}, own_name=True)
 
     assert (made.id, made.values["size_gb"]) == (left.id, 20)
 
 
-def test_what_cannot_be_changed_is_not_adopted(api: RunPodApi) -> None:
-    """An endpoint of the same name and another type is a clear conflict, and stays as it is."""
-    left = api.create(ENDPOINTS, ENDPOINT)
-    other = {**ENDPOINT, "type": "LOAD_BALANCER", "queue_delay_s": None, "request_count": 4}
+@pytest.mark.parametrize(("kind", "values"), KINDS, ids=IDS)
+def test_an_object_of_a_chosen_name_is_not_taken_over(
+    api: RunPodApi, kind: Kind[Spec], values: dict[str, Any]
+) -> None:
+    """A name that anybody may choose proves nothing: the refusal names the object and the ways out."""
+    left = api.create(kind, values)
 
-    with pytest.raises(Conflict, match="type is 'QUEUE', not 'LOAD_BALANCER'"):
-        api.create(ENDPOINTS, other)
+    with pytest.raises(Conflict) as caught:
+        api.create(kind, values)
 
-    assert [live.id for live in api.list_all(ENDPOINTS)] == [left.id]
+    assert f"called 'a' exists already and is not this stack's: {left.id}." in str(caught.value)
+    assert "adopt=<its id>" in str(caught.value)
+    assert [live.id for live in api.list_all(kind)] == [left.id]
 
 
-def test_a_volume_that_moves_is_another_volume(api: RunPodApi) -> None:
-    """The same name in another data center is no earlier create of this one."""
-    here = api.create(NETWORK_VOLUMES, VOLUME)
+@pytest.mark.parametrize(("kind", "values"), KINDS, ids=IDS)
+@pytest.mark.parametrize("own_name", [True, False])
+def test_an_object_that_somebody_owns_is_left_alone(
+    api: RunPodApi, kind: Kind[Spec], values: dict[str, Any], own_name: bool
+) -> None:
+    """A held id is never taken over, whatever its name: the new object is made beside it."""
+    theirs = api.create(kind, values)
 
-    there = api.create(NETWORK_VOLUMES, {**VOLUME, "data_center": "US-KS-2"})
+    made = api.create(kind, values, held={theirs.id}, own_name=own_name)
 
-    assert here.id != there.id
-    assert api.create(NETWORK_VOLUMES, VOLUME).id == here.id
+    assert {live.id for live in api.list_all(kind)} == {theirs.id, made.id}
+    assert theirs.id != made.id
+
+
+@pytest.mark.parametrize(("kind", "values"), KINDS, ids=IDS)
+def test_a_lost_answer_never_leads_to_an_owned_object(
+    api: RunPodApi, emu: Emulator, kind: Kind[Spec], values: dict[str, Any]
+) -> None:
+    """Of two objects of the name, the one that is held is not the one whose answer was lost."""
+    theirs = api.create(kind, values)
+    emu.fault(f"/rest/v2/{kind.path}", method="POST", cut="after")
+
+    made = api.create(kind, values, held={theirs.id})
+
+    assert {live.id for live in api.list_all(kind)} == {theirs.id, made.id}
+    assert theirs.id != made.id
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "other", "reason"),
+    [
+        (
+            ENDPOINTS,
+            ENDPOINT,
+            {"type": "LOAD_BALANCER", "queue_delay_s": None, "request_count": 4},
+            "type is 'QUEUE', not 'LOAD_BALANCER'",
+        ),
+        (NETWORK_VOLUMES, VOLUME, {"data_center": "US-KS-2"}, "data_center is 'EU-RO-1', not 'US-KS-2'"),
+    ],
+    ids=["endpoint", "network volume"],
+)
+def test_an_earlier_attempt_that_cannot_be_changed_stays(
+    api: RunPodApi, kind: Kind[Spec], values: dict[str, Any], other: dict[str, Any], reason: str
+) -> None:
+    """It may hold files or work, so it is a clear conflict, and stays as it is."""
+    left = api.create(kind, values)
+
+    with pytest.raises(Conflict, match=reason):
+        api.create(kind, {**values, **other}, own_name=True)
+
+    assert [live.id for live in api.list_all(kind)] == [left.id]
 
 
 def test_two_of_a_name_are_named_and_none_is_chosen(api: RunPodApi, emu: Emulator) -> None:
@@ -154,10 +201,11 @@ def test_two_of_a_name_are_named_and_none_is_chosen(api: RunPodApi, emu: Emulato
         for _ in range(2)
     ]
 
-    with pytest.raises(Conflict) as caught:
-        api.create(NETWORK_VOLUMES, VOLUME)
+    for own_name in (True, False):
+        with pytest.raises(Conflict) as caught:
+            api.create(NETWORK_VOLUMES, VOLUME, own_name=own_name)
+        assert all(id_ in str(caught.value) for id_ in ids)
 
-    assert all(id_ in str(caught.value) for id_ in ids)
     assert api.adopt(NETWORK_VOLUMES, ids[1], VOLUME).id == ids[1]
 
 
@@ -281,10 +329,10 @@ def test_runpod_dies_in_the_middle_of_a_create(
         port = int(emu.url("rest").split(":")[2].split("/")[0])
         emu.fault(f"/rest/v2/{kind.path}", method="POST", die=die)
         with pytest.raises(Unavailable):
-            client(emu, http).create(kind, values)
+            client(emu, http).create(kind, values, own_name=True)
     with running_emulator(tmp_path, port=port) as emu, Http() as http:
         api = client(emu, http)
 
-        api.create(kind, values)
+        api.create(kind, values, own_name=True)
 
         assert len(api.list_all(kind)) == 1
