@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
+from backend.argument_docs import with_arguments
 from backend.contract import Verb
 from backend.faces import DEADLINE_S, Face
 from backend.flow import Flow
@@ -16,6 +17,7 @@ from backend.params import (
     PortraitParams,
     TalkParams,
     TTSParams,
+    WorkflowParams,
 )
 from backend.result import GenerationResult, Health
 
@@ -85,6 +87,7 @@ class AsyncBackend(Face):
         """Tell whether it would take a job now. Wakes no worker and costs nothing."""
         return await self._run(self.flows.health_check())
 
+    @with_arguments
     async def portrait(
         self,
         *,
@@ -95,6 +98,7 @@ class AsyncBackend(Face):
         """Make a portrait from a prompt."""
         return await self._run(self._generate("portrait", params, timeout_s), on_progress)
 
+    @with_arguments
     async def tts(
         self,
         *,
@@ -105,6 +109,7 @@ class AsyncBackend(Face):
         """Speak a text in the voice of a recording."""
         return await self._run(self._generate("tts", params, timeout_s), on_progress)
 
+    @with_arguments
     async def lipsync(
         self,
         *,
@@ -115,6 +120,7 @@ class AsyncBackend(Face):
         """Make a portrait say what an audio file says."""
         return await self._run(self._generate("lipsync", params, timeout_s), on_progress)
 
+    @with_arguments
     async def imagine(
         self,
         *,
@@ -145,6 +151,7 @@ class AsyncBackend(Face):
         params = {"graph": graph, "inputs": inputs, "output_path": output_path}
         return await self._run(self._generate("workflow", params, timeout_s), on_progress)
 
+    @with_arguments
     async def talk(
         self,
         *,
@@ -155,6 +162,30 @@ class AsyncBackend(Face):
         """Make a portrait speak a text in the voice of a recording: ``tts``, then ``lipsync``."""
         return await self._run(self._generate("talk", params, timeout_s), on_progress)
 
+    @overload
+    async def submit(
+        self, verb: Literal["portrait"], *, timeout_s: float | None = None, **params: Unpack[PortraitParams]
+    ) -> AsyncJob: ...
+    @overload
+    async def submit(
+        self, verb: Literal["tts"], *, timeout_s: float | None = None, **params: Unpack[TTSParams]
+    ) -> AsyncJob: ...
+    @overload
+    async def submit(
+        self, verb: Literal["lipsync"], *, timeout_s: float | None = None, **params: Unpack[LipSyncParams]
+    ) -> AsyncJob: ...
+    @overload
+    async def submit(
+        self, verb: Literal["imagine"], *, timeout_s: float | None = None, **params: Unpack[ImagineParams]
+    ) -> AsyncJob: ...
+    @overload
+    async def submit(
+        self, verb: Literal["talk"], *, timeout_s: float | None = None, **params: Unpack[TalkParams]
+    ) -> AsyncJob: ...
+    @overload
+    async def submit(
+        self, verb: Literal["workflow"], *, timeout_s: float | None = None, **params: Unpack[WorkflowParams]
+    ) -> AsyncJob: ...
     async def submit(self, verb: Verb, *, timeout_s: float | None = None, **params: Any) -> AsyncJob:
         """Submit a verb and come back for its result later, from any process.
 

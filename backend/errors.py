@@ -45,8 +45,13 @@ class ComfyformError(Exception):
         exit_code: what a command line program exits with.
     """
 
+    __module__ = "backend"
     exit_code: ClassVar[int] = 1
     retryable: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        if cls.__module__ == __name__:  # tracebacks show the name that users import
+            cls.__module__ = "backend"
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)

@@ -3,8 +3,9 @@
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
+from backend.argument_docs import with_arguments
 from backend.contract import Verb
 from backend.faces import DEADLINE_S, Face
 from backend.flow import Flow
@@ -17,6 +18,7 @@ from backend.params import (
     PortraitParams,
     TalkParams,
     TTSParams,
+    WorkflowParams,
 )
 from backend.result import GenerationResult, Health
 
@@ -92,6 +94,7 @@ class Backend(Face):
         """Tell whether it would take a job now. Wakes no worker and costs nothing."""
         return self._run(self.flows.health_check())
 
+    @with_arguments
     def portrait(
         self,
         *,
@@ -102,6 +105,7 @@ class Backend(Face):
         """Make a portrait from a prompt."""
         return self._run(self._generate("portrait", params, timeout_s), on_progress)
 
+    @with_arguments
     def tts(
         self,
         *,
@@ -112,6 +116,7 @@ class Backend(Face):
         """Speak a text in the voice of a recording."""
         return self._run(self._generate("tts", params, timeout_s), on_progress)
 
+    @with_arguments
     def lipsync(
         self,
         *,
@@ -122,6 +127,7 @@ class Backend(Face):
         """Make a portrait say what an audio file says."""
         return self._run(self._generate("lipsync", params, timeout_s), on_progress)
 
+    @with_arguments
     def imagine(
         self,
         *,
@@ -152,6 +158,7 @@ class Backend(Face):
         params = {"graph": graph, "inputs": inputs, "output_path": output_path}
         return self._run(self._generate("workflow", params, timeout_s), on_progress)
 
+    @with_arguments
     def talk(
         self,
         *,
@@ -162,6 +169,30 @@ class Backend(Face):
         """Make a portrait speak a text in the voice of a recording: ``tts``, then ``lipsync``."""
         return self._run(self._generate("talk", params, timeout_s), on_progress)
 
+    @overload
+    def submit(
+        self, verb: Literal["portrait"], *, timeout_s: float | None = None, **params: Unpack[PortraitParams]
+    ) -> Job: ...
+    @overload
+    def submit(
+        self, verb: Literal["tts"], *, timeout_s: float | None = None, **params: Unpack[TTSParams]
+    ) -> Job: ...
+    @overload
+    def submit(
+        self, verb: Literal["lipsync"], *, timeout_s: float | None = None, **params: Unpack[LipSyncParams]
+    ) -> Job: ...
+    @overload
+    def submit(
+        self, verb: Literal["imagine"], *, timeout_s: float | None = None, **params: Unpack[ImagineParams]
+    ) -> Job: ...
+    @overload
+    def submit(
+        self, verb: Literal["talk"], *, timeout_s: float | None = None, **params: Unpack[TalkParams]
+    ) -> Job: ...
+    @overload
+    def submit(
+        self, verb: Literal["workflow"], *, timeout_s: float | None = None, **params: Unpack[WorkflowParams]
+    ) -> Job: ...
     def submit(self, verb: Verb, *, timeout_s: float | None = None, **params: Any) -> Job:
         """Submit a verb and come back for its result later, from any process.
 

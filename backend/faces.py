@@ -29,6 +29,9 @@ class Face:
         self.flows = flows
         self.deadline_s = deadline_s
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
     @property
     def name(self) -> str:
         """The backend's name: "local", "runpod", …"""

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from backend.errors import ComfyformError, JobFailed
+from backend.errors import ComfyformError, JobFailed, TransferError
 
 Kind = Literal["image", "video", "audio", "text", "file"]
 
@@ -80,6 +80,27 @@ class GenerationResult:
     exception: ComfyformError | None = field(default=None, repr=False, compare=False)
     warnings: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """The one file of this result on this machine.
+
+        Raises:
+            ComfyformError: the run failed; as `raise_for_failure`.
+            TransferError: there is not exactly one file, or it is not on this machine.
+        """
+        self.raise_for_failure()
+        paths = [file.local_path for file in self.files]
+        if len(paths) == 1 and paths[0] is not None:
+            return paths[0]
+        if len(paths) == 1:
+            raise TransferError(
+                f"{self.files[0].filename} was not downloaded to this machine.",
+                hint="Its remote_url or signed_url, where set, says where it is.",
+            )
+        raise TransferError(
+            f"Expected exactly one file, got {len(paths)}.", hint="Read result.files instead of result.path."
+        )
 
     def raise_for_failure(self) -> "GenerationResult":
         """Give the result back, or raise its error.

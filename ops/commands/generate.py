@@ -46,7 +46,7 @@ def generate(
     settings = settings or Settings.from_env()
     with get_backend(backend or None, settings=settings) as client:
         if detach:
-            job = client.submit(verb, timeout_s=timeout, **arguments)  # type: ignore[arg-type]  # checked by submit
+            job = client.submit(verb, timeout_s=timeout, **arguments)  # type: ignore[call-overload]  # a name from the command line
             console.data({"job_id": job.id, "backend": client.name})
             console.text(job.id)
             again = f"inv jobs.wait {job.id}"
