@@ -49,17 +49,24 @@ def check(_: Context) -> None:
     python("-m", "tools.docs", "--check")
 
 
-@task(help={"only": "Arguments for pytest, for example 'tests/test_house.py -k ladder'."})
-def test(c: Context, only: str = "") -> None:  # noqa: PT028 - a task, not a test
+@task(
+    help={
+        "only": "Arguments for pytest, for example 'tests/test_house.py -k ladder'.",
+        "fast": "Leave out the tests marked slow, and the Pulumi CLI: about a minute.",
+    }
+)
+def test(c: Context, only: str = "", fast: bool = False) -> None:  # noqa: PT028 - a task, not a test
     """Run the checks and every test, as the continuous integration does."""
-    if not only:
+    if fast:
+        check(c)
+    elif not only:
         from infra import pulumi_cli
 
         check(c)
         pulumi_cli.find()
     # Tests wait for processes more than they compute; and the longest few must not stand in one queue.
     spread = ["--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]
-    python("-m", "pytest", *(only.split() or spread))
+    python("-m", "pytest", *(only.split() or spread), *(["-m", "not slow"] if fast else []))
 
 
 @task

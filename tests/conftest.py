@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -13,6 +14,10 @@ from tests.emulation import Emulator, running_emulator
 # The same examples in every run, and no limit on their time: machines differ.
 hypothesis.settings.register_profile("house", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("house")
+
+# A shell starts background jobs with SIGINT ignored, and what they start inherits that: without this line
+# the tests of Ctrl-C would fail in a background shell.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FOREIGN = ("RUNPOD_", "COMFY", "HF_", "HUGGING", "CIVITAI_", "PULUMI_", "HEDRA_", "AWS_")
 
