@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from backend.checks import check_id
 from backend.errors import ComfyformError, NotFound, NotSupported, Unavailable
-from backend.flow import Flow
+from backend.flow import Flow, work
 from backend.interface import BackendFlows, ResumableFlows, can_resume, resumable
 from backend.job_status import JobStatus
 from backend.request import Request
@@ -73,6 +75,7 @@ class FallbackBackend:
         """Wait for a job, on whichever backend it runs, and fetch its result.
 
         Raises:
+            InvalidArgument: it is not an id.
             NotFound: none of them knows it.
             Unavailable: none that answered does.
         """
@@ -118,9 +121,10 @@ class FallbackBackend:
     def _holder(self, job_id: str) -> Flow[ResumableFlows]:
         """Find the backend of a job: by what is written down here, else by asking each."""
         reasons, unsure = [], False
+        check_id(job_id)
         for flows in self._resumable():
             journal = getattr(flows, "journal", None)
-            entry = journal.find(job_id) if journal is not None else None
+            entry = (yield from work(partial(journal.find, job_id))) if journal is not None else None
             if entry is not None and entry.backend == flows.name:
                 return flows
         for flows in self._resumable():

@@ -35,7 +35,6 @@ MAX_NAME_BYTES: Final = 230
 MAX_PATH_BYTES: Final = 900
 
 _ID: Final = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_CHARS}}}")
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _WINDOWS_DEVICES: Final = frozenset(
     {"con", "prn", "aux", "nul", "conin$", "conout$"}
     | {f"{name}{digit}" for name in ("com", "lpt") for digit in "0123456789¹²³"}
@@ -148,8 +147,10 @@ def text_problem(text: str, *, max_chars: int = MAX_TEXT_CHARS) -> str | None:
     """
     if len(text) > max_chars:
         return f"has {len(text)} characters, and at most {max_chars} are allowed"
-    if found := _SURROGATE.search(text):
-        return f"holds half a character (U+{ord(found[0]):04X}) at position {found.start()}"
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"holds half a character (U+{ord(text[error.start]):04X}) at position {error.start}"
     return None
 
 
@@ -267,7 +268,7 @@ def _key_problem(key: Any) -> str | None:
 
 def _scalar_problem(value: Any) -> str | None:
     if isinstance(value, str):
-        return text_problem(value, max_chars=10 * MAX_TEXT_CHARS)
+        return text_problem(value, max_chars=len(value))  # the whole body has a limit of its own
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int):

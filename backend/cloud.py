@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urljoin
@@ -17,10 +18,11 @@ from backend.comfy_api import ASSET, ComfyApi
 from backend.comfy_api_answers import status_of
 from backend.delivery import deliver, journal_again, result_of
 from backend.errors import ComfyformError, JobFailed, NotSupported, WaitTimeout
-from backend.flow import Downloaded, Flow, Progress
+from backend.flow import Downloaded, Flow, Progress, work
 from backend.graphs import Graph
+from backend.job_record import Record
 from backend.job_status import JobStatus
-from backend.journal import Entry, Journal, Record, for_journal
+from backend.journal import Journal
 from backend.local_graphs import Planned, plan
 from backend.request import Request
 from backend.result import GeneratedFile, GenerationResult, Health, Kind
@@ -73,17 +75,18 @@ class CloudBackend:
         """
         start = self._clock()
         planned = yield from self._plan(request)
-        record = self._begin(request, planned)
+        record = yield from self._begin(request, planned)
         job = yield from self._submit(record, planned, deadline_s - (self._clock() - start))
         try:
             done = yield from self.api.wait(
                 str(job["id"]),
                 str((job.get("urls") or {}).get("self") or ""),
                 deadline_s=deadline_s - (self._clock() - start),
-                on_status=record,
+                on_status=record.note,
                 graph=planned.graph,
             )
-        except GeneratorExit:
+        except GeneratorExit as error:
+            yield from record.ended(error)
             raise
         except BaseException as error:
             if isinstance(error, WaitTimeout) or not isinstance(error, ComfyformError):
@@ -91,7 +94,7 @@ class CloudBackend:
                     yield from self.api.cancel(str(job["id"]))
                     if isinstance(error, WaitTimeout):
                         error.hint = "It was cancelled. COMFYFORM_TIMEOUT_S gives jobs more time."
-            record.ended(error)
+            yield from record.ended(error)
             raise
         return (yield from self._finish(record, done, planned, request.output_path, start))
 
@@ -103,7 +106,7 @@ class CloudBackend:
             deadline_s: how long a full queue, or a deployment that still starts, is waited for.
         """
         planned = yield from self._plan(request)
-        job = yield from self._submit(self._begin(request, planned), planned, deadline_s)
+        job = yield from self._submit((yield from self._begin(request, planned)), planned, deadline_s)
         return str(job["id"])
 
     def resume(
@@ -117,14 +120,12 @@ class CloudBackend:
             output_path: where the result goes; by default where the journal says it was to go.
         """
         start = self._clock()
-        entry = self.journal.find(job_id)
-        if entry is None:
-            entry = Entry(key=job_id, verb="", endpoint_id=self.api.url, job_id=job_id, backend=self.name)
-        record = Record(self.journal, entry)
+        record = yield from Record.of(self.journal, job_id, self.api.url, backend=self.name)
+        entry = record.entry
         try:
-            job = yield from self.api.wait(entry.job_id or job_id, deadline_s=deadline_s, on_status=record)
+            job = yield from self.api.wait(entry.job_id, deadline_s=deadline_s, on_status=record.note)
         except ComfyformError as error:
-            record.ended(error)
+            yield from record.ended(error)
             raise
         place = output_path or (Path(entry.output_path) if entry.output_path else None)
         planned = Planned(graph={}, seed=entry.seed)
@@ -137,8 +138,8 @@ class CloudBackend:
     def cancel(self, job_id: str) -> Flow[bool]:
         """Cancel a job; False where the server does not know it (any more)."""
         done = yield from self.api.cancel(job_id)
-        if done and (entry := self.journal.find(job_id)):
-            self.journal.write(entry, state=(yield from self.status(job_id)).state)
+        if done and (entry := (yield from work(partial(self.journal.find, job_id)))):
+            yield from Record(self.journal, entry).note((yield from self.status(job_id)))
         return done
 
     def _plan(self, request: Request) -> Flow[Planned]:
@@ -149,25 +150,17 @@ class CloudBackend:
             )
         return (yield from plan(self.api, request))
 
-    def _begin(self, request: Request, planned: Planned) -> Record:
-        entry = self.journal.begin(
-            request.verb,
-            self.api.url,
-            seed=planned.seed,
-            output_path=request.output_path,
-            params=for_journal(request),
-            backend=self.name,
-        )
-        return Record(self.journal, entry)
+    def _begin(self, request: Request, planned: Planned) -> Flow[Record]:
+        return Record.begin(self.journal, request, self.api.url, backend=self.name, seed=planned.seed)
 
     def _submit(self, record: Record, planned: Planned, deadline_s: float) -> Flow[Mapping[str, Any]]:
         try:
             graph = yield from self.api.with_references(planned.graph)
             job = yield from self.api.submit(graph, deadline_s=deadline_s)
         except BaseException as error:
-            record.ended(error)
+            yield from record.ended(error)
             raise
-        record(status_of(job))
+        yield from record.note(status_of(job))
         yield Progress({"progress": "job", "state": "SUBMITTED", "job_id": str(job["id"])})
         return job
 
@@ -205,7 +198,7 @@ class CloudBackend:
                 "total": self._clock() - start,
             },
         )
-        record.done(result)
+        yield from record.done(result)
         return result
 
     def _fetch(self, output: Mapping[str, Any], place: Path | None) -> Flow[GeneratedFile]:

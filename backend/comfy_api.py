@@ -45,7 +45,7 @@ from backend.graphs import Graph
 from backend.job_status import JobStatus
 from backend.local_inputs import scratch
 from backend.settings import Secret
-from backend.waiting import wait_until_ended
+from backend.waiting import OnStatus, wait_until_ended
 
 ASSET: Final = "asset:"
 """Begins the name of an asset where a graph or a `GeneratedFile` names a file."""
@@ -253,7 +253,7 @@ class ComfyApi:
         link: str = "",
         *,
         deadline_s: float,
-        on_status: Callable[[JobStatus], None],
+        on_status: OnStatus,
         graph: Mapping[str, Any] | None = None,
     ) -> Flow[Mapping[str, Any]]:
         """Wait for a job to end well, and give it. It goes on whatever happens here.

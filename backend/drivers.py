@@ -1,28 +1,28 @@
 """Drivers: perform the steps of flows over HTTP, synchronously or asynchronously.
 
-The only module that imports httpx, and the one place where its exceptions
-become ours. It knows steps, not services: what a status means to a
-conversation is decided in the flow.
+Only this module and `backend.http_answers` import httpx. It knows steps, not
+services: what a status means to a conversation is decided in the flow.
 """
 
 import asyncio
 import contextlib
 import logging
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, BinaryIO, Final, NoReturn, Self, TypeVar
 from urllib.request import getproxies
 
 import httpx
 
 from backend import flow as flows
-from backend.errors import InvalidArgument, Unavailable
-from backend.flow import Download, Downloaded, Flow, Progress, Reply, Send, Sleep, Upload, Work, shown
+from backend.errors import Unavailable
+from backend.flow import Download, Downloaded, Flow, Progress, Reply, Send, Sleep, Upload, Work
+from backend.http_answers import CHUNK_BYTES, StreamReply, aread_reply, read_reply, translated
 from backend.httpx_log import keep_secrets
 from backend.landing import Landing
 from backend.pools import Spread, read_widely
+from backend.request_slots import async_slot, slot
 from backend.wire import fetch, request
 
 logger = logging.getLogger(__name__)
@@ -30,84 +30,32 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 OnProgress = Callable[[Mapping[str, Any]], object]
 
-CHUNK_BYTES: Final = 1024 * 1024
-# What certainly happened before any byte of the request was on its way.
-_NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+ONCE_IDLE_S: Final = 1.0
+"""How long a connection may have been idle that takes a request which cannot be repeated."""
 _LOOPBACK: Final = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
 
-def _options(kind: Callable[..., Any]) -> dict[str, Any]:
-    """Keywords of both httpx clients. A proxy is never asked for this machine's own servers."""
+@cache
+def _tls() -> Any:
+    """What servers' certificates are checked with; loading it takes some milliseconds."""
+    return httpx.create_ssl_context()
+
+
+def _options(kind: Callable[..., Any], once: bool) -> dict[str, Any]:
+    """Keywords of the httpx clients. A proxy is never asked for this machine's own servers."""
     keep_secrets()
-    tls = httpx.create_ssl_context()
-    transport = Spread(lambda: kind(verify=tls, limits=httpx.Limits()))
-    options = {"mounts": dict.fromkeys(_LOOPBACK, transport), "headers": {"user-agent": "comfyform"}}
+    limits = httpx.Limits(keepalive_expiry=ONCE_IDLE_S) if once else httpx.Limits()
+    transport = Spread(lambda: kind(verify=_tls(), limits=limits))
+    headers = {"user-agent": "comfyform", "accept-encoding": "gzip, deflate"}
+    options = {"mounts": dict.fromkeys(_LOOPBACK, transport), "headers": headers}
     # httpx heeds a proxy of the environment only where it is given no transport.
-    return options if getproxies() else {**options, "transport": transport}
+    if getproxies():
+        return {**options, "verify": _tls(), "limits": limits}
+    return {**options, "transport": transport}
 
 
-@contextlib.contextmanager
-def _translated(method: str, url: str) -> Iterator[None]:
-    """Turn httpx's exceptions into ours, and log the call."""
-    address = shown(url)
-    start = time.monotonic()
-    try:
-        yield
-    except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-        raise InvalidArgument(f"{address!r} is not an http or https address: {error}.") from None
-    except httpx.HTTPError as error:
-        sent = not isinstance(error, _NEVER_SENT)
-        reason = str(error).rstrip(".") or type(error).__name__
-        if isinstance(error, httpx.TimeoutException):
-            reason = "it did not answer in time" if sent else "no connection in time"
-        logger.info("%s %s failed after %.0f ms", method, address, (time.monotonic() - start) * 1000)
-        # Without the cause: an httpx exception holds the request, and the request holds the key.
-        raise Unavailable(
-            f"{method} {address} {'was not answered' if sent else 'could not be sent'}: {reason}.",
-            sent=sent,
-            method=method,
-            url=address,
-        ) from None
-    logger.info("%s %s took %.0f ms", method, address, (time.monotonic() - start) * 1000)
-
-
-def _reply(response: httpx.Response, method: str) -> Reply:
-    return Reply(
-        status=response.status_code,
-        headers=dict(response.headers),
-        content=response.content,
-        url=shown(str(response.url)),
-        method=method,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class StreamReply:
-    """An answer whose body is read as it comes."""
-
-    status: int
-    headers: Mapping[str, str]
-    url: str
-    method: str
-    _response: httpx.Response = field(repr=False)
-
-    def iter_bytes(self, chunk_bytes: int | None = CHUNK_BYTES) -> Iterator[bytes]:
-        """Give the body in chunks, as it was sent (no content encoding is undone or asked for).
-
-        Args:
-            chunk_bytes: size of a chunk; None gives bytes at once as they arrive.
-
-        Raises:
-            Unavailable: the connection broke in the middle, or fewer bytes came than were announced.
-        """
-        with _translated(self.method, self.url):
-            yield from self._response.iter_raw(chunk_bytes)
-
-    def read(self) -> Reply:
-        """Read the rest, for ``backend.flow.check``."""
-        with _translated(self.method, self.url):
-            self._response.read()
-        return _reply(self._response, self.method)
+def _is_once(step: Send | Upload) -> bool:
+    return isinstance(step, Send) and step.once
 
 
 def _advance(flow: Flow[Any], answer: object, error: BaseException | None) -> flows.Step:
@@ -126,7 +74,7 @@ class Http:
     def __init__(self, *, wait: Callable[[float], object] | None = None) -> None:
         self._wait = wait or threading.Event().wait
         self._lock = threading.Lock()
-        self._made: httpx.Client | None = None
+        self._clients: dict[bool, httpx.Client] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -137,17 +85,16 @@ class Http:
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
         with self._lock:
-            made, self._made = self._made, None
-        if made is not None:
-            made.close()
+            clients, self._clients = self._clients, {}
+        for client in clients.values():
+            client.close()
 
-    @property
-    def _client(self) -> httpx.Client:
+    def _client(self, once: bool = False) -> httpx.Client:
         with self._lock:
-            if self._made is None:
+            if once not in self._clients:
                 read_widely()
-                self._made = httpx.Client(**_options(httpx.HTTPTransport))
-            return self._made
+                self._clients[once] = httpx.Client(**_options(httpx.HTTPTransport, once))
+            return self._clients[once]
 
     def run(self, flow: Flow[T], *, on_progress: OnProgress | None = None) -> T:
         """Drive a flow to its end and give its result.
@@ -190,18 +137,20 @@ class Http:
         Raises:
             Unavailable: no answer came; ``.sent`` is False where nothing reached the server.
         """
-        with contextlib.ExitStack() as opened:
+        with slot(), contextlib.ExitStack() as opened:
             keywords = request(step, opened)
-            with _translated(step.method, step.url):
-                response = self._client.send(
-                    self._client.build_request(**keywords),
+            with translated(step.method, step.url):
+                client = self._client(_is_once(step))
+                response = client.send(
+                    client.build_request(**keywords),
+                    stream=True,
                     follow_redirects=isinstance(step, Send) and step.follow_redirects,
                 )
-            return _reply(response, step.method)
+                return read_reply(response, step.method)
 
     def download(self, step: Download) -> Downloaded:
         """Fetch a file; see `backend.flow.Download`."""
-        with self.stream(fetch(step)) as reply:
+        with slot(), self.stream(fetch(step)) as reply:
             if reply.status != 200:
                 _refuse(reply.read(), step.what)
             with Landing(step) as landing:
@@ -219,15 +168,15 @@ class Http:
         with contextlib.ExitStack() as opened:
             keywords = request(step, opened)
             keywords["headers"].setdefault("Accept-Encoding", "identity")  # for the file's own bytes
-            with _translated(step.method, step.url):
-                response = self._client.send(
-                    self._client.build_request(**keywords),
+            with translated(step.method, step.url):
+                client = self._client()
+                response = client.send(
+                    client.build_request(**keywords),
                     stream=True,
                     follow_redirects=step.follow_redirects,
                 )
             try:
-                url = shown(str(response.url))
-                yield StreamReply(response.status_code, dict(response.headers), url, step.method, response)
+                yield StreamReply.of(response, step.method)
             finally:
                 response.close()
 
@@ -242,7 +191,7 @@ class AsyncHttp:
     """The asynchronous driver: the same steps, on an event loop. Connections belong to that loop."""
 
     def __init__(self) -> None:
-        self._made: httpx.AsyncClient | None = None
+        self._clients: dict[bool, httpx.AsyncClient] = {}
         self._tidying: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
@@ -255,20 +204,19 @@ class AsyncHttp:
         """Let cancelled flows finish tidying up, and close the connections; a later call opens new ones."""
         if self._tidying:
             await asyncio.wait(set(self._tidying))
-        made, self._made = self._made, None
-        if made is not None:
-            await made.aclose()
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await client.aclose()
 
     def _tidied(self, task: asyncio.Task[Any]) -> None:
         self._tidying.discard(task)
         if not task.cancelled():
             task.exception()  # looked at, so that asyncio does not complain that nobody did
 
-    @property
-    def _client(self) -> httpx.AsyncClient:
-        if self._made is None:
-            self._made = httpx.AsyncClient(**_options(httpx.AsyncHTTPTransport))
-        return self._made
+    def _client(self, once: bool = False) -> httpx.AsyncClient:
+        if once not in self._clients:
+            self._clients[once] = httpx.AsyncClient(**_options(httpx.AsyncHTTPTransport, once))
+        return self._clients[once]
 
     async def run(self, flow: Flow[T], *, on_progress: OnProgress | None = None) -> T:
         """Drive a flow to its end and give its result; see `Http.run`.
@@ -314,29 +262,31 @@ class AsyncHttp:
         return None
 
     async def _send(self, step: Send | Upload) -> Reply:
-        with contextlib.ExitStack() as opened:
-            keywords = request(step, opened)
-            if isinstance(step, Upload):
-                keywords["content"] = _chunks(keywords["content"])
-            with _translated(step.method, step.url):
-                response = await self._client.send(
-                    self._client.build_request(**keywords),
+        async with async_slot():
+            with contextlib.ExitStack() as opened, translated(step.method, step.url):
+                keywords = request(step, opened)
+                if isinstance(step, Upload):
+                    keywords["content"] = _chunks(keywords["content"])
+                client = self._client(_is_once(step))
+                response = await client.send(
+                    client.build_request(**keywords),
+                    stream=True,
                     follow_redirects=isinstance(step, Send) and step.follow_redirects,
                 )
-            return _reply(response, step.method)
+                return await aread_reply(response, step.method)
 
     async def _download(self, step: Download) -> Downloaded:
-        with contextlib.ExitStack() as opened:
-            keywords = request(fetch(step), opened)
-            keywords["headers"].setdefault("Accept-Encoding", "identity")
-            with _translated("GET", step.url):
-                response = await self._client.send(
-                    self._client.build_request(**keywords), stream=True, follow_redirects=True
+        async with async_slot():
+            with contextlib.ExitStack() as opened, translated("GET", step.url):
+                keywords = request(fetch(step), opened)
+                keywords["headers"].setdefault("Accept-Encoding", "identity")
+                client = self._client()
+                response = await client.send(
+                    client.build_request(**keywords), stream=True, follow_redirects=True
                 )
                 try:
                     if response.status_code != 200:
-                        await response.aread()
-                        _refuse(_reply(response, "GET"), step.what)
+                        _refuse(await aread_reply(response, "GET"), step.what)
                     with Landing(step) as landing:
                         async for chunk in response.aiter_raw(CHUNK_BYTES):
                             landing.write(chunk)

@@ -42,6 +42,7 @@ class ComfyformError(Exception):
 
     Attributes:
         hint: what to do next, a sentence, or None when the message says it.
+        job_id: the service's name for the job that it is about, or None.
         exit_code: what a command line program exits with.
     """
 
@@ -56,6 +57,7 @@ class ComfyformError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        self.job_id: str | None = None
 
     @property
     def message(self) -> str:
@@ -205,11 +207,7 @@ class Unavailable(ApiError):
 
 
 class JobError(ComfyformError):
-    """A job ended badly.
-
-    Attributes:
-        job_id: RunPod's or ComfyUI's name for it, or None.
-    """
+    """A job ended badly. Its ``job_id`` is RunPod's or ComfyUI's name for it, or None."""
 
     exit_code = 4
 

@@ -54,6 +54,8 @@ class Send:
         key: sent as ``Authorization: Bearer``, to this host and never on to another by a redirect.
         query: appended to the URL, percent-encoded.
         json, content, form: the body; at most one of them.
+        once: it cannot be repeated, so it goes out on a connection that is new or was used a moment ago:
+            a server may close an idle one just then, and whether it took the request is not known.
     """
 
     method: str
@@ -66,6 +68,7 @@ class Send:
     timeout_s: float = field(default=30.0, kw_only=True)
     key: Secret | None = field(default=None, kw_only=True)
     follow_redirects: bool = field(default=False, kw_only=True)
+    once: bool = field(default=False, kw_only=True)
 
     @property
     def full_url(self) -> str:

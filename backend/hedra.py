@@ -34,8 +34,9 @@ from backend.errors import (
 )
 from backend.flow import Download, Flow, Progress, Send, ask, check, download, send
 from backend.hedra_inputs import OTHERS, HedraInputs
+from backend.job_record import Record
 from backend.job_status import JobStatus, State
-from backend.journal import Entry, Journal, Record, for_journal
+from backend.journal import Journal
 from backend.request import Request
 from backend.result import GeneratedFile, GenerationResult, Health
 from backend.settings import Settings
@@ -113,11 +114,9 @@ class HedraBackend:
             deadline_s: from now; the job lives on when it passes.
             output_path: where the result goes; by default where the journal says it was to go.
         """
-        entry = self.journal.find(job_id)
-        if entry is None:
-            entry = Entry(key=job_id, verb="hedra", endpoint_id=self.url, job_id=job_id, backend=self.name)
-        place = output_path or (Path(entry.output_path) if entry.output_path else None)
-        return (yield from self._finish(Record(self.journal, entry), place, self._clock(), deadline_s, ()))
+        record = yield from Record.of(self.journal, job_id, self.url, backend=self.name)
+        place = output_path or (Path(record.entry.output_path) if record.entry.output_path else None)
+        return (yield from self._finish(record, place, self._clock(), deadline_s, ()))
 
     def status(self, job_id: str) -> Flow[JobStatus]:
         """Ask how a job is. A status that is added later is UNKNOWN."""
@@ -142,23 +141,17 @@ class HedraBackend:
                 f"The job would cost ${usd:.4g} at Hedra, and HEDRA_MAX_USD is {self._max_usd:.4g}.",
                 hint="Nothing was submitted. Ask for less, or set HEDRA_MAX_USD higher.",
             )
-        entry = self.journal.begin(
-            request.verb,
-            self.url,
-            seed=filled.values.get("seed"),
-            output_path=request.output_path,
-            params=for_journal(request),
-            backend=self.name,
+        record = yield from Record.begin(
+            self.journal, request, self.url, backend=self.name, seed=filled.values.get("seed")
         )
-        record = Record(self.journal, entry)
         # Under one key: however many attempts arrive, Hedra starts one job and gives the same answer.
         once = {**body, "idempotency_key": str(uuid.uuid4())}
         try:
             job = yield from self._post(path, once, "Submit the job to Hedra")
         except BaseException as error:
-            record.ended(error)
+            yield from record.ended(error)
             raise
-        record(JobStatus(id=job["job_id"], state="IN_QUEUE"))
+        yield from record.note(JobStatus(id=job["job_id"], state="IN_QUEUE"))
         yield Progress({"progress": "job", "state": "SUBMITTED", "job_id": job["job_id"], "usd": usd})
         return record, filled.warnings
 
@@ -176,16 +169,16 @@ class HedraBackend:
                 deadline_s=deadline_s,
                 delay=lambda _: self._poll_s,
                 clock=self._clock,
-                on_status=record,
+                on_status=record.note,
             )
             job = yield from self._job(job_id)
             items, lost = _outputs(job)
         except JobError as error:
             if isinstance(error, WaitTimeout):
                 error.hint = f"Hedra cannot cancel it: it is paid for. backend.resume({job_id!r}) fetches it."
-            record.ended(error)
+            yield from record.ended(error)
             raise
-        left = [self._left(record.entry.verb, job_id, item) for item in items]
+        left = [self._left(record.entry.verb or self.name, job_id, item) for item in items]
         delivered = yield from deliver(
             left,
             place,
@@ -200,7 +193,7 @@ class HedraBackend:
             job_id=job_id,
             timings={"run": run_s, "total": self._clock() - start},
         )
-        record.done(result)
+        yield from record.done(result)
         return result
 
     def _look(self, job_id: str) -> Flow[JobStatus]:

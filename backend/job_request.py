@@ -1,13 +1,19 @@
-"""What is sent to RunPod's queue with a job. Pure."""
+"""How a job gets into RunPod's queue: its body, its policy, and the one request that submits it."""
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from backend.errors import InvalidArgument
+from backend.checks import is_id, json_problems
+from backend.errors import AuthError, Conflict, InvalidArgument, NotFound, RateLimited, Unavailable
+from backend.flow import Flow, Retry, Send, Sleep, check, send
+from backend.job_status import JobStatus
+from backend.visible import quoted
 
 LONGEST_EXECUTION_S: Final = 7 * 24 * 3600
+PAUSED_PATIENCE_S: Final = 30.0
+"""A paused endpoint goes on refusing for some seconds after its workers are raised again (seen live)."""
 
 
 def execution_policy(deadline_s: float) -> dict[str, int]:
@@ -23,12 +29,14 @@ def body(job_input: Mapping[str, Any], policy: Mapping[str, Any] | None, *, limi
     """Write the body of a submission.
 
     Raises:
-        InvalidArgument: it is over the limit.
+        InvalidArgument: it is over the limit, or holds what JSON cannot hold.
     """
     job: dict[str, Any] = {"input": job_input}
     if policy:
         job["policy"] = policy
-    written = json.dumps(job, ensure_ascii=False, separators=(",", ":")).encode()
+    if problems := list(json_problems(job_input)):
+        raise InvalidArgument(f"The job cannot be written as JSON: {'; '.join(map(str, problems[:10]))}.")
+    written = json.dumps(job, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     if len(written) > limit:
         raise InvalidArgument(
             f"The job is {len(written) / 1e6:.1f} MB as JSON; "
@@ -37,3 +45,49 @@ def body(job_input: Mapping[str, Any], policy: Mapping[str, Any] | None, *, limi
             "or as https:// addresses, or make them smaller.",
         )
     return written
+
+
+def submit_once(step: Send, endpoint_id: str, *, retry: Retry, clock: Callable[[], float]) -> Flow[JobStatus]:
+    """POST a job. Repeated only where the first certainly was not taken.
+
+    Raises:
+        Unavailable: with ``.sent`` True the job may be in the queue, under an id that no answer gave.
+    """
+    start = clock()
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            reply = check((yield from send(step)), f"Submit a job to endpoint {endpoint_id}")
+            answer = reply.object()
+            if not is_id(answer.get("id")):
+                raise Unavailable(
+                    f"Endpoint {endpoint_id} took a job and gave {quoted(answer.get('id'))} for its id.",
+                    status=reply.status,
+                )
+            return JobStatus.from_json(answer)
+        except Unavailable as error:
+            delay = None if error.sent else retry.next_delay(attempt)
+            if delay is None:
+                if error.sent:
+                    error.hint = (
+                        "RunPod may have taken the job, so it was not sent again. "
+                        "`inv jobs.list` names it; `inv jobs.wait` looks for it at RunPod."
+                    )
+                raise
+        except RateLimited as error:
+            delay = retry.next_delay(attempt, error.retry_after_s)
+            if delay is None:
+                raise
+        except Conflict as error:
+            if "ENDPOINT_PAUSED" not in error.body or clock() - start > PAUSED_PATIENCE_S:
+                error.hint = f"Give endpoint {endpoint_id} at least one worker (workers max)."
+                raise
+            delay = retry.backoff(attempt)
+        except NotFound as error:
+            error.hint = "Check RUNPOD_ENDPOINT_ID: the endpoint does not exist, or is another account's."
+            raise
+        except AuthError as error:
+            error.hint = "Check RUNPOD_API_KEY: it is mistyped, revoked, or another account's."
+            raise
+        yield Sleep(delay)

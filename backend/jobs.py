@@ -14,12 +14,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from backend.checks import check_id
 from backend.contract import RUN_LIMIT_BYTES, RUNSYNC_LIMIT_BYTES
 from backend.errors import (
     ApiError,
-    AuthError,
     ComfyformError,
-    Conflict,
     JobCancelled,
     JobExpired,
     JobFailed,
@@ -29,19 +28,22 @@ from backend.errors import (
     WaitTimeout,
 )
 from backend.flow import RETRY, Flow, Progress, Retry, Send, Sleep, ask, check, send
-from backend.job_request import body, execution_policy
+from backend.job_lookup import id_of
+from backend.job_request import body, execution_policy, submit_once
 from backend.job_status import JobStatus, gone, outcome, too_late
+from backend.request_slots import most_at_once
 from backend.settings import Secret
+from backend.waiting import Absence, OnStatus
 
 HOLD_S: Final = 2.0
 """How long RunPod is asked to hold an answer back until the job ends: short jobs then cost two calls and
 no delay. Progress comes only with the plain polls after it."""
 UNKNOWN_GRACE_S: Final = 150.0
 """A status may answer 404 for a while after the job was accepted (seen live, 2026)."""
-PAUSED_PATIENCE_S: Final = 30.0
-"""A paused endpoint goes on refusing for some seconds after its workers are raised again (seen live)."""
 _NO_HOLD: Final = (400, 404, 405, 501)
 """Answers of a RunPod without status-sync; a 404 may also mean that the job is not known there yet."""
+MAX_HELD: Final = most_at_once() // 2
+"""Jobs that are waited for at the same time of which answers are held back: each holds a connection."""
 POLLS_PER_S: Final = 100
 """All polls of one endpoint together; RunPod allows 2,000 in 10 s."""
 
@@ -116,8 +118,10 @@ class JobPlane:
             hold_s: 1 to 300.
         """
         content = body(job_input, policy, limit=RUNSYNC_LIMIT_BYTES, way="/runsync")
-        query = {"wait": round(min(max(hold_s, 1.0), 300.0) * 1000)}
-        return (yield from self._start(endpoint_id, "runsync", content, timeout_s=hold_s + 60.0, query=query))
+        wait_ms = round(min(max(hold_s, 1.0), 300.0) * 1000)
+        return (
+            yield from self._start(endpoint_id, "runsync", content, timeout_s=hold_s + 60.0, wait=wait_ms)
+        )
 
     def status(self, endpoint_id: str, job_id: str) -> Flow[JobStatus]:
         """Ask how a job is.
@@ -125,7 +129,7 @@ class JobPlane:
         Raises:
             NotFound: RunPod does not know it (any more).
         """
-        step = self._get(endpoint_id, f"status/{job_id}")
+        step = self._get(endpoint_id, "status", job_id)
         reply = yield from ask(step, f"Ask for job {job_id}", retry=self._retry)
         return JobStatus.from_json(reply.object(), job_id)
 
@@ -136,7 +140,7 @@ class JobPlane:
         *,
         deadline_s: float,
         fresh: bool = False,
-        on_status: Callable[[JobStatus], object] | None = None,
+        on_status: OnStatus | None = None,
     ) -> Flow[Any]:
         """Wait for a job to end and give its output. The job lives on whatever happens here.
 
@@ -157,10 +161,11 @@ class JobPlane:
         seen: JobStatus | None = None
         trouble: ApiError | None = None
         attempt, hold = 0, True
+        absence = Absence()
         with self._counted(endpoint_id):
             while True:
                 waited = self._clock() - start
-                held = hold and self._holds and waited < HOLD_S
+                held = hold and self._holds and waited < HOLD_S and self._waiting[endpoint_id] <= MAX_HELD
                 # Whoever is held back does not poll, and needs not to share.
                 pause = poll_delay(waited, 1 if held else self._waiting[endpoint_id])
                 try:
@@ -170,7 +175,8 @@ class JobPlane:
                         continue
                     job = JobStatus.from_json(check(reply, f"Ask for job {job_id}").object(), job_id)
                 except NotFound as error:
-                    if seen or not fresh or waited > UNKNOWN_GRACE_S:
+                    early = fresh and not seen and waited <= UNKNOWN_GRACE_S
+                    if "endpoint" in error.body or (absence.confirmed(self._clock()) and not early):
                         raise gone(job_id, error) from error
                     trouble, pause = error, max(pause, 0.1)
                 except (Unavailable, RateLimited) as error:
@@ -180,9 +186,9 @@ class JobPlane:
                         pause, self._retry.backoff(attempt), getattr(error, "retry_after_s", None) or 0
                     )
                 else:
-                    trouble, attempt = None, 0
+                    trouble, attempt, absence = None, 0, Absence()
                     if on_status is not None:
-                        on_status(job)
+                        yield from on_status(job)
                     if job.ended:
                         return outcome(job)
                     yield from _news(seen, job)
@@ -200,7 +206,7 @@ class JobPlane:
         deadline_s: float,
         short: bool = False,
         policy: Mapping[str, Any] | None = None,
-        on_status: Callable[[JobStatus], object] | None = None,
+        on_status: OnStatus | None = None,
     ) -> Flow[Any]:
         """Submit a job, wait for its output, and cancel it if the wait ends early.
 
@@ -222,7 +228,7 @@ class JobPlane:
             job = JobStatus(id=job_id, state="IN_QUEUE")
         try:
             if on_status is not None:
-                on_status(job)
+                yield from on_status(job)
             if job.ended:
                 return outcome(job)
             left = max(0.0, deadline_s - (self._clock() - start))
@@ -232,17 +238,34 @@ class JobPlane:
         except (GeneratorExit, JobFailed, JobCancelled, JobExpired):
             raise
         except BaseException as error:
-            with contextlib.suppress(ComfyformError):
-                yield from self.cancel(endpoint_id, job.id)
+            try:
+                last = yield from self._stop(endpoint_id, job.id)
                 if on_status is not None:
-                    on_status(JobStatus(id=job.id, state="CANCELLED"))
-                if isinstance(error, WaitTimeout):
-                    error.hint = "It was cancelled. COMFYFORM_TIMEOUT_S gives jobs more time."
+                    yield from on_status(last)
+            except ComfyformError:
+                raise error from None
+            if isinstance(error, WaitTimeout):
+                if last.state != "CANCELLED":
+                    return outcome(last)
+                error.hint = "It was cancelled. COMFYFORM_TIMEOUT_S gives jobs more time."
             raise
+
+    def _stop(self, endpoint_id: str, job_id: str) -> Flow[JobStatus]:
+        """Cancel a job that may have ended just now, and say how it ended.
+
+        RunPod says CANCELLED to whoever cancels, also of a job that has ended, so its state is asked first.
+        """
+        with contextlib.suppress(Unavailable, RateLimited, NotFound):
+            reply = yield from send(self._get(endpoint_id, "status", job_id))
+            job = JobStatus.from_json(check(reply, f"Ask for job {job_id}").object(), job_id)
+            if job.ended:
+                return job
+        yield from self.cancel(endpoint_id, job_id)
+        return JobStatus(id=job_id, state="CANCELLED")
 
     def cancel(self, endpoint_id: str, job_id: str) -> Flow[bool]:
         """Cancel a job; False where RunPod does not know it (any more)."""
-        step = Send("POST", self._url(endpoint_id, f"cancel/{job_id}"), key=self._key, timeout_s=10.0)
+        step = Send("POST", self._url(endpoint_id, "cancel", job_id), key=self._key, timeout_s=10.0)
         retry = Retry(attempts=3, first_s=self._retry.first_s, jitter=self._retry.jitter)
         try:
             yield from ask(step, f"Cancel job {job_id}", retry=retry)
@@ -250,67 +273,34 @@ class JobPlane:
             return False
         return True
 
+    def find(self, endpoint_id: str, key: str) -> Flow[str | None]:
+        """Look in the endpoint's list of requests for the job that carries a key; give its id, or None.
+
+        Source: ``GET /requests`` is in RunPod's OpenAPI document, without the form of its answer. So any
+            object counts that has an ``id`` and holds the key anywhere.
+        """
+        reply = yield from ask(self._get(endpoint_id, "requests"), "List the requests", retry=self._retry)
+        return id_of(reply.json(), key)
+
     def health(self, endpoint_id: str) -> Flow[Mapping[str, Any]]:
         """Count an endpoint's jobs and workers: ``{"jobs": {…}, "workers": {…}}``. Wakes nobody."""
         step = self._get(endpoint_id, "health")
         return (yield from ask(step, f"Health of endpoint {endpoint_id}", retry=self._retry)).object()
 
     def _start(
-        self,
-        endpoint_id: str,
-        operation: str,
-        content: bytes,
-        *,
-        timeout_s: float,
-        query: Mapping[str, str | int] | None = None,
+        self, endpoint_id: str, operation: str, content: bytes, *, timeout_s: float, **query: int
     ) -> Flow[JobStatus]:
-        """POST a job. Repeated only where the first certainly was not taken."""
         step = Send(
             "POST",
             self._url(endpoint_id, operation),
             headers={"content-type": "application/json"},
-            query=query or {},
+            query=query,
             content=content,
             timeout_s=timeout_s,
             key=self._key,
+            once=True,
         )
-        start = self._clock()
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                reply = check((yield from send(step)), f"Submit a job to endpoint {endpoint_id}")
-                job = JobStatus.from_json(reply.object())
-                if not job.id:
-                    raise Unavailable(
-                        f"Endpoint {endpoint_id} took a job and gave no id.", status=reply.status
-                    )
-                return job
-            except Unavailable as error:
-                delay = None if error.sent else self._retry.next_delay(attempt)
-                if delay is None:
-                    if error.sent:
-                        error.hint = (
-                            "RunPod may have taken the job, so it was not sent again. "
-                            "Its console lists the endpoint's requests."
-                        )
-                    raise
-            except RateLimited as error:
-                delay = self._retry.next_delay(attempt, error.retry_after_s)
-                if delay is None:
-                    raise
-            except Conflict as error:
-                if "ENDPOINT_PAUSED" not in error.body or self._clock() - start > PAUSED_PATIENCE_S:
-                    error.hint = f"Give endpoint {endpoint_id} at least one worker (workers max)."
-                    raise
-                delay = self._retry.backoff(attempt)
-            except NotFound as error:
-                error.hint = "Check RUNPOD_ENDPOINT_ID: the endpoint does not exist, or is another account's."
-                raise
-            except AuthError as error:
-                error.hint = "Check RUNPOD_API_KEY: it is mistyped, revoked, or another account's."
-                raise
-            yield Sleep(delay)
+        return submit_once(step, endpoint_id, retry=self._retry, clock=self._clock)
 
     def _look(self, endpoint_id: str, job_id: str, held: bool) -> Send:
         """Ask for a job, held back until it ends or now.
@@ -318,15 +308,24 @@ class JobPlane:
         Source: status-sync is what RunPod's JavaScript SDK 1.1.2 calls; the docs do not list it.
         """
         if not held:
-            return self._get(endpoint_id, f"status/{job_id}")
-        url = self._url(endpoint_id, f"status-sync/{job_id}")
-        return Send("GET", url, query={"wait": round(HOLD_S * 1000)}, key=self._key, timeout_s=HOLD_S + 30)
+            return self._get(endpoint_id, "status", job_id)
+        url = self._url(endpoint_id, "status-sync", job_id)
+        # On the connection that the submission has just used, which saves a short job a new one.
+        return Send(
+            "GET", url, query={"wait": round(HOLD_S * 1000)}, key=self._key, timeout_s=HOLD_S + 30, once=True
+        )
 
-    def _get(self, endpoint_id: str, operation: str) -> Send:
-        return Send("GET", self._url(endpoint_id, operation), key=self._key)
+    def _get(self, endpoint_id: str, *operation: str) -> Send:
+        return Send("GET", self._url(endpoint_id, *operation), key=self._key)
 
-    def _url(self, endpoint_id: str, operation: str) -> str:
-        return f"{self._base_url}/{endpoint_id}/{operation}"
+    def _url(self, endpoint_id: str, operation: str, job_id: str | None = None) -> str:
+        """The address of an operation; no id from outside gets into it that could change its path.
+
+        Raises:
+            InvalidArgument: an id is not one.
+        """
+        parts = [self._base_url, check_id(endpoint_id, "endpoint id"), operation]
+        return "/".join(parts if job_id is None else [*parts, check_id(job_id)])
 
     @contextlib.contextmanager
     def _counted(self, endpoint_id: str) -> Iterator[None]:

@@ -1,32 +1,40 @@
-"""A file for each paid job, so that no crash of the caller loses what was paid for.
+"""The jobs of this machine, so that no crash of a caller loses what was paid for.
 
-An entry is written before a job is submitted, again when RunPod named it, and
-when it ended. It holds what is needed to fetch the result later: which
-endpoint, which job, where the result was to go. No key and no file content.
+An entry is written before a job is submitted, again when the service named it,
+and when it ended. It holds what is needed to fetch the result later: which
+endpoint, which job, where the result was to go. It holds no key, no file
+content, and no query of an address, which may be a signature.
 """
 
-import contextlib
-import json
+import errno
 import logging
 import math
-import re
 import secrets
+import sqlite3
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from backend.errors import ComfyformError, JobExpired, Unavailable
-from backend.job_status import ENDED, JobStatus
-from backend.request import Request
-from backend.result import GeneratedFile, GenerationResult
+from backend.checks import check_id, is_id
+from backend.errors import InvalidArgument, TransferError, VolumeFull
+from backend.journal_database import JournalDatabase, Row
+from backend.json_reader import as_count, as_object, as_text
 from backend.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 KEPT: Final = 500
-"""Entries that are kept; the oldest ended ones go first."""
+"""Entries that are kept; older ones go, once their job needs nothing more."""
+OPEN_DAYS: Final = 30
+"""Age at which an entry is closed whose result was never fetched.
+
+A job waits and runs for at most 7 days each, and RunPod keeps its result for half an hour after that.
+"""
+_CLOSED_AT_ONCE: Final = 200
+"""Entries that one call closes for their age, so that no call takes long."""
+OPEN_STATES: Final = frozenset({"SUBMITTING", "UNKNOWN", "IN_QUEUE", "IN_PROGRESS"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +42,9 @@ class Entry:
     """One job.
 
     Attributes:
-        key: its name here, sorted by time.
-        job_id: RunPod's name for it; "" while nobody knows it.
-        state: SUBMITTING, then RunPod's states.
+        key: its name here, sorted by time; the job carries it as ``journal_key``.
+        job_id: the service's name for it; "" while no answer gave one.
+        state: SUBMITTING, then RunPod's states; UNKNOWN where no answer to its submission was seen.
         output_path: where the result was to go.
         backend: which backend runs it.
         params: the arguments, files by name only.
@@ -58,26 +66,57 @@ class Entry:
     result: Mapping[str, Any] | None = None
     error: str | None = None
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Entry":
+        """Read what `to_json` gave. A field of another type counts as not there.
+
+        Raises:
+            InvalidArgument: it names no job.
+        """
+        texts = {
+            name: as_text(value.get(name)) for name in ("verb", "endpoint_id", "submitted_at", "updated_at")
+        }
+        job_id = value.get("job_id")
+        return cls(
+            key=check_id(value.get("key"), "journal key"),
+            job_id=job_id if isinstance(job_id, str) and is_id(job_id) else "",
+            state=as_text(value.get("state")) or "UNKNOWN",
+            seed=as_count(value.get("seed")),
+            output_path=as_text(value.get("output_path")) or None,
+            backend=as_text(value.get("backend")) or "runpod",
+            params=as_object(value.get("params")),
+            result=as_object(value.get("result")) or None,
+            error=as_text(value.get("error")) or None,
+            **texts,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Give plain JSON."""
         return asdict(self)
 
+    @property
+    def open(self) -> bool:
+        """True while its result may still come, or waits to be fetched."""
+        return self.state in OPEN_STATES or (self.state == "COMPLETED" and self.result is None)
+
     def age_s(self) -> float:
         """Tell how long ago it was submitted; an entry that does not say so is old."""
-        if not self.submitted_at:
+        try:
+            return (datetime.now(UTC) - datetime.fromisoformat(self.submitted_at)).total_seconds()
+        except (ValueError, TypeError):
             return math.inf
-        return (datetime.now(UTC) - datetime.fromisoformat(self.submitted_at)).total_seconds()
 
 
 class Journal:
-    """The entries, a JSON file each.
+    """The entries. Its calls touch the disk, so a flow makes them within ``work``.
 
     Args:
-        folder: where; made on first use. One that cannot be written is logged, and stops no job.
+        folder: where; made on first use.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._database = JournalDatabase(folder, lambda value: _row(Entry.from_json(value)))
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Journal":
@@ -93,110 +132,123 @@ class Journal:
         output_path: Path | None,
         params: Mapping[str, Any],
         backend: str = "runpod",
+        **known: Any,
     ) -> Entry:
-        """Write down that a job is about to be submitted."""
+        """Write down that a job is about to be submitted, and drop what is no longer needed.
+
+        Raises:
+            TransferError: it cannot be written; then nothing may be submitted.
+        """
         entry = Entry(
-            # To the microsecond: jobs of the same second are told newest first too.
+            # To the microsecond: jobs of the same second are listed newest first too.
             key=f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}",
             verb=verb,
             endpoint_id=endpoint_id,
             submitted_at=now(),
+            updated_at=now(),
             seed=seed,
             output_path=None if output_path is None else str(output_path.absolute()),
             params=params,
             backend=backend,
+            **known,
         )
-        return self.write(entry)
-
-    def write(self, entry: Entry, **changes: Any) -> Entry:
-        """Write an entry with changes, whole or not at all, and give it back."""
-        entry = replace(entry, updated_at=now(), **changes)
-        path = self.folder / f"{entry.key}.json"
-        aside = path.with_suffix(".part")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            aside.write_text(json.dumps(entry.to_json(), ensure_ascii=False, indent=1), "utf-8")
-            aside.replace(path)
-        except OSError as error:
-            logger.warning("The journal entry %s cannot be written: %s", path, error.strerror)
+            self._database.put([_row(entry)])
+            self.prune()
+        except (OSError, sqlite3.Error) as error:
+            raise self._not_written(error) from error
         return entry
 
-    def entries(self) -> list[Entry]:
-        """Give all entries, newest first. One that cannot be read is left out."""
+    def write(self, entry: Entry, **changes: Any) -> Entry:
+        """Write an entry with changes, whole or not at all, and give it back. Raises nothing."""
+        entry = replace(entry, updated_at=now(), **changes)
+        self.try_write(entry)
+        return entry
+
+    def try_write(self, entry: Entry) -> bool:
+        """Write an entry; False, and a warning that names the job, where the disk does not take it."""
+        try:
+            self._database.put([_row(entry)])
+        except (OSError, sqlite3.Error, ValueError, TypeError, RecursionError) as error:
+            job = f"job {entry.job_id}" if entry.job_id else "its job"
+            logger.warning(
+                "The journal entry %s (%s, %s) cannot be written: %s",
+                entry.key,
+                job,
+                entry.state,
+                _reason(error),
+            )
+            return False
+        return True
+
+    def entries(self, limit: int | None = None) -> list[Entry]:
+        """Give the entries, newest first. One that cannot be read is left out, with a warning.
+
+        Args:
+            limit: how many at most; None for all.
+        """
         found = []
-        for path in sorted(self.folder.glob("*.json"), reverse=True):
-            with contextlib.suppress(OSError, ValueError, TypeError):
-                found.append(_read(path))
+        for value in self._read(lambda: self._database.newest(limit), []):
+            try:
+                found.append(Entry.from_json(value))
+            except InvalidArgument as error:
+                logger.warning("%s: an entry is left out. %s", self._database.path, error)
         return found
 
     def find(self, name: str) -> Entry | None:
         """Give the entry of a job id or of a key, or None."""
-        if re.fullmatch(r"[\w-]+", name) and (path := self.folder / f"{name}.json").is_file():
-            with contextlib.suppress(OSError, ValueError, TypeError):
-                return _read(path)
-        return next((entry for entry in self.entries() if entry.job_id == name), None)
+        if not is_id(name):
+            return None
+        value = self._read(lambda: self._database.get(name), None)
+        try:
+            return None if value is None else Entry.from_json(value)
+        except InvalidArgument:
+            return None
 
     def prune(self, keep: int = KEPT) -> None:
-        """Drop the oldest entries whose job has ended."""
-        for entry in self.entries()[keep:]:
-            if entry.state not in ("SUBMITTING", "IN_QUEUE", "IN_PROGRESS"):
-                (self.folder / f"{entry.key}.json").unlink(missing_ok=True)
+        """Delete the oldest entries whose job needs nothing more, and close those that are open for too long.
 
+        Raises:
+            OSError, sqlite3.Error: the disk does not let it.
+        """
+        limit = datetime.now(UTC) - timedelta(days=OPEN_DAYS)
+        old = [Entry.from_json(value) for value in self._database.open_before(_stamp(limit), _CLOSED_AT_ONCE)]
+        if old:
+            self._database.put([_row(_closed(entry)) for entry in old])
+        self._database.prune(keep)
 
-class Record:
-    """A job's journal entry, kept up to date as the job goes on."""
+    def _read(self, query: Any, empty: Any) -> Any:
+        try:
+            return query()
+        except (OSError, sqlite3.Error) as error:
+            logger.warning("The journal %s cannot be read: %s", self._database.path, _reason(error))
+            return empty
 
-    def __init__(self, journal: Journal, entry: Entry) -> None:
-        self._journal = journal
-        self.entry = entry
-        self.last: JobStatus | None = None
-
-    def __call__(self, job: JobStatus) -> None:
-        """Note an answer; written only when the job has a new name or state."""
-        self.last = job
-        if (job.id, job.state) != (self.entry.job_id, self.entry.state):
-            self.entry = self._journal.write(self.entry, job_id=job.id, state=job.state)
-
-    def ended(self, error: BaseException) -> None:
-        """Note how it ended badly, or that nobody knows."""
-        state = self.entry.state
-        if not self.entry.job_id:
-            # Only a definite no, or a request that never left, is certainly not in the queue.
-            refused = isinstance(error, ComfyformError) and not (
-                isinstance(error, Unavailable) and error.sent
-            )
-            state = "NOT_SUBMITTED" if refused else "UNKNOWN"
-        elif isinstance(error, JobExpired) and state not in ENDED:
-            state = "EXPIRED"
-        self.entry = self._journal.write(self.entry, state=state, error=str(error) or type(error).__name__)
-
-    def done(self, result: GenerationResult) -> None:
-        """Note where the result is."""
-        self.entry = self._journal.write(
-            self.entry, state="COMPLETED", result=result.to_json(), error=result.error
+    def _not_written(self, error: Exception) -> TransferError:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        full = code == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT)
+        return (VolumeFull if full else TransferError)(
+            f"The journal {self._database.path} cannot be written ({_reason(error)}). Nothing was submitted.",
+            path=str(self._database.path),
+            hint="Free some space, or set COMFYFORM_STATE_DIR to a folder that can be written.",
         )
 
 
-def for_journal(request: Request) -> dict[str, Any]:
-    """The arguments as the journal keeps them: files by name, no graph."""
-    return {name: _by_name(value) for name, value in request.given.items() if name != "graph"}
+def _row(entry: Entry) -> Row:
+    return entry.key, entry.job_id, entry.open, entry.submitted_at, entry.to_json()
 
 
-def _by_name(value: Any) -> Any:
-    match value:
-        case Path():
-            return str(value)
-        case GeneratedFile():
-            return f"{value.filename} of {value.origin or 'an earlier result'}"
-        case dict():
-            return {name: _by_name(item) for name, item in value.items()}
-    return value
+def _closed(entry: Entry) -> Entry:
+    age = f"Closed after {OPEN_DAYS} days"
+    if entry.job_id:
+        error = f"{age}: its result was not fetched, and the service no longer has it."
+    else:
+        error = f"{age}: no answer to its submission was seen."
+    return replace(entry, state="EXPIRED", error=entry.error or error, updated_at=now())
 
 
-def _read(path: Path) -> Entry:
-    value = json.loads(path.read_text("utf-8"))
-    known = {spec.name for spec in fields(Entry)}
-    return Entry(**{name: item for name, item in value.items() if name in known})
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).rstrip(".")
 
 
 def state_folder(settings: Settings) -> Path:
@@ -210,4 +262,8 @@ def state_folder(settings: Settings) -> Path:
 
 def now() -> str:
     """Give the time as entries are dated: UTC, text that sorts."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _stamp(datetime.now(UTC))
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

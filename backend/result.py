@@ -1,13 +1,15 @@
 """What a verb gives back: values, frozen, JSON in and out."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from backend.errors import ComfyformError, JobFailed, TransferError
+from backend.json_reader import as_count, as_list, as_number, as_object, as_sha256, as_text, as_texts
 
 Kind = Literal["image", "video", "audio", "text", "file"]
+KINDS: Final = ("image", "video", "audio", "text", "file")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +47,19 @@ class GeneratedFile:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "GeneratedFile":
-        """Read what `to_json` gave."""
-        known = {spec.name for spec in fields(cls)}
-        kept = {name: item for name, item in value.items() if name in known}
-        if kept.get("local_path") is not None:
-            kept["local_path"] = Path(kept["local_path"])
-        return cls(**kept)
+        """Read what `to_json` gave. A field of another type counts as not there."""
+        kind, path = value.get("type"), as_text(value.get("local_path"))
+        names = ("remote_url", "signed_url", "text", "origin_path")
+        texts = {name: value[name] for name in names if isinstance(value.get(name), str)}
+        return cls(
+            type=kind if kind in KINDS else "file",
+            filename=as_text(value.get("filename")) or "output",
+            local_path=Path(path) if path and "\0" not in path else None,
+            size_bytes=as_count(value.get("size_bytes")),
+            sha256=as_sha256(value.get("sha256")),
+            origin=as_text(value.get("origin")),
+            **texts,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +137,19 @@ class GenerationResult:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "GenerationResult":
-        """Read what `to_json` gave; the exception is gone, its words are not."""
-        known = {spec.name for spec in fields(cls)} - {"exception"}
-        kept = {name: item for name, item in value.items() if name in known}
-        files = tuple(GeneratedFile.from_json(file) for file in kept.get("files") or ())
-        return cls(**{**kept, "files": files, "warnings": tuple(kept.get("warnings") or ())})
+        """Read what `to_json` gave, without the exception. A field of another type counts as not there."""
+        timings = {name: as_number(item) for name, item in as_object(value.get("timings")).items()}
+        return cls(
+            success=value.get("success") is True,
+            backend=as_text(value.get("backend")),
+            files=tuple(GeneratedFile.from_json(as_object(file)) for file in as_list(value.get("files"))),
+            seed=as_count(value.get("seed")),
+            prompt_id=as_text(value.get("prompt_id")) or None,
+            job_id=as_text(value.get("job_id")) or None,
+            error=as_text(value.get("error")) or None,
+            warnings=tuple(as_texts(value.get("warnings"))),
+            timings={name: seconds for name, seconds in timings.items() if seconds is not None},
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,19 +6,21 @@ here, so that ``resume`` can fetch what was paid for.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from backend.checks import check_id
 from backend.contract import CONTRACT
 from backend.delivery import result_of
-from backend.errors import ComfyformError, JobError, JobExpired, MissingSetting, NotFound
+from backend.errors import ApiError, ComfyformError, JobError, JobExpired, MissingSetting, NotFound
 from backend.flow import Flow, Send, send, work
+from backend.job_record import Record
 from backend.job_request import execution_policy
 from backend.job_status import JobStatus
 from backend.jobs import UNKNOWN_GRACE_S, JobPlane
-from backend.journal import Entry, Journal, Record, for_journal
+from backend.journal import Journal
 from backend.local_graphs import seed_of
 from backend.preflight import Preflight
 from backend.request import Request
@@ -28,14 +30,6 @@ from backend.runpod_inputs import pack
 from backend.runpod_outputs import as_output, collect, is_here
 from backend.s3 import VolumeS3
 from backend.settings import Secret, Settings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    """A job that is ready to be submitted."""
-
-    job_input: dict[str, Any]
-    seed: int | None
 
 
 class RunPodBackend:
@@ -126,17 +120,17 @@ class RunPodBackend:
             deadline_s: for all of it, from now.
         """
         start = self._clock()
-        prepared = yield from self._prepare(request)
-        record = Record(self.journal, self._begin(request, prepared))
+        job_input, seed = yield from self._prepare(request)
+        record = yield from self._begin(request, job_input, seed)
         left = max(0.0, deadline_s - (self._clock() - start))
         try:
             output = yield from self.plane.call(
-                self.endpoint_id, prepared.job_input, deadline_s=left, on_status=record
+                self.endpoint_id, job_input, deadline_s=left, on_status=record.note
             )
         except BaseException as error:
-            record.ended(error)
+            yield from record.ended(error)
             raise
-        return (yield from self._finish(record, output, request.output_path, prepared.seed, start))
+        return (yield from self._finish(record, output, request.output_path, seed, start))
 
     def submit(self, request: Request, *, deadline_s: float) -> Flow[str]:
         """Submit a job that lives on without us, and give its id.
@@ -145,16 +139,16 @@ class RunPodBackend:
             request: the verb and its arguments.
             deadline_s: how long the worker may run.
         """
-        prepared = yield from self._prepare(request)
-        record = Record(self.journal, self._begin(request, prepared))
+        job_input, seed = yield from self._prepare(request)
+        record = yield from self._begin(request, job_input, seed)
         try:
             job_id = yield from self.plane.submit(
-                self.endpoint_id, prepared.job_input, policy=execution_policy(deadline_s)
+                self.endpoint_id, job_input, policy=execution_policy(deadline_s)
             )
         except BaseException as error:
-            record.ended(error)
+            yield from record.ended(error)
             raise
-        record(JobStatus(id=job_id, state="IN_QUEUE"))
+        yield from record.note(JobStatus(id=job_id, state="IN_QUEUE"))
         return job_id
 
     def resume(
@@ -168,37 +162,57 @@ class RunPodBackend:
             output_path: where the result goes; by default where the journal says it was to go.
         """
         start = self._clock()
-        entry = self.journal.find(job_id)
-        if entry is None:
-            entry = Entry(key=job_id, verb="", endpoint_id=self.endpoint_id, job_id=job_id)
+        record = yield from Record.of(self.journal, job_id, self.endpoint_id, backend=self.name)
+        entry = record.entry
         place = output_path or (Path(entry.output_path) if entry.output_path else None)
         known = GenerationResult.from_json(entry.result) if entry.result else None
         if known is not None and (yield from work(partial(is_here, known, place))):
             return known
-        record = Record(self.journal, entry)
         waiting = self.plane.wait(
             entry.endpoint_id,
-            entry.job_id or job_id,
+            entry.job_id or (yield from self._found(record)),
             deadline_s=deadline_s,
-            fresh=entry.age_s() < UNKNOWN_GRACE_S,
-            on_status=record,
+            fresh=record.known and entry.age_s() < UNKNOWN_GRACE_S,
+            on_status=record.note,
         )
         try:
             output = yield from waiting
         except JobExpired as error:
             if known is None:
-                record.ended(error)
+                yield from record.ended(error)
                 raise
             # RunPod has forgotten it; what lies on the volume or in a bucket is still there.
             output = as_output(known)
         except JobError as error:
-            record.ended(error)
+            yield from record.ended(error)
             raise
         return (yield from self._finish(record, output, place, entry.seed, start))
 
+    def _found(self, record: Record) -> Flow[str]:
+        """Find a job at RunPod by the key that it carries: no answer to its submission was seen.
+
+        Raises:
+            NotFound: RunPod's list of requests does not show it.
+        """
+        entry = record.entry
+        try:
+            job_id = yield from self.plane.find(entry.endpoint_id, entry.key)
+        except ApiError:
+            job_id = None
+        if job_id is None:
+            raise NotFound(
+                f"No answer to the submission of job {entry.key} was seen, and RunPod's list of requests of "
+                f"endpoint {entry.endpoint_id} does not show it.",
+                hint=f"If RunPod's console shows a request whose journal_key is {entry.key}, "
+                "`inv jobs.wait` with that request's id fetches its result. Otherwise run it again.",
+            )
+        yield from record.note(JobStatus(id=job_id, state="IN_QUEUE"))
+        return job_id
+
     def status(self, job_id: str) -> Flow[JobStatus]:
         """Ask how a job is."""
-        return (yield from self.plane.status(self._endpoint_of(job_id), job_id))
+        endpoint_id, job_id = yield from self._place_of(job_id)
+        return (yield from self.plane.status(endpoint_id, job_id))
 
     def cancel(self, job_id: str) -> Flow[bool]:
         """Cancel a job; False where it has ended, or RunPod does not know it (any more).
@@ -206,21 +220,29 @@ class RunPodBackend:
         RunPod says CANCELLED to whoever cancels, also of a job that ended long ago, so its state is
         asked first: a result that is paid for stays in the journal as one.
         """
+        endpoint_id, job_id = yield from self._place_of(job_id)
         try:
-            job = yield from self.status(job_id)
+            job = yield from self.plane.status(endpoint_id, job_id)
         except NotFound:
             return False
-        done = not job.ended and (yield from self.plane.cancel(self._endpoint_of(job_id), job_id))
-        if (done or job.ended) and (entry := self.journal.find(job_id)):
-            self.journal.write(entry, state="CANCELLED" if done else job.state)
+        done = not job.ended and (yield from self.plane.cancel(endpoint_id, job_id))
+        if (done or job.ended) and (entry := (yield from work(partial(self.journal.find, job_id)))):
+            state = "CANCELLED" if done else job.state
+            yield from Record(self.journal, entry).note(replace(job, state=state))
         return done
 
-    def _endpoint_of(self, job_id: str) -> str:
-        entry = self.journal.find(job_id)
-        return entry.endpoint_id if entry else self.endpoint_id
+    def _place_of(self, job_id: str) -> Flow[tuple[str, str]]:
+        """The endpoint of a job and its id there, for its id or its key in the journal.
 
-    def _prepare(self, request: Request) -> Flow[_Prepared]:
-        """Check that the workers would take it, send the files up and write the job's input."""
+        Raises:
+            InvalidArgument: it is not an id.
+        """
+        check_id(job_id)
+        entry = yield from work(partial(self.journal.find, job_id))
+        return (entry.endpoint_id, entry.job_id or job_id) if entry else (self.endpoint_id, job_id)
+
+    def _prepare(self, request: Request) -> Flow[tuple[dict[str, Any], int | None]]:
+        """Check that the workers would take it, and send the files up; give the job's input and its seed."""
         if self._preflight is not None:
             yield from self._preflight.check(request)
         seed = None if request.verb == "workflow" else seed_of(request)
@@ -234,16 +256,15 @@ class RunPodBackend:
             job_input["inputs"] = packed.inputs
         if request.keep_there:
             job_input["deliver"] = "volume"
-        return _Prepared(job_input=job_input, seed=seed)
+        return job_input, seed
 
-    def _begin(self, request: Request, prepared: _Prepared) -> Entry:
-        return self.journal.begin(
-            request.verb,
-            self.endpoint_id,
-            seed=prepared.seed,
-            output_path=request.output_path,
-            params=for_journal(request),
+    def _begin(self, request: Request, job_input: dict[str, Any], seed: int | None) -> Flow[Record]:
+        """Write the job down, and give it the entry's key, by which it is found if its answer is lost."""
+        record = yield from Record.begin(
+            self.journal, request, self.endpoint_id, backend=self.name, seed=seed
         )
+        job_input["journal_key"] = record.entry.key
+        return record
 
     def _finish(
         self, record: Record, output: Any, output_path: Path | None, seed: int | None, start: float
@@ -273,5 +294,5 @@ class RunPodBackend:
                 "total": self._clock() - start,
             },
         )
-        record.done(result)
+        yield from record.done(result)
         return result

@@ -7,6 +7,28 @@ from backend.flow import Flow, Sleep
 from backend.job_status import JobStatus
 
 Look = Callable[[], Flow[JobStatus]]
+OnStatus = Callable[[JobStatus], Flow[None]]
+"""Is told each answer about a job; a flow, because it may write to the disk."""
+
+
+class Absence:
+    """A job or run that is not found, look after look: one "not found" between good answers means nothing.
+
+    Args:
+        looks: how many in a row are needed.
+        seconds: over how long at least.
+    """
+
+    def __init__(self, *, looks: int = 4, seconds: float = 2.0) -> None:
+        self._needed, self._seconds = looks, seconds
+        self._looks = 0
+        self._since = 0.0
+
+    def confirmed(self, now: float) -> bool:
+        """Count one more look that did not find it; True once there were enough, over long enough."""
+        self._since = now if self._looks == 0 else self._since
+        self._looks += 1
+        return self._looks >= self._needed and now - self._since >= self._seconds
 
 
 def wait_until_ended(
@@ -16,7 +38,7 @@ def wait_until_ended(
     deadline_s: float,
     delay: Callable[[float], float],
     clock: Callable[[], float],
-    on_status: Callable[[JobStatus], None],
+    on_status: OnStatus,
 ) -> Flow[JobStatus]:
     """Look at a job again and again. It goes on whatever happens here.
 
@@ -38,7 +60,7 @@ def wait_until_ended(
         pause = 0.0
         try:
             status = yield from look()
-            on_status(status)
+            yield from on_status(status)
             if status.ended:
                 return status
             trouble = ""

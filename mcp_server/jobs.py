@@ -119,7 +119,7 @@ def find(studio: Studio, job: str, backend: str | None = None) -> Found:
 
 async def _submit(studio: Studio, flows: "ResumableFlows", request: "Request") -> Found:
     """Submit a job, and see to it that the journal knows it."""
-    from backend.journal import for_journal
+    from backend.job_record import for_journal
 
     deadline_s = studio.settings.comfyform_timeout_s
     if hasattr(flows, "journal"):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from backend.answers import retry_after_s
-from backend.drivers import StreamReply
 from backend.errors import RateLimited, TransferError, Unavailable, error_class
 from backend.flow import Send, check
+from backend.http_answers import StreamReply
 from backend.settings import Secret
 from ops.addresses import redirected, same_server
 from ops.sources import REDIRECTS, Origin, Sources

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -90,6 +91,11 @@ class Emulator:
         """Give everything that the emulator knows: resources, jobs, workers with pid and log tail."""
         state: dict[str, Any] = self.control("GET", "/state")
         return state
+
+    def submitted(self) -> dict[str, Any]:
+        """Give the input of every job that was taken, by the job's id: what was paid for."""
+        bodies = [json.loads(path.read_text()) for path in (self.root / "jobs").glob("*.json")]
+        return {body["id"]: body["body"]["input"] for body in bodies}
 
     def volume_dir(self, volume_id: str) -> Path:
         """Give the folder of a network volume."""

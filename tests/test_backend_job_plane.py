@@ -36,12 +36,17 @@ class Play:
         self.now = 0.0
         self.sent: list[str] = []
         self.told: list[Any] = []
+        self.states: list[str] = []
         self.plane = JobPlane(
             "http://jobs.example/v2",
             Secret("rpa_1"),
             clock=lambda: self.now,
             retry=Retry(attempts=3, first_s=1.0, jitter=lambda: 1.0),
         )
+
+    def note(self, job: JobStatus) -> Flow[None]:
+        self.states.append(job.state)
+        yield from ()
 
     def run(self, flow: Flow[Any]) -> Any:
         answer: Any = None
@@ -218,16 +223,44 @@ def test_the_deadline_ends_the_wait_and_not_the_job():
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a bug in a callback")])
 def test_whoever_leaves_a_call_cancels_its_job(error):
     """Ctrl-C, or an error of the caller's own, costs no more GPU seconds."""
-    play = Play({"id": "j", "status": "IN_QUEUE"}, error, {"id": "j", "status": "CANCELLED"})
-    seen: list[str] = []
+    queued = {"id": "j", "status": "IN_QUEUE"}
+    play = Play(queued, error, queued, {"id": "j", "status": "CANCELLED"})
 
     with pytest.raises(type(error)):
-        play.run(
-            play.plane.call("ep", {"a": 1}, deadline_s=60.0, on_status=lambda job: seen.append(job.state))
-        )
+        play.run(play.plane.call("ep", {"a": 1}, deadline_s=60.0, on_status=play.note))
 
-    assert play.sent == ["POST run", "GET status-sync/j", "POST cancel/j"]
-    assert seen == ["IN_QUEUE", "CANCELLED"]
+    assert play.sent == ["POST run", "GET status-sync/j", "GET status/j", "POST cancel/j"]
+    assert play.states == ["IN_QUEUE", "CANCELLED"]
+
+
+def test_a_job_that_ends_at_the_deadline_is_not_cancelled():
+    """RunPod would say CANCELLED of a result that is paid for: its state is asked first."""
+    queued = {"id": "j", "status": "IN_QUEUE"}
+    play = Play(queued, queued, ENDED)
+
+    assert play.run(play.plane.call("ep", {"a": 1}, deadline_s=0.0, on_status=play.note)) == {"a": 1}
+
+    assert play.sent == ["POST run", "GET status-sync/j", "GET status/j"]
+    assert play.states == ["IN_QUEUE", "IN_QUEUE", "COMPLETED"]
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_job_is_not_gone_because_of_a_few_404s(times):
+    """One that was seen is asked for again; RunPod has its result."""
+    play = Play({"id": "j", "status": "IN_PROGRESS"}, *[(404, GONE)] * times, ENDED)
+
+    assert waiting(play) == {"a": 1}
+
+
+def test_a_job_that_stays_unknown_is_gone():
+    """After several looks over some seconds."""
+    play = Play({"id": "j", "status": "IN_PROGRESS"}, (404, GONE))
+
+    with pytest.raises(JobExpired):
+        waiting(play)
+
+    assert play.now >= 2.0
+    assert len(play.sent) >= 5
 
 
 def test_a_call_past_its_deadline_cancels_its_job():

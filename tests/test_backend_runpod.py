@@ -11,10 +11,14 @@ import pytest
 
 from backend import (
     Backend,
+    InvalidArgument,
     JobExpired,
     MissingSetting,
+    NotFound,
     Settings,
+    TransferError,
     Unavailable,
+    WaitTimeout,
     get_backend,
 )
 from backend.drivers import Http
@@ -84,10 +88,10 @@ def test_a_cancelled_wait_is_written_down(emu, tmp_path):
     with backend:
         result = backend.portrait(prompt="x", timeout_s=0.3)
 
-    (path,) = (tmp_path / "state" / "jobs").glob("*.json")
-    (entry,) = Journal(path.parent).entries()
+    jobs = tmp_path / "state" / "jobs"
+    (entry,) = Journal(jobs).entries()
     assert (entry.state, entry.job_id) == ("CANCELLED", result.job_id)
-    assert emu.env["RUNPOD_API_KEY"] not in path.read_text()
+    assert all(emu.env["RUNPOD_API_KEY"].encode() not in path.read_bytes() for path in jobs.iterdir())
 
 
 def test_a_crash_of_the_caller_loses_nothing(emu, tmp_path):
@@ -144,29 +148,70 @@ def test_a_job_whose_result_is_gone_is_written_down(emu, tmp_path):
     assert [entry.state for entry in journal.entries()] == ["EXPIRED"]
 
 
-def test_a_journal_that_cannot_be_written_stops_no_job(tmp_path, caplog):
-    """A full or read-only disk is logged; the job matters more."""
-    blocked = tmp_path / "file"
-    blocked.write_text("not a folder")
-    journal = Journal(blocked / "jobs")
+def test_a_job_whose_entry_cannot_be_written_is_not_submitted(emu, tmp_path):
+    """A full or read-only disk costs nothing: what is not written down could be lost."""
+    (tmp_path / "state").write_text("not a folder")
+    backend, endpoint_id = echo_backend(emu, tmp_path)
+    sent = len(emu.requests("POST", f"/jobs/v2/{endpoint_id}/run"))
 
-    entry = journal.begin("portrait", "ep", seed=1, output_path=None, params={})
+    with backend:
+        result = backend.portrait(prompt="x")
 
-    assert entry.state == "SUBMITTING"
-    assert "cannot be written" in caplog.text
+    assert isinstance(result.exception, TransferError)
+    assert "Nothing was submitted" in str(result.error)
+    assert "COMFYFORM_STATE_DIR" in str(result.error)
+    assert len(emu.requests("POST", f"/jobs/v2/{endpoint_id}/run")) == sent
 
 
-def test_old_entries_of_ended_jobs_are_dropped(tmp_path):
-    """What is still open stays, however old."""
-    journal = Journal(tmp_path)
-    for number in range(6):
-        entry = journal.begin("portrait", "ep", seed=number, output_path=None, params={})
-        journal.write(entry, state="IN_QUEUE" if number == 0 else "COMPLETED")
+def test_a_job_carries_its_key_and_is_found_by_it(emu, tmp_path):
+    """Its answer is lost; RunPod has the key in the job's input, and the list says what to do."""
+    backend, endpoint_id = echo_backend(emu, tmp_path)
+    emu.fault(f"/jobs/v2/{endpoint_id}/run", method="POST", cut="after")
+    with backend:
+        backend.portrait(prompt="x")
+        (entry,) = Journal(tmp_path / "state" / "jobs").entries()
+        ((job_id, job_input),) = emu.submitted().items()
+        assert job_input["journal_key"] == entry.key
 
-    journal.prune(keep=2)
+        listed = {"requests": [{"id": job_id, "input": job_input}]}
+        emu.fault(f"/jobs/v2/{endpoint_id}/requests", status=200, body=listed)
+        result = backend.resume(entry.key, timeout_s=0.3)
 
-    assert len(journal.entries()) == 3
-    assert "IN_QUEUE" in [entry.state for entry in journal.entries()]
+    assert result.job_id == job_id
+    assert isinstance(result.exception, WaitTimeout)
+    assert Journal(tmp_path / "state" / "jobs").find(job_id) is not None
+
+
+def test_a_job_that_cannot_be_found_says_what_to_do(emu, tmp_path):
+    """Neither expired nor written as such: it may be there."""
+    backend, endpoint_id = echo_backend(emu, tmp_path)
+    emu.fault(f"/jobs/v2/{endpoint_id}/run", method="POST", cut="after")
+    with backend:
+        backend.portrait(prompt="x")
+        (entry,) = Journal(tmp_path / "state" / "jobs").entries()
+        result = backend.resume(entry.key)
+
+    assert isinstance(result.exception, NotFound)
+    assert f"journal_key is {entry.key}" in str(result.error)
+    assert [entry.state for entry in Journal(tmp_path / "state" / "jobs").entries()] == ["UNKNOWN"]
+
+
+def test_nothing_is_written_for_a_job_that_is_not_known(emu, tmp_path):
+    """A name that is not an id is refused; of one that RunPod does not know, nothing stays."""
+    backend, endpoint_id = echo_backend(emu, tmp_path)
+    victim = tmp_path / "victim.json"
+    victim.write_text("{}")
+    before = len(emu.requests("GET", f"/jobs/v2/{endpoint_id}/*"))
+    with backend:
+        for name in ("../../victim", "../health", "", "a/b", "x\0", "a b", "\ud83d"):
+            for call in (backend.resume, backend.status, backend.cancel):
+                with pytest.raises(InvalidArgument, match="is not a job id"):
+                    call(name)
+        assert len(emu.requests("GET", f"/jobs/v2/{endpoint_id}/*")) == before
+        assert isinstance(backend.resume("unknown-u1").exception, JobExpired)
+
+    assert victim.read_text() == "{}"
+    assert Journal(tmp_path / "state" / "jobs").entries() == []
 
 
 # --- settings and health -----------------------------------------------------

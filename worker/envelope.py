@@ -27,7 +27,7 @@ ALIASES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """Action → other name of a field → its name. The name itself wins where both are given."""
 
-ENVELOPE: Final = frozenset({"inputs", "images", "contract", "comfy_org_api_key"})
+ENVELOPE: Final = frozenset({"inputs", "images", "contract", "journal_key", "comfy_org_api_key"})
 """Fields that are no arguments. The last is worker-comfyui's key for paid nodes, which get none here."""
 
 CARRIED_S: Final = 5.0
