@@ -5,7 +5,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from backend.errors import ApiError, JobCancelled, JobError, JobExpired, JobFailed, NotFound, WaitTimeout
+from backend.errors import (
+    ApiError,
+    InvalidJson,
+    JobCancelled,
+    JobError,
+    JobExpired,
+    JobFailed,
+    NotFound,
+    WaitTimeout,
+)
+from backend.json_reader import as_number, as_object, as_text, error_in, read_json
+from backend.visible import shortened, visible, without_secrets
+
+MAX_WORKER_ERROR: Final = 20_000
+"""Characters of a worker's own error that are kept: a traceback has some thousand."""
 
 State = Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT", "UNKNOWN"]
 
@@ -50,18 +64,19 @@ class JobStatus:
     def from_json(cls, body: Mapping[str, Any], job_id: str = "") -> "JobStatus":
         """Read an answer of run, runsync or status. A state that RunPod invents later is UNKNOWN."""
         return cls(
-            id=str(body.get("id") or job_id),
-            state=_STATES.get(str(body.get("status")), "UNKNOWN"),
+            id=as_text(body.get("id")) or job_id,
+            state=_STATES.get(as_text(body.get("status")), "UNKNOWN"),
             output=body.get("output"),
             error=body.get("error"),
             delay_s=_seconds(body.get("delayTime")),
             execution_s=_seconds(body.get("executionTime")),
-            worker_id=body.get("workerId"),
+            worker_id=as_text(body.get("workerId")) or None,
         )
 
 
 def _seconds(milliseconds: Any) -> float | None:
-    return milliseconds / 1000 if isinstance(milliseconds, int | float) else None
+    number = as_number(milliseconds)
+    return None if number is None else number / 1000
 
 
 def outcome(job: JobStatus) -> Any:
@@ -72,26 +87,30 @@ def outcome(job: JobStatus) -> Any:
     """
     match job.state:
         case "COMPLETED":
-            output = job.output
-            if isinstance(output, Mapping) and output.get("status") == "error":
-                raise _failed(job, output.get("error"), output)
-            return output
+            error = error_in(job.output)
+            if error is None or _has_results(as_object(job.output)):
+                return job.output
+            raise _failed(job, error)
         case "FAILED":
-            output = job.output if isinstance(job.output, Mapping) else None
-            raise _failed(job, job.error, output)
+            raise _failed(job, job.error or error_in(job.output))
         case "CANCELLED":
             raise JobCancelled(f"Job {job.id} was cancelled.", job_id=job.id)
         case "TIMED_OUT":
-            said = f": {words(job.error)}" if job.error else ""
+            reason = f": {words(job.error).rstrip('.')}" if job.error else " before a worker finished it"
             raise JobExpired(
-                f"Job {job.id} timed out{said or ' before a worker finished it'}.",
+                f"Job {job.id} timed out{reason}.",
                 job_id=job.id,
                 hint="Look at the endpoint's health: no worker may be free.",
             )
     raise JobError(f"Job {job.id} has not ended: it is {job.state}.", job_id=job.id)
 
 
-def _failed(job: JobStatus, error: Any, output: Mapping[str, Any] | None) -> JobFailed:
+def _has_results(output: Mapping[str, Any]) -> bool:
+    """Tell whether an answer brings files beside its error, as worker-comfyui's does; they are delivered."""
+    return output.get("status") == "success" or any(output.get(name) for name in ("files", "images"))
+
+
+def _failed(job: JobStatus, error: Any) -> JobFailed:
     said = words(error) if error else "the worker gave no reason"
     hint = None
     # Source: RunPod's words when a worker took the job and was never heard of again, seen live (2026).
@@ -101,26 +120,35 @@ def _failed(job: JobStatus, error: Any, output: Mapping[str, Any] | None) -> Job
         f"Job {job.id} failed: {said.rstrip('.')}.",
         job_id=job.id,
         hint=hint,
-        worker_error=error if isinstance(error, str) else json.dumps(error),
-        output=output,
+        worker_error=shortened(error if isinstance(error, str) else json.dumps(error), MAX_WORKER_ERROR),
+        output=job.output if isinstance(job.output, Mapping) else None,
     )
 
 
 def words(error: Any) -> str:
-    """Say a worker's error in a sentence.
+    """Say a worker's error in a sentence, shortened and without control characters.
 
     Source: the runpod SDK posts an exception as a JSON *string* with error_type, error_message and
         error_traceback; an ``error`` that a handler returned comes as it was.
     """
+    return shortened(visible(without_secrets(_words(error)).strip()))
+
+
+def _words(error: Any) -> str:
     if isinstance(error, str):
+        if not error.lstrip().startswith("{"):
+            return error
         try:
-            parsed = json.loads(error)
-        except ValueError:
-            return error.strip()
+            parsed = read_json(error)
+        except InvalidJson:
+            return error
         error = parsed if isinstance(parsed, dict) else error
+    if isinstance(error, list):
+        return "; ".join(_words(item) for item in error[:10])
     if isinstance(error, Mapping):
-        message = str(error.get("error_message") or error.get("message") or "").strip()
-        kind = str(error.get("error_type") or "").removeprefix("<class '").removesuffix("'>")
+        names = ("error_message", "message", "detail", "error")
+        message = next((text for name in names if (text := as_text(error.get(name)).strip())), "")
+        kind = as_text(error.get("error_type")).removeprefix("<class '").removesuffix("'>")
         kind = kind.rpartition(".")[2]
         if message and kind and kind not in ("Exception", "RuntimeError"):
             return f"{kind}: {message}"

@@ -9,13 +9,14 @@ from typing import BinaryIO, Self
 
 from backend.errors import HashMismatch, TransferError, VolumeFull
 from backend.flow import Download, Downloaded
+from backend.visible import quoted
 
 
 class Landing:
     """A file on its way: written aside, hashed as it comes, and renamed when it is whole."""
 
     def __init__(self, step: Download) -> None:
-        import hashlib  # slow to load, and needed only when bytes arrive
+        import hashlib  # slow to load for a program that only asks; the journal of paid jobs has loaded it
 
         self._step = step
         self._hash = hashlib.sha256()
@@ -30,9 +31,12 @@ class Landing:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # Closing flushes once more, which fails again on a full disk; the reason is on its way already.
         if self._file is not None:
-            self._file.close()
-        self._aside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._file.close()
+        with contextlib.suppress(OSError):
+            self._aside.unlink(missing_ok=True)
 
     def write(self, chunk: bytes) -> None:
         """Take the next bytes."""
@@ -68,8 +72,10 @@ class Landing:
         except OSError as error:
             kind = VolumeFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else TransferError
             raise kind(
-                f"{self._step.to} cannot be written: {error.strerror}.", path=str(self._step.to)
+                f"{self._step.to} cannot be written: {error.strerror or error}.", path=str(self._step.to)
             ) from error
+        except ValueError as error:  # a NUL in its name
+            raise TransferError(f"{quoted(str(self._step.to))} cannot be written: {error}.") from error
 
     def _opened(self) -> BinaryIO:
         if self._file is None:

@@ -1,15 +1,21 @@
 """Where results go on this machine. Pure, but for looking whether a folder is there."""
 
 import os
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from backend.checks import path_problem
 from backend.comfyui_answers import kind_of
 from backend.errors import InvalidArgument
 
 ROOM_BYTES: Final = 16 * 1024 * 1024
-"""What must be free on a disk; a film is smaller than that, a picture much smaller."""
+"""What must be free on a disk; a video is smaller than that, a picture much smaller."""
+MAX_FILE_NAME_BYTES: Final = 180
+"""A numbered or temporary name beside it still has its 255 bytes."""
+MAX_SUFFIX_BYTES: Final = 20
 
 
 def places(output_path: Path, filenames: Sequence[str]) -> list[Path]:
@@ -24,7 +30,7 @@ def places(output_path: Path, filenames: Sequence[str]) -> list[Path]:
         return within(output_path, filenames)
     places = []
     for number, name in enumerate(filenames, start=1):
-        suffix = output_path.suffix if _same_kind(output_path.name, name) else Path(name).suffix
+        suffix = output_path.suffix if _same_kind(output_path.name, name) else Path(file_name(name)).suffix
         further = output_path.with_name(f"{output_path.stem}-{number}{suffix}")
         places.append(output_path if number == 1 else further)
     return places
@@ -59,13 +65,35 @@ def _same_kind(name: str, other: str) -> bool:
 
 
 def within(folder: Path, filenames: Sequence[str]) -> list[Path]:
-    """Give each file a place in a folder, apart from the others: nodes may save into folders of their own."""
-    seen: dict[Path, int] = {}
+    """Give each file a place of its own in a folder: nodes may save into folders of their own."""
+    return _apart(folder / file_name(name) for name in filenames)
+
+
+def _apart(paths: Iterable[Path]) -> list[Path]:
+    """Number the paths that would be one file, also on a disk that ignores case or normalizes letters."""
+    taken: set[str] = set()
     result = []
-    for path in (folder / Path(name).name for name in filenames):
-        count = seen[path] = seen.get(path, 0) + 1
-        result.append(path if count == 1 else path.with_name(f"{path.stem}-{count}{path.suffix}"))
+    for path in paths:
+        place, number = path, 1
+        while (key := unicodedata.normalize("NFKC", str(place)).casefold()) in taken:
+            number += 1
+            place = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        taken.add(key)
+        result.append(place)
     return result
+
+
+def file_name(name: str) -> str:
+    """A name from outside as a file name that every system takes: its last part, short, without controls."""
+    last = re.split(r"[/\\]", name)[-1]
+    clean = "".join("_" if char in '<>:"|?*' or not char.isprintable() else char for char in last)
+    stem, dot, suffix = clean.rpartition(".")
+    if not stem or len(suffix.encode()) > MAX_SUFFIX_BYTES:
+        stem, dot, suffix = clean, "", ""
+    room = MAX_FILE_NAME_BYTES - len((dot + suffix).encode())
+    stem = stem.encode()[:room].decode("utf-8", "ignore")
+    result = f"{stem}{dot}{suffix}".rstrip(". ")
+    return "output" if not result else f"_{result}" if path_problem(result) else result
 
 
 def suffix_warning(place: Path, filename: str) -> str | None:

@@ -14,14 +14,24 @@ from typing import Any, Self
 from backend.checks import check_id
 from backend.contract import CONTRACT
 from backend.delivery import result_of
-from backend.errors import ApiError, ComfyformError, JobError, JobExpired, MissingSetting, NotFound
+from backend.errors import (
+    ApiError,
+    ComfyformError,
+    JobError,
+    JobExpired,
+    MissingSetting,
+    NotFound,
+    TransferError,
+)
 from backend.flow import Flow, Send, send, work
 from backend.job_record import Record
 from backend.job_request import execution_policy
 from backend.job_status import JobStatus
 from backend.jobs import UNKNOWN_GRACE_S, JobPlane
 from backend.journal import Journal
+from backend.json_reader import as_count, as_object, as_text
 from backend.local_graphs import seed_of
+from backend.output_files import warnings_of
 from backend.preflight import Preflight
 from backend.request import Request
 from backend.result import GenerationResult, Health
@@ -270,24 +280,31 @@ class RunPodBackend:
         self, record: Record, output: Any, output_path: Path | None, seed: int | None, start: float
     ) -> Flow[GenerationResult]:
         """Put the files of an output in their places, and write down where they are."""
-        answer: Mapping[str, Any] = output if isinstance(output, Mapping) else {}
-        delivered = yield from collect(
-            answer,
-            output_path=output_path,
-            spare_folder=self.journal.folder.parent / "outputs" / record.entry.key,
-            origin=self.origin,
-            volume=self._volume,
-            job_id=record.entry.job_id,
-        )
+        answer = as_object(output)
+        try:
+            delivered = yield from collect(
+                output,
+                output_path=output_path,
+                spare_folder=self.journal.folder.parent / "outputs" / record.entry.key,
+                origin=self.origin,
+                volume=self._volume,
+                job_id=record.entry.job_id,
+            )
+        except ComfyformError as error:
+            yield from self._keep(record, output, error)
+            yield from record.ended(error)
+            raise
+        if isinstance(delivered.failure, TransferError):
+            yield from self._keep(record, output, delivered.failure)
         job = record.last
         timings = {"queue": job.delay_s, "run": job.execution_s} if job else {}
-        used = answer.get("seed")
-        warnings = (*map(str, answer.get("warnings") or ()), *delivered.warnings)
+        used = as_count(answer.get("seed"))
+        warnings = (*warnings_of(output), *delivered.warnings)
         result = result_of(
             replace(delivered, warnings=warnings),
             backend=self.name,
-            seed=used if isinstance(used, int) else seed,
-            prompt_id=answer.get("prompt_id"),
+            seed=seed if used is None else used,
+            prompt_id=as_text(answer.get("prompt_id")) or None,
             job_id=record.entry.job_id,
             timings={
                 **{name: value for name, value in timings.items() if value is not None},
@@ -296,3 +313,9 @@ class RunPodBackend:
         )
         yield from record.done(result)
         return result
+
+    def _keep(self, record: Record, output: Any, error: ComfyformError) -> Flow[None]:
+        """Keep an answer that could not be used: RunPod forgets it soon."""
+        if (place := (yield from record.keep_answer(output))) is not None:
+            note = f"The answer is kept as {place}."
+            error.hint = f"{error.hint} {note}" if error.hint else note

@@ -1,45 +1,24 @@
-"""What a job answered, read into a result: every way a file can come, and every shape that workers use."""
+"""The files of a job's answer, fetched to where they are wanted: every way in which a file can come."""
 
 import base64
-import binascii
 import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from backend.comfyui_answers import kind_of
+from backend.checks import data_address_bytes, path_problem
 from backend.delivery import Delivered, deliver, journal_again
 from backend.errors import HashMismatch, JobFailed, TransferError
 from backend.flow import Download, Downloaded, Flow, download, work
+from backend.job_status import words
+from backend.json_reader import error_in, shape_of
 from backend.landing import land
+from backend.output_files import Arrived, arrived
 from backend.places import within
-from backend.result import GeneratedFile, GenerationResult, Kind
+from backend.result import GeneratedFile, GenerationResult
 from backend.s3 import VolumeS3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrived:
-    """A file of an answer: its bytes, or where they are."""
-
-    filename: str
-    type: Kind
-    size_bytes: int | None = None
-    sha256: str | None = None
-    data: str | None = field(default=None, repr=False)
-    url: str | None = None
-    signed_url: str | None = None
-    volume_path: str | None = None
-
-
-def arrived(output: Mapping[str, Any]) -> list[Arrived]:
-    """List the files of an answer.
-
-    Besides our own form, reads that of the origin's handlers (``size``, ``encoding``) and of RunPod's
-    worker-comfyui (``images: [{filename, type: base64 | s3_url, data}]``).
-    """
-    return [*_own(output.get("files")), *_foreign(output.get("images"))]
+from backend.visible import shortened
 
 
 def is_here(result: GenerationResult, output_path: Path | None) -> bool:
@@ -65,36 +44,8 @@ def as_output(result: GenerationResult) -> dict[str, Any]:
     return {"files": files, "seed": result.seed, "prompt_id": result.prompt_id}
 
 
-def _own(files: Any) -> Iterator[Arrived]:
-    for file in files if isinstance(files, list) else ():
-        name = str(file.get("filename") or "output")
-        kind = file.get("type")
-        yield Arrived(
-            filename=name,
-            type=kind if kind in ("image", "video", "audio", "text", "file") else kind_of(name),
-            size_bytes=file.get("size_bytes") or file.get("size"),
-            sha256=file.get("sha256"),
-            data=file.get("data"),
-            url=file.get("url"),
-            signed_url=file.get("signed_url"),
-            volume_path=file.get("volume_path"),
-        )
-
-
-def _foreign(images: Any) -> Iterator[Arrived]:
-    for image in images if isinstance(images, list) else ():
-        name = str(image.get("filename") or "output.png")
-        inline = image.get("type") == "base64"
-        yield Arrived(
-            filename=name,
-            type=kind_of(name),
-            data=image.get("data") if inline else None,
-            url=None if inline else image.get("data"),
-        )
-
-
 def collect(
-    output: Mapping[str, Any],
+    output: Any,
     *,
     output_path: Path | None,
     spare_folder: Path,
@@ -114,7 +65,7 @@ def collect(
     """
     found = arrived(output)
     if not found:
-        raise JobFailed("The job ended well and gave no file.", job_id=job_id, output=output)
+        raise no_file(output, job_id)
     spares = within(spare_folder, [file.filename for file in found])
 
     def fetch(number: int, place: Path | None) -> Flow[GeneratedFile]:
@@ -127,12 +78,31 @@ def collect(
     return (yield from deliver(left, output_path, fetch, again=journal_again(job_id)))
 
 
+def no_file(output: Any, job_id: str) -> JobFailed:
+    """The error of an answer without a file that could be read; its own error comes first."""
+    answer = output if isinstance(output, Mapping) else {}
+    if (error := error_in(output)) is not None:
+        return JobFailed(
+            f"Job {job_id} failed: {words(error).rstrip('.')}.",
+            job_id=job_id,
+            worker_error=shortened(str(error)),
+            output=answer,
+        )
+    return JobFailed(
+        f"Job {job_id} ended well and gave no file: its answer is {shape_of(output)}.",
+        job_id=job_id,
+        output=answer,
+    )
+
+
 def _fetch(file: Arrived, place: Path, spare: Path, volume: VolumeS3 | None) -> Flow[Downloaded]:
     if file.data is not None:
         return (yield from work(partial(_land, file, place, spare)))
     if address := file.signed_url or file.url:
         step = Download(url=address, to=place, sha256=file.sha256, what=file.filename, timeout_s=300.0)
         return (yield from download(step))
+    if file.volume_path and (problem := path_problem(file.volume_path)):
+        raise TransferError(f"{file.filename}: the worker gave an unusable path on the volume: {problem}.")
     if file.volume_path and volume is not None:
         return (yield from volume.get(file.volume_path, place, sha256=file.sha256))
     size = f"{file.size_bytes / 1e6:.1f} MB" if file.size_bytes else "its bytes"
@@ -144,12 +114,17 @@ def _fetch(file: Arrived, place: Path, spare: Path, volume: VolumeS3 | None) -> 
             hint="Set RUNPOD_VOLUME_ID and the RUNPOD_S3_… keys to fetch it, or configure a bucket on the "
             "endpoint.",
         )
-    raise TransferError(f"{file.filename}: the worker sent neither {size} nor a place to fetch them.")
+    raise TransferError(f"{file.filename}: the worker sent neither its bytes nor a place to fetch them.")
 
 
 def _land(file: Arrived, place: Path, spare: Path) -> Downloaded:
     """Write bytes that came inside the answer; where they cannot go to their place they are kept aside."""
     content = _decode(file)
+    if file.size_bytes not in (None, len(content)) or not (content or file.size_bytes == 0):
+        raise TransferError(
+            f"{file.filename} arrived damaged: it has {len(content)} bytes"
+            + (f", not {file.size_bytes}." if file.size_bytes else ".")
+        )
     try:
         return land(content, place, sha256=file.sha256, what=file.filename)
     except HashMismatch:
@@ -165,8 +140,10 @@ def _land(file: Arrived, place: Path, spare: Path) -> Downloaded:
 def _decode(file: Arrived) -> bytes:
     data = file.data or ""
     try:
-        return base64.b64decode(data.partition(",")[2] if data.startswith("data:") else data, validate=True)
-    except binascii.Error as error:
+        if data[:5].lower() == "data:":
+            return data_address_bytes(data)[1]
+        return base64.b64decode("".join(data.split()), validate=True)
+    except ValueError as error:
         raise TransferError(f"{file.filename} came as broken base64: {error}.") from error
 
 
