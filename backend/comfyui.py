@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from backend.comfyui_answers import Output, refusal, view_query
+from backend.checks import check_id, is_id
+from backend.comfyui_answers import Output, kind_of, queued_runs, refusal, view_query
 from backend.errors import (
     InvalidRequest,
     Unavailable,
@@ -32,6 +33,8 @@ from backend.flow import (
     download,
     send,
 )
+from backend.json_reader import as_object, as_text
+from backend.result import MEDIA
 
 
 class ComfyUI:
@@ -95,8 +98,8 @@ class ComfyUI:
             file=FormFile(name="image", filename=name, source=source),
         )
         step = Send("POST", f"{self.url}/upload/image", form=form, timeout_s=300.0)
-        body = (yield from self._ask(step, f"Upload {name} to ComfyUI")).json()
-        stored, where = str(body.get("name") or name), str(body.get("subfolder") or "")
+        body = (yield from self._ask(step, f"Upload {name} to ComfyUI")).object()
+        stored, where = as_text(body.get("name")) or name, as_text(body.get("subfolder"))
         return f"{where}/{stored}" if where else stored
 
     def queue(self, graph: Mapping[str, Any], *, client_id: str | None = None) -> Flow[str]:
@@ -134,8 +137,9 @@ class ComfyUI:
                 url=reply.url,
                 body=reply.text[:500],
             )
-        answer = check(reply, "Queue the workflow").json()
-        queued = str(answer.get("prompt_id") or prompt_id)
+        answer = as_object(check(reply, "Queue the workflow").json())
+        given = as_text(answer.get("prompt_id"))
+        queued = given if is_id(given) else prompt_id
         if answer.get("node_errors"):
             # Partly refused: the good outputs would run alone, which nobody asked for.
             yield from self.interrupt(queued)
@@ -155,16 +159,17 @@ class ComfyUI:
 
     def history(self, prompt_id: str) -> Flow[Mapping[str, Any] | None]:
         """Give a run's history entry, or None while it has none."""
-        entry = (yield from self._once(f"/history/{prompt_id}", "Ask for the run")).get(prompt_id)
+        path = f"/history/{check_id(prompt_id)}"
+        entry = (yield from self._once(path, "Ask for the run")).get(prompt_id)
         return entry if isinstance(entry, dict) else None
 
     def position(self, prompt_id: str) -> Flow[int | None]:
         """Give a run's place in the queue: 0 while it runs, 1 when it is next; None when it is not there."""
         body = yield from self._once("/queue", "Look into the queue")
-        if any(item[1] == prompt_id for item in body.get("queue_running") or ()):
+        if any(waiting.prompt_id == prompt_id for waiting in queued_runs(body.get("queue_running"))):
             return 0
-        waiting = sorted(body.get("queue_pending") or (), key=lambda item: float(item[0]))
-        places = [place for place, item in enumerate(waiting, start=1) if item[1] == prompt_id]
+        waiting = sorted(queued_runs(body.get("queue_pending")), key=lambda run: run.number)
+        places = [place for place, run in enumerate(waiting, start=1) if run.prompt_id == prompt_id]
         return places[0] if places else None
 
     def knows(self, prompt_id: str) -> Flow[bool]:
@@ -179,7 +184,9 @@ class ComfyUI:
         Raises:
             NotFound: it is not there. ComfyUI answers from its cache without looking for the file.
         """
-        step = Download(url=f"{self.url}/view", query=view_query(name), to=to, what=name)
+        query = view_query(name)
+        media = kind_of(str(query["filename"])) in MEDIA
+        step = Download(url=f"{self.url}/view", query=query, to=to, what=name, media=media)
         return (yield from download(step, retry=self._retry))
 
     def free(self) -> Flow[None]:

@@ -5,14 +5,18 @@ Source: recordings prompt_errors, execution_error_*, interrupt_running and wf_* 
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from backend.errors import JobCancelled, JobError, JobFailed
+from backend.job_status import MAX_WORKER_ERROR
+from backend.json_reader import as_list, as_number, as_object, as_text, as_texts, shape_of
 from backend.result import Kind
+from backend.visible import quoted, shortened, visible
 
 ALLOWED_SHOWN: Final = 12
+_TEXT_KEYS: Final = ("text", "texts", "string", "strings")
 
 _KINDS: Final[Mapping[str, Kind]] = {
     **dict.fromkeys(("png", "jpg", "jpeg", "webp", "gif", "bmp", "tiff", "avif", "svg"), "image"),
@@ -65,32 +69,70 @@ def view_query(name: str) -> dict[str, str | int]:
 def outputs(entry: Mapping[str, Any]) -> list[Output]:
     """List what a run gave, in the order of the nodes; previews only where nothing was saved.
 
-    Any list of objects with a ``filename`` counts, whatever its key: nodes use images, gifs,
-    videos, audio and names of their own.
+    Any object with a ``filename`` counts, in a list or alone, whatever its key: nodes use images, gifs,
+    videos, audio and names of their own. A file that is named twice counts once.
     """
-    found = [
-        output
-        for node_id, values in (entry.get("outputs") or {}).items()
-        for output in _of_node(str(node_id), values or {})
-    ]
-    return [output for output in found if output.folder == "output"] or found
+    found: dict[tuple[Any, ...], Output] = {}
+    for node_id, values in as_object(entry.get("outputs")).items():
+        for output in _of_node(node_id, values):
+            place = (output.folder, output.subfolder, output.filename, output.text)
+            found.setdefault(place, output)
+    saved = [output for output in found.values() if output.folder == "output"]
+    return saved or list(found.values())
 
 
-def _of_node(node_id: str, values: Mapping[str, Any]) -> Iterator[Output]:
-    for key, items in values.items():
-        if not isinstance(items, list):
-            continue
-        for number, item in enumerate(items):
-            if isinstance(item, Mapping) and isinstance(item.get("filename"), str):
+def _of_node(node_id: str, values: Any) -> Iterator[Output]:
+    """What one node gave: usually an object of lists; a list or a text alone is read too."""
+    for key, items in values.items() if isinstance(values, Mapping) else [("", values)]:
+        for number, item in enumerate(items if isinstance(items, list) else [items]):
+            name = item.get("filename") if isinstance(item, Mapping) else None
+            if isinstance(item, Mapping) and isinstance(name, str) and name:
                 yield Output(
                     node_id=node_id,
-                    filename=item["filename"],
-                    subfolder=str(item.get("subfolder") or ""),
-                    folder=str(item.get("type") or "output"),
+                    filename=name,
+                    subfolder=as_text(item.get("subfolder")),
+                    folder=as_text(item.get("type")) or "output",
                 )
-            elif key == "text" and isinstance(item, str):
-                name = f"text_{node_id}{f'_{number + 1}' if number else ''}.txt"
-                yield Output(node_id=node_id, filename=name, text=item)
+            elif key in _TEXT_KEYS and isinstance(item, str):
+                suffix = f"_{number + 1}" if number else ""
+                yield Output(node_id=node_id, filename=f"text_{node_id}{suffix}.txt", text=item)
+
+
+def nothing_given(entry: Mapping[str, Any]) -> JobFailed:
+    """The error of a run that ended well and named no file; it says what its nodes gave instead."""
+    given = [
+        f"node {node_id}: {shape_of(value)}" for node_id, value in as_object(entry.get("outputs")).items()
+    ]
+    said = f"; its history names {'; '.join(given[:ALLOWED_SHOWN])}" if given else ""
+    return JobFailed(
+        f"The run ended well and gave no file{said}.",
+        hint="The workflow should end in a node that saves, like SaveImage. A node that saves without "
+        "telling ComfyUI leaves its files in ComfyUI's output folder.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRun:
+    """A run of ComfyUI's queue: its number, by which the queue is sorted, and its id."""
+
+    number: float
+    prompt_id: str
+
+
+def queued_runs(items: Any) -> list[QueuedRun]:
+    """Read a list of ``/queue``, each ``[number, prompt id, …]``; forks give objects, and null numbers."""
+    found = []
+    for item in as_list(items):
+        number, prompt_id = (
+            (item.get("number"), item.get("prompt_id"))
+            if isinstance(item, Mapping)
+            else (item[0], item[1])
+            if isinstance(item, list) and len(item) > 1
+            else (None, None)
+        )
+        if isinstance(prompt_id, str):
+            found.append(QueuedRun(as_number(number) or 0.0, prompt_id))
+    return found
 
 
 def working(
@@ -120,17 +162,19 @@ def refusal(body: Any, graph: Mapping[str, Any]) -> JobFailed:
         body: the answer, parsed: ``{"error", "node_errors"}``.
         graph: what was sent.
     """
-    sentences = list(_node_errors(body, graph)) if isinstance(body, Mapping) else []
+    problems = list(_problems(body, graph))
     error = body.get("error") if isinstance(body, Mapping) else body
+    sentences = [f"node {node_id} ({kind}): {_problem(problem)}" for node_id, kind, problem in problems]
     if not sentences and isinstance(error, Mapping):
         sentences = [_whole_error(error)]
     if not sentences:
-        sentences = [str(error or "no reason given")]
-    missing = list(dict.fromkeys(_missing_models(body)))
+        sentences = [as_text(error) or "no reason given"]
+    missing = list(dict.fromkeys(_missing_models(problems)))
+    text = "; ".join(visible(shortened(sentence)).rstrip(". ") for sentence in sentences)
     return JobFailed(
-        "ComfyUI refuses the workflow: " + "; ".join(sentence.rstrip(".") for sentence in sentences) + ".",
+        f"ComfyUI refuses the workflow: {text}.",
         hint=_hint(missing, error),
-        worker_error=json.dumps(body),
+        worker_error=shortened(json.dumps(body), MAX_WORKER_ERROR),
         output={"missing_models": missing},
     )
 
@@ -146,34 +190,38 @@ def _hint(missing: list[str], error: Any) -> str | None:
 
 
 def _whole_error(error: Mapping[str, Any]) -> str:
-    message = str(error.get("message") or error.get("type") or "no reason given").rstrip(".")
-    details = str(error.get("details") or "")
+    message = (as_text(error.get("message")) or as_text(error.get("type")) or "no reason given").rstrip(".")
+    details = as_text(error.get("details"))
     return f"{message} ({details})" if details and details not in message else message
 
 
-def _node_errors(body: Mapping[str, Any], graph: Mapping[str, Any]) -> Iterator[str]:
-    """One sentence a problem. The answer's own ``details`` name only those of output nodes."""
-    for node_id, value in (body.get("node_errors") or {}).items():
-        kind = value.get("class_type") or _class_type(graph, node_id)
-        for problem in value.get("errors") or ():
-            yield f"node {node_id} ({kind}): {_problem(problem)}"
+def _problems(body: Any, graph: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Node id, class and problem, one by one; ComfyUI's own ``details`` name output nodes only."""
+    for node_id, value in as_object(as_object(body).get("node_errors")).items():
+        node = as_object(value)
+        kind = as_text(node.get("class_type")) or _class_type(graph, node_id)
+        # A node whose problems have another form is named all the same.
+        for problem in as_list(node.get("errors")) or [{"message": as_text(value) or shape_of(value)}]:
+            yield node_id, kind, problem if isinstance(problem, Mapping) else {"message": as_text(problem)}
 
 
 def _problem(problem: Mapping[str, Any]) -> str:
-    extra = problem.get("extra_info") or {}
-    name, details = extra.get("input_name"), str(problem.get("details") or "")
+    extra = as_object(problem.get("extra_info"))
+    name, details = as_text(extra.get("input_name")), as_text(problem.get("details"))
     match problem.get("type"):
         case "value_not_in_list":
-            return f"{name} {extra.get('received_value')!r} is not available; {_allowed(extra, details)}"
+            return (
+                f"{name} {quoted(extra.get('received_value'))} is not available; {_allowed(extra, details)}"
+            )
         case "required_input_missing":
             return f"{name or details} is missing"
         case "value_smaller_than_min" | "value_bigger_than_max":
-            return f"{name}: {problem.get('message')}"
+            return f"{name}: {as_text(problem.get('message'))}"
         case "exception_during_validation" | "exception_during_inner_validation" if (
             extra.get("exception_type") == "KeyError"
         ):
             return f"it is linked to a node {details} that is not in the workflow"
-    message = str(problem.get("message") or problem.get("type")).rstrip(".")
+    message = (as_text(problem.get("message")) or as_text(problem.get("type")) or "no reason").rstrip(".")
     return f"{message} ({details})" if details else message
 
 
@@ -189,7 +237,7 @@ def _allowed(extra: Mapping[str, Any], details: str) -> str:
     return f"there is {shown}{' …' if len(options) > ALLOWED_SHOWN else ''}"
 
 
-def combo_options(spec: list[Any]) -> list[Any] | None:
+def combo_options(spec: Sequence[Any]) -> list[Any] | None:
     """The choices of an input: ``[["a", "b"], {…}]`` in old nodes, ``["COMBO", {"options": […]}]`` in new."""
     if spec and isinstance(spec[0], list):
         return spec[0]
@@ -199,13 +247,12 @@ def combo_options(spec: list[Any]) -> list[Any] | None:
     return None
 
 
-def _missing_models(body: Any) -> Iterator[str]:
+def _missing_models(problems: Iterable[tuple[str, str, Mapping[str, Any]]]) -> Iterator[str]:
     """Names of model files that are not there: what no list knows and looks like a file of weights."""
-    for value in ((body or {}).get("node_errors") or {}).values() if isinstance(body, Mapping) else ():
-        for problem in value.get("errors") or ():
-            received = (problem.get("extra_info") or {}).get("received_value")
-            if problem.get("type") == "value_not_in_list" and _is_weights(received):
-                yield str(received)
+    for _, _, problem in problems:
+        received = as_object(problem.get("extra_info")).get("received_value")
+        if problem.get("type") == "value_not_in_list" and _is_weights(received):
+            yield str(received)
 
 
 def _is_weights(name: Any) -> bool:
@@ -221,10 +268,12 @@ def _class_type(graph: Mapping[str, Any], node_id: Any) -> str:
 
 def failure(entry: Mapping[str, Any], prompt_id: str) -> JobError:
     """The error of a run that ended with ``status_str`` "error"."""
-    for event, data in reversed((entry.get("status") or {}).get("messages") or []):
+    messages = as_list(as_object(entry.get("status")).get("messages"))
+    events = [message for message in messages if isinstance(message, list) and len(message) > 1]
+    for event, data in reversed([(message[0], as_object(message[1])) for message in events]):
         if event == "execution_interrupted":
             return JobCancelled(
-                f"The run was interrupted at node {data.get('node_id')} ({data.get('node_type')}).",
+                f"The run was interrupted at {_node_of(data)}.",
                 job_id=prompt_id,
             )
         if event == "execution_error":
@@ -233,17 +282,23 @@ def failure(entry: Mapping[str, Any], prompt_id: str) -> JobError:
 
 
 def _execution_error(data: Mapping[str, Any], prompt_id: str) -> JobFailed:
-    message = str(data.get("exception_message") or "").strip()
-    first = message.partition("\n")[0]
-    kind = str(data.get("exception_type") or "")
-    node = f"node {data.get('node_id')} ({data.get('node_type')})"
+    message = as_text(data.get("exception_message")).strip()
+    kind = as_text(data.get("exception_type"))
+    first = visible(shortened(message.partition("\n")[0])).rstrip(". ")
+    reason = ": ".join(part for part in (kind.rpartition(".")[2], first) if part) or "no reason given"
+    traceback = "".join(as_texts(data.get("traceback")))
     return JobFailed(
-        f"{node} failed: {kind.rpartition('.')[2]}: {first.rstrip('.')}.",
+        f"{_node_of(data)} failed: {reason}.",
         job_id=prompt_id,
         hint=remedy(f"{kind}: {message}"),
-        worker_error="\n".join([f"{kind}: {message}", *map(str, data.get("traceback") or ())]),
+        worker_error=shortened(f"{kind}: {message}\n{traceback}".rstrip(), MAX_WORKER_ERROR),
         output={"node_id": data.get("node_id"), "node_type": data.get("node_type"), "exception_type": kind},
     )
+
+
+def _node_of(data: Mapping[str, Any]) -> str:
+    node_id, kind = as_text(data.get("node_id")), as_text(data.get("node_type"))
+    return f"node {node_id or '?'}{f' ({kind})' if kind else ''}"
 
 
 def remedy(said: str) -> str | None:

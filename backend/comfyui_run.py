@@ -15,11 +15,13 @@ from backend.comfyui import ComfyUI
 from backend.comfyui_answers import failure, working
 from backend.errors import ComfyformError, JobError, JobFailed, Unavailable, WaitTimeout
 from backend.flow import Flow, Progress, Sleep
+from backend.json_reader import as_object
+from backend.waiting import Absence
 
 LOOK_EVERY_S: Final = 2.0
 """How often the queue is looked at while a run has not ended."""
 GONE_S: Final = 5.0
-"""How long a run may be neither in the queue nor in the history: between them it is in none for a moment."""
+"""How long a run must be neither in the queue nor in the history, in look after look, to be gone."""
 SILENCE_S: Final = 20.0
 """How long a ComfyUI may refuse connections in the middle of a run: a supervised one is back sooner."""
 
@@ -95,7 +97,8 @@ def wait(
         JobFailed, JobCancelled: it ended badly, or ComfyUI forgot it.
         WaitTimeout: the deadline passed.
     """
-    start = answered = seen = clock()
+    start = answered = clock()
+    absence = Absence(seconds=GONE_S)
     looked: float | None = None
     told: Mapping[str, Any] = {}
     place: int | None = None
@@ -109,8 +112,11 @@ def wait(
                 looked = now
                 place = yield from comfyui.position(prompt_id)
                 if place is not None:
-                    seen = now
-                elif now - seen > GONE_S:
+                    absence = Absence(seconds=GONE_S)
+                # Asked last: a run that left the queue between two answers is in the history by now.
+                elif (entry := (yield from comfyui.history(prompt_id))) is not None:
+                    return finished(entry, prompt_id)
+                elif absence.confirmed(clock()):
                     raise _forgotten(comfyui, prompt_id)
             answered = clock()
         except Unavailable as error:
@@ -133,7 +139,7 @@ def finished(entry: Mapping[str, Any], prompt_id: str) -> Mapping[str, Any]:
     Raises:
         JobFailed, JobCancelled: it did not.
     """
-    if (entry.get("status") or {}).get("status_str") == "error":
+    if as_object(entry.get("status")).get("status_str") == "error":
         raise failure(entry, prompt_id)
     return entry
 

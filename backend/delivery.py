@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.errors import ApiError, ComfyformError, TransferError
+from backend.errors import ApiError, ComfyformError, InvalidArgument, NotFound, TransferError
 from backend.flow import Flow, Progress
 from backend.places import places, suffix_warning
 from backend.result import GeneratedFile, GenerationResult
@@ -47,12 +47,13 @@ def deliver(
             yield Progress({"progress": "fetch", "filename": name})
         try:
             files[number] = yield from fetch(number, place)
-        except (ApiError, TransferError) as error:
+        except (ApiError, TransferError, InvalidArgument) as error:
             failure = failure or error
         else:
             if place is not None and (warning := suffix_warning(place, name)):
                 warnings.append(warning)
-    if failure is not None:
+    # What its server no longer has cannot be fetched later either.
+    if failure is not None and not isinstance(failure, NotFound):
         failure.hint = f"{failure.hint} {again}" if failure.hint else again
     return Delivered(files=tuple(files), warnings=tuple(warnings), failure=failure)
 

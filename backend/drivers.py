@@ -154,6 +154,7 @@ class Http:
             if reply.status != 200:
                 _refuse(reply.read(), step.what)
             with Landing(step) as landing:
+                landing.check_type(reply.headers.get("content-type", ""))
                 for chunk in reply.iter_bytes():
                     landing.write(chunk)
                 return landing.settle()
@@ -288,6 +289,7 @@ class AsyncHttp:
                     if response.status_code != 200:
                         _refuse(await aread_reply(response, "GET"), step.what)
                     with Landing(step) as landing:
+                        landing.check_type(response.headers.get("content-type", ""))
                         async for chunk in response.aiter_raw(CHUNK_BYTES):
                             landing.write(chunk)
                         return await asyncio.to_thread(landing.settle)

@@ -98,6 +98,7 @@ class Download:
 
     Attributes:
         sha256: what the bytes must be, lower-case hex; else ``HashMismatch`` and no file.
+        media: it is a picture, video or sound, so neither a web page nor nothing is taken for it.
     """
 
     url: str
@@ -108,6 +109,7 @@ class Download:
     sha256: str | None = None
     timeout_s: float = 60.0
     what: str = "the file"
+    media: bool = False
 
     @property
     def full_url(self) -> str:

@@ -24,6 +24,19 @@ class Landing:
         self._file: BinaryIO | None = None
         self._aside = step.to.with_name(f".{step.to.name[:80]}.{os.urandom(4).hex()}.part")
 
+    def check_type(self, content_type: str) -> None:
+        """Refuse a web page, for example a login page, in place of a picture, video or sound.
+
+        Raises:
+            TransferError: it is one.
+        """
+        if self._step.media and content_type.lower().startswith("text/html"):
+            raise TransferError(
+                f"{self._step.what}: the server sent a web page instead.",
+                path=str(self._step.to),
+                hint="Check that the address is the right server's and needs no login.",
+            )
+
     def __enter__(self) -> Self:
         with self._disk():
             self._step.to.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +63,8 @@ class Landing:
         """Check the bytes and give the file its name."""
         file = self._opened()
         step, sha256 = self._step, self._hash.hexdigest()
+        if step.media and not self._size:
+            raise TransferError(f"{step.what} arrived empty.", path=str(step.to), hint="Nothing was written.")
         if step.sha256 is not None and step.sha256 != sha256:
             raise HashMismatch(
                 f"{step.what} arrived damaged: its sha256 is {sha256}, not {step.sha256}.",

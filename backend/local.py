@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from backend.comfyui import ComfyUI
-from backend.comfyui_answers import Output, outputs
+from backend.comfyui_answers import Output, nothing_given, outputs
 from backend.comfyui_run import SILENCE_S, finished, run, wait
 from backend.delivery import Delivered, deliver, result_of
 from backend.errors import ComfyformError, JobCancelled, JobError, JobFailed, NotFound
 from backend.flow import Downloaded, Flow, work
 from backend.graphs import Graph
 from backend.job_status import JobStatus
+from backend.json_reader import as_count, as_list, as_object, as_text
 from backend.landing import land
 from backend.local_graphs import plan
 from backend.request import Request
@@ -60,8 +61,7 @@ class LocalBackend:
             stats = yield from self.comfyui.system_stats()
         except ComfyformError as error:
             return Health(backend=self.name, healthy=False, error=str(error))
-        system = stats.get("system") or {}
-        version = system.get("comfyui_version")
+        version = as_text(as_object(stats.get("system")).get("comfyui_version")) or None
         return Health(backend=self.name, healthy=True, version=version, details=stats)
 
     def generate(self, request: Request, *, deadline_s: float) -> Flow[GenerationResult]:
@@ -159,17 +159,14 @@ class LocalBackend:
         """Fetch what a run gave, where it is wanted here."""
         made = outputs(entry)
         if not made:
-            raise JobFailed(
-                "The run ended well and gave no file.",
-                hint="The workflow should end in a node that saves, like SaveImage.",
-            )
+            raise nothing_given(entry)
         return (
             yield from deliver(
                 [self._left(output) for output in made],
                 output_path,
                 lambda number, place: self._fetch(made[number], place),
-                again="ComfyUI has it still: "
-                f"`inv jobs.wait {prompt_id} --backend local --output-path …` fetches it.",
+                again="The run is done: "
+                f"`inv jobs.wait {prompt_id} --backend local --output-path …` fetches its result.",
             )
         )
 
@@ -214,10 +211,10 @@ class LocalBackend:
 
 def seed_in(entry: Mapping[str, Any]) -> int | None:
     """The seed of a run whose graph is ours; None where it is the caller's own."""
-    prompt = entry.get("prompt") or []
-    graph = prompt[2] if len(prompt) > 2 else {}
+    prompt = as_list(entry.get("prompt"))
+    graph = as_object(prompt[2]) if len(prompt) > 2 else {}
     for node_id in ("sampler", "speech"):
-        seed = (graph.get(node_id) or {}).get("inputs", {}).get("seed")
-        if isinstance(seed, int):
+        seed = as_count(as_object(as_object(graph.get(node_id)).get("inputs")).get("seed"))
+        if seed is not None:
             return seed
     return None

@@ -10,6 +10,8 @@ from backend.json_reader import as_count, as_list, as_number, as_object, as_sha2
 
 Kind = Literal["image", "video", "audio", "text", "file"]
 KINDS: Final = ("image", "video", "audio", "text", "file")
+MEDIA: Final = ("image", "video", "audio")
+"""Kinds of files that are never empty, and never a web page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

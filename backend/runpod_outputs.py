@@ -16,7 +16,7 @@ from backend.json_reader import error_in, shape_of
 from backend.landing import land
 from backend.output_files import Arrived, arrived
 from backend.places import within
-from backend.result import GeneratedFile, GenerationResult
+from backend.result import MEDIA, GeneratedFile, GenerationResult
 from backend.s3 import VolumeS3
 from backend.visible import shortened
 
@@ -99,7 +99,14 @@ def _fetch(file: Arrived, place: Path, spare: Path, volume: VolumeS3 | None) -> 
     if file.data is not None:
         return (yield from work(partial(_land, file, place, spare)))
     if address := file.signed_url or file.url:
-        step = Download(url=address, to=place, sha256=file.sha256, what=file.filename, timeout_s=300.0)
+        step = Download(
+            url=address,
+            to=place,
+            sha256=file.sha256,
+            what=file.filename,
+            timeout_s=300.0,
+            media=file.type in MEDIA,
+        )
         return (yield from download(step))
     if file.volume_path and (problem := path_problem(file.volume_path)):
         raise TransferError(f"{file.filename}: the worker gave an unusable path on the volume: {problem}.")
