@@ -2,13 +2,19 @@
 
 No byte passes through here with transport ``job``: the ops endpoint's worker
 fetches, and a job that was cut off is picked up where the bytes are.
+
+To look at a volume, the ops endpoint is needed, which may have drifted itself.
+Then nothing is known of the files: the models keep their last known state, and
+the refresh goes on.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from backend.contract import FileRecord, ProvisionProgress, WantedFile
-from backend.errors import ComfyformError, InvalidArgument, NotFound
+from backend.errors import InvalidArgument, JobError, NotFound
 from infra import progress, session
 from infra.session import Listing
 from ops.inventory import Inventory
@@ -28,7 +34,15 @@ _CONTENT: Final = ("source", "size_bytes", "sha256", "state")
 _ACCESS: Final = ("endpoint_id", "transport", "data_center")
 _DECLARED: Final = (*_PLACE, *_CONTENT, *_ACCESS, "urn")
 
-_listing: Final[Listing[Inventory | None]] = Listing()
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A volume that is there and cannot be looked at now."""
+
+    reason: str
+
+
+_listing: Final[Listing[Inventory | Unreadable | None]] = Listing()
 
 
 def problems(props: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -83,7 +97,8 @@ def provision(props: Mapping[str, Any]) -> dict[str, Any]:
         tell(f"{progress.size(event['done_bytes'])}{of}")
 
     try:
-        (made,) = _store(props).provision([wanted], on_progress=show)
+        with _words_of_the_stack(props):
+            (made,) = _store(props).provision([wanted], on_progress=show)
     finally:
         _listing.forget(_key(props))
     # A wanted hash is what the program says and the file has; else it is what came.
@@ -93,14 +108,16 @@ def provision(props: Mapping[str, Any]) -> dict[str, Any]:
 def look(props: Mapping[str, Any]) -> dict[str, Any] | None:
     """Give the resource's state as the volume has it, or None where the file is gone.
 
-    One inventory serves all models of a volume.
+    One inventory serves all models of a volume. Where the ops endpoint cannot make one, the state stays.
 
     Raises:
-        ComfyformError: the volume cannot be listed. That never looks like "gone".
+        ComfyformError: RunPod does not answer. That never looks like "gone".
     """
     inventory = _listing.get(_key(props), lambda: _inventory(props))
     if inventory is None:
         return None
+    if isinstance(inventory, Unreadable):
+        return dict(props)
     record = inventory.files.get(props["path"])
     if record is None:
         return None
@@ -112,17 +129,50 @@ def look(props: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _inventory(props: Mapping[str, Any]) -> Inventory | None:
-    """List the volume, or give None where it is gone."""
+def _inventory(props: Mapping[str, Any]) -> Inventory | Unreadable | None:
+    """List the volume, or give None where it is gone; warn, once, where it cannot be looked at."""
     try:
         session.api().get(NETWORK_VOLUMES, props["volume_id"])
     except NotFound:
         return None
     try:
-        return _store(props).inventory()
-    except ComfyformError as error:
+        reason = _ops_fault(props)
+        if not reason:
+            return _store(props).inventory()
+    except (JobError, NotFound) as error:
+        reason = f"ops endpoint {props.get('endpoint_id')} did not list it: {error.message}"
+    progress.warn(
+        f"Volume {props['volume_id']} cannot be read, so its models keep their last known state: "
+        f"{reason.rstrip('.')}. `pulumi up` repairs the ops endpoint; then refresh again."
+    )
+    return Unreadable(reason)
+
+
+def _ops_fault(props: Mapping[str, Any]) -> str:
+    """Say why the ops endpoint cannot look at the volume, or nothing."""
+    if props.get("transport") != "job":
+        return ""
+    endpoint_id, volume_id = props["endpoint_id"], props["volume_id"]
+    try:
+        endpoint = session.api().get(ENDPOINTS, endpoint_id)
+    except NotFound:
+        return f"ops endpoint {endpoint_id} was not found at RunPod"
+    if volume_id not in endpoint.values["volume_ids"]:
+        return f"ops endpoint {endpoint_id} does not have the volume"
+    if endpoint.values["workers_max"] == 0:
+        return f"ops endpoint {endpoint_id} has workers_max 0, so no worker can start"
+    return ""
+
+
+@contextlib.contextmanager
+def _words_of_the_stack(props: Mapping[str, Any]) -> Iterator[None]:
+    """Let a missing ops endpoint or volume speak of the stack, not of the ops commands' variables."""
+    try:
+        yield
+    except NotFound as error:
         error.hint = (
-            f"{error.hint or ''} The models of volume {props['volume_id']} are not known now.".strip()
+            f"Ops endpoint {props.get('endpoint_id')} or volume {props['volume_id']} of this stack is gone: "
+            "`pulumi up --refresh` sees that and makes it again."
         )
         raise
 

@@ -104,10 +104,18 @@ class Project:
         found: dict[str, Any] = json.loads(self.pulumi("stack", "output", "--json").stdout)
         return found
 
-    def resources(self) -> dict[str, dict[str, Any]]:
-        """Give the resources of the state by logical name, without the stack and the providers."""
+    def entries(self) -> list[dict[str, Any]]:
+        """Give the resources of the state, without the stack and the providers."""
         state = json.loads(self.pulumi("stack", "export").stdout)["deployment"].get("resources") or []
-        return {each["urn"].rpartition("::")[2]: each for each in state if "dynamic" in each.get("type", "")}
+        return [each for each in state if "dynamic" in each.get("type", "")]
+
+    def resources(self) -> dict[str, dict[str, Any]]:
+        """Give the resources of the state by logical name."""
+        return {each["urn"].rpartition("::")[2]: each for each in self.entries()}
+
+    def urns(self) -> list[str]:
+        """Give the URNs of the resources of the state."""
+        return [each["urn"] for each in self.entries()]
 
     def state_text(self) -> str:
         """Give everything that Pulumi has written to disk about this project, as one text."""
