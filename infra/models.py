@@ -18,7 +18,7 @@ from backend.errors import InvalidArgument, JobError, NotFound
 from infra import progress, session
 from infra.session import Listing
 from ops.inventory import Inventory
-from ops.layout import check_model_path
+from ops.layout import check_wanted_path
 from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES
 from ops.source_names import parse
 
@@ -48,7 +48,7 @@ _listing: Final[Listing[Inventory | Unreadable | None]] = Listing()
 def problems(props: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Tell what is wrong with a wanted file, by property. Pure."""
     found: list[tuple[str, str]] = []
-    for name, judge in (("path", check_model_path), ("source", parse)):
+    for name, judge in (("path", check_wanted_path), ("source", parse)):
         if isinstance(value := props.get(name), str):
             try:
                 judge(value)

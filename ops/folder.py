@@ -15,6 +15,7 @@ from ops.layout import (
     MODELS,
     cache_ref,
     check_model_path,
+    check_wanted_path,
     is_model_file,
     is_quarantined,
     lock_path,
@@ -94,7 +95,7 @@ class FolderStore(FileByFile):
 
     def _provision(self, wanted: WantedFile, on_progress: OnProgress) -> ProvisionedFile:
         """Make one file be there."""
-        path = check_model_path(wanted["path"])
+        path = check_wanted_path(wanted["path"])
         target = self._target(path)
         with translated(path):
             self._root.mkdir(parents=True, exist_ok=True)

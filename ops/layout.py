@@ -24,6 +24,7 @@ reaches a disk or a bucket.
 
 import hashlib
 import re
+from pathlib import PurePosixPath
 from typing import Final, Literal
 
 from backend import model_folders
@@ -45,6 +46,12 @@ ROOTS: Final = (f"{MODELS}/", f"{HF_HUB}/")
 """The folders that hold model files."""
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}\Z")
+# Programs and libraries: what an interpreter, a shell or the system's loader runs.
+_CODE: Final = frozenset(
+    ".py .pyc .pyd .pyo .pyw .pyx .pyz .so .dll .dylib .exe .com .msi .sh .bash .zsh .fish .bat .cmd .ps1 "
+    ".js .mjs .cjs .jar .class .php .pl .rb .lua .elf .run .appimage".split()
+)
+_SHARED_OBJECT: Final = re.compile(r"\.so(\.\d+)+\Z")
 
 
 def check_model_path(path: str) -> str:
@@ -59,6 +66,43 @@ def check_model_path(path: str) -> str:
             f"{path!r} is not a model file's place: it must lie under {' or '.join(ROOTS)}."
         )
     return path
+
+
+def check_wanted_path(path: str) -> str:
+    """Give the path back when a file may be put there: it is a model file's place, and not code.
+
+    Raises:
+        InvalidArgument: as `check_model_path`, or ComfyUI would run the file or read it as configuration.
+    """
+    check_model_path(path)
+    problem = code_problem(path)
+    if problem is not None:
+        raise InvalidArgument(
+            f"{path!r} is not a model file's place: {problem}.",
+            hint="Code reaches a worker with its image or its node packs, never as a model.",
+        )
+    return path
+
+
+def code_problem(path: str) -> str | None:
+    """Say why a path from the volume root names code or configuration, as the end of a sentence, or None."""
+    folder, slash, rest = path.removeprefix(f"{MODELS}/").partition("/")
+    if path.startswith(f"{MODELS}/") and slash and is_reserved(folder):
+        return f"{folder!r} is not a folder of models to ComfyUI, which runs or obeys what it finds there"
+    suffix = PurePosixPath(rest or folder).suffix.casefold()
+    if suffix in _CODE or _SHARED_OBJECT.search(path.casefold()):
+        return f"{suffix!r} files are code, and no model loader reads them"
+    return None
+
+
+def is_reserved(folder: str) -> bool:
+    """Tell whether the name of a folder of models means something else in ComfyUI's extra_model_paths.yaml.
+
+    Everything below ``custom_nodes`` is imported when ComfyUI starts; the other two words set where the
+    file's paths begin and which of them ComfyUI prefers. Source: ComfyUI v0.29.0, utils/extra_config.py
+    (facts: comfyui.md 6).
+    """
+    return folder.casefold() in {"custom_nodes", "base_path", "is_default"}
 
 
 def models_path(path: str) -> str:

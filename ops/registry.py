@@ -29,7 +29,7 @@ from typing import Final
 from backend.contract import WantedFile
 from backend.errors import ConfigError, InvalidArgument, RegistryError
 from ops.categories import canonical
-from ops.layout import MODELS, Place, hf_cache_path, models_path
+from ops.layout import MODELS, Place, check_wanted_path, hf_cache_path, models_path
 from ops.lock import Locked, read_lock
 from ops.registry_shape import SECTIONS, FileShape, ModelShape, dotted, shape_problems, valid_models
 from ops.source_names import HfSource, Source, parse
@@ -252,7 +252,7 @@ class _Reader:
             )
         return ModelFile(
             path=shape.path,
-            volume_path=volume_path,
+            volume_path=check_wanted_path(volume_path),
             source=str(source),
             size_bytes=shape.size_bytes if shape.size_bytes is not None else locked.size_bytes,
             sha256=shape.sha256 if shape.sha256 is not None else locked.sha256,

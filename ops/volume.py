@@ -26,6 +26,7 @@ from ops.layout import (
     MODELS,
     cache_ref,
     check_model_path,
+    check_wanted_path,
     is_model_file,
     is_quarantined,
     lock_path,
@@ -126,7 +127,7 @@ class S3Store(FileByFile):
 
     def _provision(self, wanted: WantedFile, on_progress: OnProgress) -> ProvisionedFile:
         """Make one file be there."""
-        path = check_model_path(wanted["path"])
+        path = check_wanted_path(wanted["path"])
         # One process of this machine, and then one machine: see ops.claims.
         with one_writer(self._staging / "sending" / lock_path(path)):
             while True:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from backend.checks import check_path, path_problem
 from backend.errors import InvalidArgument
 from ops import layout
+from ops.layout import check_wanted_path
 
 NASTY = [
     "..", ".", "", "...", "a", "models", "CON", "nul.txt", "com1", "LPT9.bin", "aux .x", "COM¹", "~", "~root",
@@ -121,3 +122,40 @@ def test_the_cache_has_huggingface_hubs_layout():
     assert layout.cache_ref("models/checkpoints/x.bin") is None
     with pytest.raises(InvalidArgument, match="needs all its 40 hex digits"):
         layout.hf_cache_path("SWivid/F5-TTS", "main", "x")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "models/custom_nodes/x.safetensors",
+        "models/Custom_Nodes/pack/x.bin",
+        "models/base_path/x.safetensors",
+        "models/is_default/x.safetensors",
+        "models/checkpoints/x.py",
+        "models/checkpoints/X.PY",
+        "models/sonic/lib.so",
+        "models/sonic/lib.so.1.2",
+        "models/loras/run.sh",
+        f"{layout.HF_HUB}/models--a--b/snapshots/{'a' * 40}/modeling.py",
+    ],
+)
+def test_code_has_no_place_among_models(path: str):
+    """ComfyUI imports what lies in custom_nodes, and obeys base_path and is_default."""
+    with pytest.raises(InvalidArgument, match="is not a model file's place"):
+        check_wanted_path(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "models/checkpoints/x.py.safetensors",
+        "models/checkpoints/custom_nodes/x.safetensors",
+        "models/my_custom_nodes/x.bin",
+        "models/configs/v1.yaml",
+        "models/x.pth",
+        f"{layout.HF_HUB}/models--a--b/snapshots/{'a' * 40}/model.safetensors.index.json",
+    ],
+)
+def test_models_and_their_companions_have_one(path: str):
+    """What loaders read is not code, whatever else is in its name."""
+    assert check_wanted_path(path) == path

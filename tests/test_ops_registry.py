@@ -158,6 +158,8 @@ required:
       - {path: loras/s.bin, source: "url:https://x/8", size_bytes: 5}
       - {path: loras/s.bin, source: "url:https://x/8", size_bytes: 6}
       - {path: models/loras/t.bin, source: "url:https://x/9"}
+      - {path: custom_nodes/x.safetensors, source: "url:https://x/10"}
+      - {path: loras/x.py, source: "url:https://x/11"}
 optional:
   svd: {files: [{path: vae/x.bin, source: "url:https://x/1"}]}
 """
@@ -178,7 +180,17 @@ optional:
             "models.yaml:15: required.svd.files[11]: models/loras/t.bin begins with the models root, under "
             "which every path is. Write loras/t.bin."
         ),
-        "models.yaml:17: svd is already a model, on line 2.",
+        (
+            "models.yaml:16: required.svd.files[12]: 'models/custom_nodes/x.safetensors' is not a model file's "
+            "place: 'custom_nodes' is not a folder of models to ComfyUI, which runs or obeys what it finds "
+            "there. Code reaches a worker with its image or its node packs, never as a model."
+        ),
+        (
+            "models.yaml:17: required.svd.files[13]: 'models/loras/x.py' is not a model file's place: '.py' "
+            "files are code, and no model loader reads them. "
+            "Code reaches a worker with its image or its node packs, never as a model."
+        ),
+        "models.yaml:19: svd is already a model, on line 2.",
     )
 
 

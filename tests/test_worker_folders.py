@@ -2,6 +2,8 @@
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from worker import extra_paths
 from worker.folders import Folders, link
@@ -23,10 +25,10 @@ def make(tmp_path):
 
 def test_every_category_and_its_older_name_is_shown():
     """A model under clip/ is a text encoder, one under unet/ a diffusion model."""
-    section = yaml.safe_load(extra_paths.render("/runpod-volume", ["checkpoints", "ultralytics"]))[
-        "comfyform"
-    ]
+    text, refused = extra_paths.render("/runpod-volume", ["checkpoints", "ultralytics"])
+    section = yaml.safe_load(text)["comfyform"]
 
+    assert refused == []
     assert section["base_path"] == "/runpod-volume"
     assert section["checkpoints"] == "models/checkpoints"
     assert section["text_encoders"].split("\n") == ["models/text_encoders", "models/clip"]
@@ -34,14 +36,34 @@ def test_every_category_and_its_older_name_is_shown():
     assert section["ultralytics"] == "models/ultralytics"
 
 
-def test_a_folder_with_a_strange_name_cannot_break_the_file():
-    """Names on the volume come from outside."""
-    name = 'a: "b"\n  evil: /etc'
+@given(
+    st.text()
+    | st.sampled_from(["custom_nodes", "base_path", "is_default", "on", "~", "a\n/etc", "\udc80", "x😀"])
+)
+def test_no_name_on_the_volume_changes_the_file(name: str):
+    """Names on the volume come from outside: each adds one category of its own name, or nothing and a note."""
+    text, refused = extra_paths.render("/v: 'x'", [name])
+    section = yaml.safe_load(text)["comfyform"]
+    plain = yaml.safe_load(extra_paths.render("/v: 'x'")[0])["comfyform"]
 
-    section = yaml.safe_load(extra_paths.render("/v: 'x'", [name]))["comfyform"]
+    text.encode()
+    if refused or name in plain:
+        assert section == plain
+    else:
+        assert section == plain | {name: f"models/{name}"}
+    assert not {"custom_nodes", "is_default"} & set(section)
 
-    assert section["base_path"] == "/v: 'x'"
-    assert list(section)[-1] == name
+
+def test_a_folder_that_comfyui_would_run_is_hidden_and_named(tmp_path, make):
+    """Whoever can write the volume could otherwise have code imported at ComfyUI's next start."""
+    volume = tmp_path / "volume"
+    (volume / "models" / "custom_nodes" / "evil").mkdir(parents=True)
+    folders = make()
+
+    problems = folders.connect(volume, None)
+
+    assert [problem for problem in problems if "models/custom_nodes is hidden from ComfyUI" in problem]
+    assert "custom_nodes" not in yaml.safe_load(folders.model_paths.read_text())["comfyform"]
 
 
 def test_the_volume_is_connected(tmp_path, make):

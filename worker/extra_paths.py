@@ -4,11 +4,13 @@ Source: ComfyUI v0.29 folder_paths (facts: comfyui.md 6). A folder that does not
 and one whose files arrive later is seen without a restart, so every known category is named from the start.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from ops.layout import MODELS
+import yaml
+
+from backend.checks import path_problem
+from ops.layout import MODELS, is_reserved
 
 CATEGORIES: Final[Mapping[str, tuple[str, ...]]] = {
     "checkpoints": ("checkpoints",),
@@ -44,19 +46,29 @@ CATEGORIES: Final[Mapping[str, tuple[str, ...]]] = {
 """Category → its folders under the models root; the second ones are older names of the same."""
 
 
-def render(volume: str, folders: Iterable[str] = ()) -> str:
+def render(volume: str, folders: Iterable[str] = ()) -> tuple[str, list[str]]:
     """Write the file.
 
     Args:
         volume: absolute path of the volume.
         folders: names of folders that are under its models root now; those that no category knows
             become categories of their own name, because a node pack may ask for them.
+
+    Returns:
+        Its text, and a sentence for each folder that ComfyUI must not be told of: anybody who can write
+        the volume chooses these names.
     """
     known = {folder for names in CATEGORIES.values() for folder in names}
-    categories = dict(CATEGORIES) | {name: (name,) for name in sorted(set(folders) - known)}
-    # JSON's quoting is YAML's too: a volume path or a folder may hold any character.
-    lines = ["comfyform:", f"  base_path: {json.dumps(volume)}"]
-    for category, names in categories.items():
-        paths = "\n".join(f"{MODELS}/{name}" for name in names)
-        lines.append(f"  {json.dumps(category)}: {json.dumps(paths)}")
-    return "\n".join(lines) + "\n"
+    section: dict[str, str] = {"base_path": volume}
+    section |= {
+        category: "\n".join(f"{MODELS}/{name}" for name in names) for category, names in CATEGORIES.items()
+    }
+    refused = []
+    for name in sorted(set(folders) - known):
+        if is_reserved(name):
+            refused.append(f"{MODELS}/{name} is hidden from ComfyUI, which would run or obey what is in it.")
+        elif problem := path_problem(name):
+            refused.append(f"The folder {name[:100]!r} of {MODELS} is hidden from ComfyUI: {problem}.")
+        else:
+            section[name] = f"{MODELS}/{name}"
+    return yaml.safe_dump({"comfyform": section}, allow_unicode=True, sort_keys=False), refused

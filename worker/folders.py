@@ -111,10 +111,12 @@ class Folders:
         """
         models = volume / MODELS
         names = sorted(path.name for path in models.iterdir() if path.is_dir()) if models.is_dir() else []
-        self.model_paths.write_text(extra_paths.render(str(volume), names), encoding="utf-8")
+        text, refused = extra_paths.render(str(volume), names)
+        self.model_paths.write_text(text, encoding="utf-8")
         if not volume.is_dir():
             return [f"No network volume at {volume}: only models in the image are seen."]
-        problems = [link(self.input / name, volume / name) for name in SHARED_INPUTS]
+        problems: list[str | None] = [*refused]
+        problems += [link(self.input / name, volume / name) for name in SHARED_INPUTS]
         own_models = (comfyui_home or self.scratch) / "models"
         problems += [link(own_models / name, models / name) for name in ONLY_IN_MODELS_DIR]
         return [problem for problem in problems if problem]

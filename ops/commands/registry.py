@@ -3,7 +3,6 @@
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 
-from backend.checks import check_path
 from backend.contract import VERBS
 from backend.drivers import Http
 from backend.errors import InvalidArgument, RegistryError, SourceMissing
@@ -13,6 +12,7 @@ from ops.categories import CATEGORIES, canonical
 from ops.console import amount, opened
 from ops.disk import rewrite
 from ops.hash_cache import hash_cache
+from ops.layout import check_wanted_path, models_path
 from ops.lock import read_lock, write_lock
 from ops.registry import UNRESOLVED, load, lock_file, parse_registry
 from ops.registry_edit import Entry, Section
@@ -100,7 +100,7 @@ def add(
     if unknown := [verb for verb in verbs if verb not in known]:
         raise InvalidArgument(f"{', '.join(unknown)} is not a verb with models: {', '.join(known)} are.")
     if path:
-        check_path(path)
+        check_wanted_path(models_path(path))
     if name:
         try:
             check_name(name)
@@ -115,7 +115,8 @@ def add(
         )
         resolved = resolver.one(source)
         terms = read_terms(origin, resolver.sources)
-    place = path or check_path(_place(origin, terms))
+    place = path or _place(origin, terms)
+    check_wanted_path(models_path(place))
     if isinstance(origin, HfSource) and origin.revision is None:
         # What is pinned below is of this commit, and a branch moves.
         origin = replace(origin, revision=resolved.revision)
