@@ -8,7 +8,7 @@ any other, which is all that it takes to point comfyform at another RunPod.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from backend.errors import ConfigError, MissingSetting
 
@@ -261,6 +261,11 @@ def _address(text: str) -> str:
         raise ValueError(f"{text!r} names no host")
     return text.rstrip("/")
 
+
+SECRETS: Final = frozenset(
+    spec.metadata["variable"] for spec in fields(Settings) if Secret in get_args(spec.type)
+)
+"""Variables whose values are secret, by their type: they are never handed to other programs."""
 
 VARIABLES: Final[Mapping[str, str]] = {spec.name: spec.metadata["variable"] for spec in fields(Settings)}
 """Attribute → variable."""

@@ -102,12 +102,12 @@ def test_no_secret_and_no_model_is_built_in(image):
 
 @pytest.mark.parametrize("image", IMAGES)
 def test_the_container_is_nobody_special_and_hears_signals(image):
-    """Not root, an init that reaps, and the worker started without a shell between it and SIGTERM."""
+    """Not root, and the worker alone: no shell between it and SIGTERM, no init that shows its keys."""
     last_stage = instructions(image)[[name for name, _ in instructions(image)].index("USER") :]
 
     assert dict(last_stage)["USER"] == "comfy"
-    assert json.loads(dict(last_stage)["ENTRYPOINT"]) == ["tini", "--"]
-    assert json.loads(dict(last_stage)["CMD"]) == ["python", "-m", "worker"]
+    assert json.loads(dict(last_stage)["ENTRYPOINT"]) == ["python", "-m", "worker"]
+    assert "CMD" not in dict(last_stage)
 
 
 @pytest.mark.parametrize("image", IMAGES)
@@ -115,7 +115,7 @@ def test_system_packages_leave_no_lists_behind(image):
     """Small layers: no recommended extras, no package lists."""
     runs = [run for run in arguments(image, "RUN") if "apt-get install" in run]
 
-    assert runs
+    assert runs or image.endswith(".ops")  # which has none
     assert [
         run for run in runs if "--no-install-recommends" not in run or "rm -rf /var/lib/apt" not in run
     ] == []

@@ -6,6 +6,7 @@ loaded, which takes another second or two, and jobs are taken.
 
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -14,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import ComfyformError
-from worker import configuration
+from worker import configuration, process_memory
 from worker.actions import Actions
 from worker.comfyui_process import ComfyUIProcess, Launch
-from worker.configuration import WorkerConfig
+from worker.configuration import SECRET_VARIABLES, WorkerConfig
 from worker.definitions import leave
 from worker.folders import Folders
 from worker.generate import Studio
@@ -32,6 +33,8 @@ logger = logging.getLogger("worker")
 def main() -> int:
     """Serve, and give the exit code."""
     started_at = datetime.now(UTC)
+    # A container's first process ignores a signal without a handler. The SDK, once it is loaded, drains instead.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         config = configuration.read(os.environ)
     except ComfyformError as error:
@@ -40,10 +43,11 @@ def main() -> int:
     # Before anything runs beside us: the SDK sets up logging too, but only once it is loaded.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it is talkative: a line a request
-    actions = Actions(config, notes=config.doubts())
+    notes = config.doubts() + process_memory.close(SECRET_VARIABLES)
+    actions = Actions(config, notes=notes)
     if config.has_comfyui:
         folders = Folders.make()
-        notes = folders.connect(config.volume, config.comfyui_home)
+        notes += folders.connect(config.volume, config.comfyui_home)
         launch = Launch(
             command=config.comfyui_command,
             arguments=folders.arguments(),

@@ -9,10 +9,21 @@ from pathlib import Path
 from typing import Final
 
 from backend.errors import ConfigError
-from backend.settings import Secret, Settings
+from backend.settings import SECRETS, Secret, Settings
 from ops.layout import HF_HOME
 
-_WORKERS_OWN: Final = ("RUNPOD_", "BUCKET_", "CIVITAI_", "COMFYFORM_")
+BUCKET_SECRET: Final = "BUCKET_SECRET_ACCESS_KEY"
+SECRET_VARIABLES: Final = SECRETS | {
+    BUCKET_SECRET,
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "RUNPOD_AI_API_KEY",
+}
+"""Variables that are secret: of the settings, and what RunPod's SDK and upload helper and boto3 read."""
+LEAST_SECRET: Final = 8
+"""Characters of a value that is recognized under another name; a shorter one may be an ordinary word."""
+_WORKERS_OWN: Final = ("RUNPOD_", "BUCKET_", "AWS_", "CIVITAI_", "COMFYFORM_")
+"""Beginnings of variables that only the worker needs, secret or not: ids of keys, addresses of callbacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +66,24 @@ class WorkerConfig:
     version: str
 
     def comfyui_environment(self) -> dict[str, str]:
-        """Give ComfyUI's variables: the container's, without the secrets that only the worker needs.
+        """ComfyUI's variables: the container's, without secrets and without what only the worker needs.
 
-        Node packs are other people's code: they see no RunPod key and no bucket key.
+        Node packs are other people's code. A secret is withheld under whatever name it is there; see
+        `worker.process_memory` for the other ways to it.
         """
+        secrets = {value for name, value in self.environment.items() if name in SECRET_VARIABLES}
+        secrets = {value for value in secrets if len(value) >= LEAST_SECRET}
         result = {
-            name: value for name, value in self.environment.items() if not name.startswith(_WORKERS_OWN)
+            name: value
+            for name, value in self.environment.items()
+            if name not in SECRET_VARIABLES and not name.startswith(_WORKERS_OWN) and value not in secrets
         }
         # F5-TTS and vocos are read only from a Hugging Face cache. Offline, because a file that is not on
         # the volume must be an error that names it, not gigabytes fetched on a GPU that is paid for.
         result.setdefault("HF_HOME", str(self.volume / HF_HOME))
-        if result.setdefault("HF_HUB_OFFLINE", "1") not in {"0", "false", "no"}:
-            result.pop("HF_TOKEN", None)
+        online = result.setdefault("HF_HUB_OFFLINE", "1") in {"0", "false", "no"}
+        if online and (token := self.environment.get("HF_TOKEN")):
+            result["HF_TOKEN"] = token
         result.setdefault("PYTHONUNBUFFERED", "1")
         return result
 
@@ -157,7 +174,7 @@ def _volume_bytes(environ: Mapping[str, str]) -> int | None:
 
 def _bucket(environ: Mapping[str, str]) -> Bucket | None:
     """Give the bucket for outputs; a half-named one is a mistake, not "none"."""
-    names = ("BUCKET_ENDPOINT_URL", "BUCKET_ACCESS_KEY_ID", "BUCKET_SECRET_ACCESS_KEY")
+    names = ("BUCKET_ENDPOINT_URL", "BUCKET_ACCESS_KEY_ID", BUCKET_SECRET)
     values = {name: environ.get(name, "").strip() for name in names}
     if not any(values.values()):
         return None
