@@ -41,7 +41,7 @@ def test_every_category_and_its_older_name_is_shown():
     | st.sampled_from(["custom_nodes", "base_path", "is_default", "on", "~", "a\n/etc", "\udc80", "x😀"])
 )
 def test_no_name_on_the_volume_changes_the_file(name: str):
-    """Names on the volume come from outside: each adds one category of its own name, or nothing and a note."""
+    """Names come from outside: each adds one category of its own name, or nothing and a note."""
     text, refused = extra_paths.render("/v: 'x'", [name])
     section = yaml.safe_load(text)["comfyform"]
     plain = yaml.safe_load(extra_paths.render("/v: 'x'")[0])["comfyform"]

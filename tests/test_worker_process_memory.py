@@ -101,7 +101,7 @@ def test_a_node_pack_reads_no_key(report: Any):
 
 @pytest.mark.slow
 def test_a_program_above_the_worker_that_shows_the_keys_is_named(report: Any):
-    """A shell that starts the worker and stays keeps the same environment, and the worker cannot close that."""
+    """A shell that stays above the worker keeps the same environment; the worker cannot close that."""
     log = report("sh", "-c", '"$@"; exit', "sh")["log"]
 
     line = next((line for line in log if "which started the worker" in line), "")
@@ -118,4 +118,4 @@ def test_every_secret_setting_is_withheld(name: str):
 
 def test_secrets_are_known_by_their_type():
     """The table says which they are."""
-    assert SECRETS == {VARIABLES[spec.name] for spec in fields(Settings) if "Secret" in str(spec.type)}
+    assert {VARIABLES[spec.name] for spec in fields(Settings) if "Secret" in str(spec.type)} == SECRETS

@@ -33,7 +33,7 @@ logger = logging.getLogger("worker")
 def main() -> int:
     """Serve, and give the exit code."""
     started_at = datetime.now(UTC)
-    # A container's first process ignores a signal without a handler. The SDK, once it is loaded, drains instead.
+    # A container's first process ignores a signal without a handler. Once the SDK is loaded, it drains.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         config = configuration.read(os.environ)

@@ -12,7 +12,7 @@ from backend.errors import ConfigError
 from backend.settings import SECRETS, Secret, Settings
 from ops.layout import HF_HOME
 
-BUCKET_SECRET: Final = "BUCKET_SECRET_ACCESS_KEY"
+BUCKET_SECRET: Final = "BUCKET_SECRET_ACCESS_KEY"  # noqa: S105 - a variable's name
 SECRET_VARIABLES: Final = SECRETS | {
     BUCKET_SECRET,
     "AWS_SECRET_ACCESS_KEY",

@@ -2,8 +2,8 @@
 
 A program may read the environment and the memory of another program of its user through ``/proc``, and attach
 to it. Linux refuses that for a process that is not "dumpable", unless the reader has a capability such as
-SYS_PTRACE, which `worker.leash` takes from ComfyUI. It is a boundary around keys in memory, not around the container: node
-packs run as the same user, and read and write the files that the worker can.
+SYS_PTRACE, which `worker.leash` takes from ComfyUI. It is a boundary around keys in memory, not around the
+container: node packs run as the same user, and read and write the files that the worker can.
 
 Source: man 2 prctl (PR_SET_DUMPABLE), man 2 ptrace ("Ptrace access mode checking"), man 5 proc.
 """
@@ -30,8 +30,8 @@ def close(secrets: frozenset[str]) -> list[str]:
     if sys.platform != "linux":
         return []
     open_ways = [
-        f"Process {pid} ({name}), which started the worker, has {' and '.join(found)} in its environment, where "
-        "node packs can read it: start the worker in its place, with exec."
+        f"Process {pid} ({name}), which started the worker, has {' and '.join(found)} in its environment, "
+        "where node packs can read it: start the worker in its place, with exec."
         for pid, name, found in _ancestors_with(secrets)
     ]
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
