@@ -182,8 +182,8 @@ optional:
         ),
         (
             "models.yaml:16: required.svd.files[12]: 'models/custom_nodes/x.safetensors' is not a model "
-            "file's place: 'custom_nodes' is not a folder of models to ComfyUI, which runs or obeys what it finds "
-            "there. Code reaches a worker with its image or its node packs, never as a model."
+            "file's place: 'custom_nodes' is not a folder of models to ComfyUI, which runs or obeys what it "
+            "finds there. Code reaches a worker with its image or its node packs, never as a model."
         ),
         (
             "models.yaml:17: required.svd.files[13]: 'models/loras/x.py' is not a model file's place: '.py' "
