@@ -48,9 +48,9 @@ ROOTS: Final = (f"{MODELS}/", f"{HF_HUB}/")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}\Z")
 # Programs and libraries: what an interpreter, a shell or the system's loader runs.
 _CODE: Final = frozenset({
-    ".py", ".pyc", ".pyd", ".pyo", ".pyw", ".pyx", ".pyz", ".so", ".dll", ".dylib", ".exe", ".com", ".msi", ".sh",
-    ".bash", ".zsh", ".fish", ".bat", ".cmd", ".ps1", ".js", ".mjs", ".cjs", ".jar", ".class", ".php", ".pl", ".rb",
-    ".lua", ".elf", ".run", ".appimage",
+    ".py", ".pyc", ".pyd", ".pyo", ".pyw", ".pyx", ".pyz", ".so", ".dll", ".dylib", ".exe", ".com", ".msi",
+    ".sh", ".bash", ".zsh", ".fish", ".bat", ".cmd", ".ps1", ".js", ".mjs", ".cjs", ".jar", ".class", ".php",
+    ".pl", ".rb", ".lua", ".elf", ".run", ".appimage",
 })  # fmt: skip
 _SHARED_OBJECT: Final = re.compile(r"\.so(\.\d+)+\Z")
 
