@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 from emulator.cdn import cdn_of
 from emulator.content import Content, Plain, digest, model_file
 from emulator.hub.repos import KB, MB
+from emulator.numbers import whole_number
 from emulator.state import State
 
 HASH_BYTES = 8 << 20
@@ -160,9 +161,10 @@ def app(state: State) -> Starlette:
 
     async def download(request: Request) -> Response:
         text = request.path_params["version_id"]
-        if not text.isdigit():
+        number = whole_number(text)
+        if number is None:
             return _error(400, f"Invalid id: {text}")
-        found = catalog.versions.get(int(text))
+        found = catalog.versions.get(number)
         if found is None:
             return _error(404, "Model not found")
         if request.query_params.get("format", "SafeTensor") != "SafeTensor":

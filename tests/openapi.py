@@ -64,6 +64,26 @@ def problems(method: str, path: str, reply: httpx.Response) -> list[str]:
     ]
 
 
+def allows(method: str, path: str, body: Any) -> bool:
+    """Tell whether the document's schema takes a request body; yes where the document is not at hand."""
+    if document() is None:
+        return True
+    template, operation = _operation(method, path)
+    assert operation is not None, f"{method} {template}"
+    return _request_validator(method, template).is_valid(body)
+
+
+@cache
+def _request_validator(method: str, template: str) -> Draft202012Validator:
+    request = (document() or {})["paths"][template][method.lower()]["requestBody"]
+    if "$ref" in request:
+        request = _at(request["$ref"])
+    schema = request["content"]["application/json"]["schema"]
+    if "$ref" in schema:
+        schema = {"$ref": "urn:rest-v2" + schema["$ref"]}
+    return Draft202012Validator(schema, registry=registry())
+
+
 def _operation(method: str, path: str) -> tuple[str, dict[str, Any] | None]:
     known = document() or {}
     path = "/v2" + path.partition("?")[0]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.echo_endpoint import endpoint, log_events, run
@@ -105,3 +107,55 @@ def test_a_log_resumes(echo: Echo) -> None:
     again = log_events(echo.emu, path, **{"Last-Event-ID": first})
 
     assert next(again)[1]["line"] == second["line"]
+
+
+def test_a_log_has_both_sources_and_goes_on_from_a_time(echo: Echo) -> None:
+    """Without `source` both logs come in the order of their times; `since` and the event's id resume."""
+    worker = echo.run(a=1)["workerId"]
+    path = f"/serverless/{echo.endpoint_id}/workers/{worker}/logs"
+    events = log_events(echo.emu, f"{path}?tail=5000")
+    found = [next(events) for _ in range(4)]
+    events.close()
+    times = [data["ts"] for _, data in found]
+
+    assert {data["source"] for _, data in found} == {"system", "container"}
+    assert found[0][1]["line"] == "create container echo"
+    assert [number for number, _ in found] == times == sorted(set(times))
+    since = log_events(echo.emu, f"{path}?since={times[2]}&tail=0")
+    assert next(since) == found[2]
+    last = log_events(echo.emu, f"{path}?tail=1")
+    assert next(last)[1]["ts"] > times[1]
+
+
+def test_a_log_without_its_past(echo: Echo) -> None:
+    """`tail=0` gives only what is written from now on."""
+    worker = echo.run(a=1)["workerId"]
+    path = f"/serverless/{echo.endpoint_id}/workers/{worker}/logs?source=container"
+    known = next(log_events(echo.emu, f"{path}&tail=1"))[1]["ts"]
+    key = {"Authorization": f"Bearer {echo.emu.env['RUNPOD_API_KEY']}"}
+    address = f"{echo.emu.url('rest')}{path}&tail=0"
+
+    with httpx.stream("GET", address, headers=key, timeout=20) as reply:
+        echo.run(a=2)
+        first = next(line for line in reply.iter_lines() if line.startswith("data: "))
+
+    assert json.loads(first[6:])["ts"] > known
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [
+        ("tail=-1", {}),
+        ("tail=5001", {}),
+        ("source=both", {}),
+        ("since=noon", {}),
+        ("", {"Last-Event-ID": "7"}),
+    ],
+)
+def test_a_log_is_asked_for_in_the_documented_way(echo: Echo, query: str, headers: dict[str, str]) -> None:
+    """A value out of range or not a time of RFC 3339 is a 422."""
+    worker = echo.run(a=1)["workerId"]
+    address = f"{echo.emu.url('rest')}/serverless/{echo.endpoint_id}/workers/{worker}/logs?{query}"
+
+    key = {"Authorization": f"Bearer {echo.emu.env['RUNPOD_API_KEY']}"}
+    assert httpx.get(address, headers=key | headers).status_code == 422

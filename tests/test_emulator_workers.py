@@ -149,7 +149,7 @@ def test_a_crash_loop_is_unhealthy(emu: Emulator) -> None:
     workers = f"/serverless/{endpoint_id}/workers"
     until(lambda: emu.rest("GET", workers).json()["summary"]["unhealthy"])
     shown = emu.rest("GET", workers).json()["workers"][0]
-    log = first_line(emu, f"{workers}/{shown['id']}/logs")
+    log = first_line(emu, f"{workers}/{shown['id']}/logs?source=container")
 
     assert shown["status"] == "UNHEALTHY"
     assert log == "no GPU here"
@@ -159,7 +159,7 @@ def test_a_log_is_followed_until_the_worker_is_gone(emu: Emulator) -> None:
     """The stream stays open, resumes behind an event's id, and ends with the worker."""
     endpoint_id = endpoint(emu)
     worker = run(emu, endpoint_id, a=1)["workerId"]
-    path = f"/serverless/{endpoint_id}/workers/{worker}/logs?tail=5000"
+    path = f"/serverless/{endpoint_id}/workers/{worker}/logs?tail=5000&source=container"
     events = log_events(emu, path)
     _, first = next(events)
     emu.rest("DELETE", f"/serverless/{endpoint_id}")

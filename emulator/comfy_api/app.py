@@ -27,6 +27,7 @@ from emulator.comfy_api.jobs import TERMINAL, Job, Jobs
 from emulator.comfyui.app import engine_of
 from emulator.comfyui.validation import ServerTrouble
 from emulator.content import OnDisk
+from emulator.numbers import whole_number
 from emulator.state import State
 
 PREFIX = "/comfy-api"
@@ -229,7 +230,9 @@ class ComfyApi:
 
     async def list_jobs(self, request: Request) -> Response:
         """List jobs, newest first. Not in the published document; the official proxy and SDK have it."""
-        limit = int(request.query_params.get("limit", "20"))
+        limit = whole_number(request.query_params.get("limit", "20"))
+        if limit is None:
+            raise Refusal(422, "invalid_request", "limit must be a number.")
         jobs = self.jobs.newest()
         page = [self.jobs.to_json(job) for job in jobs[:limit]]
         return JSONResponse({"jobs": page, "has_more": len(jobs) > limit})

@@ -14,6 +14,7 @@ from starlette.datastructures import UploadFile
 
 from emulator.clock import Clock
 from emulator.comfy_api.errors import Refusal, timestamp
+from emulator.numbers import whole_number
 
 COPY_BYTES = 1 << 20
 LINK_LIFE_S = 3600
@@ -149,9 +150,10 @@ def retention(text: str | None) -> int | None:
     """
     if text is None:
         return None
-    if not str(text).isdigit() or int(text) not in RETENTION_S:
+    seconds = whole_number(str(text))
+    if seconds is None or seconds not in RETENTION_S:
         raise Refusal(422, "invalid_request", "expires_in must be between 60 and 604800 seconds.")
-    return int(text)
+    return seconds
 
 
 def blake3_of(path: Path) -> str | None:

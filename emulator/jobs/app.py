@@ -21,6 +21,7 @@ from starlette.routing import Route
 from emulator.jobs import worker_api
 from emulator.jobs.queue import FINAL, Job
 from emulator.jobs.webhooks import Webhooks
+from emulator.numbers import whole_number
 from emulator.state import Endpoint, State
 from emulator.workers.supervisor import Supervisor
 
@@ -270,7 +271,7 @@ class JobPlane:
                 raise Refused(400, f"request body is larger than {limit_bytes} bytes")
         try:
             body = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Refused(400, "request body is not valid JSON") from None
         problem = body_problem(body)
         if problem:
@@ -285,10 +286,10 @@ def wait_of(request: Request) -> float:
 
 def milliseconds(request: Request, default: int) -> int:
     """Give `?wait=` as it is."""
-    wish = request.query_params.get("wait", str(default))
-    if not wish.isdigit():
+    wish = whole_number(request.query_params.get("wait", str(default)))
+    if wish is None:
         raise Refused(400, "wait must be a number of milliseconds")
-    return int(wish)
+    return wish
 
 
 def body_problem(body: Any) -> str | None:

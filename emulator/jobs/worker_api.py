@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from emulator.jobs.queue import FINAL, IN_PROGRESS, Job
+from emulator.numbers import whole_number
 from emulator.state import State
 from emulator.workers.fleet import Worker
 from emulator.workers.supervisor import Supervisor
@@ -67,7 +68,7 @@ class Protocol:
 
     async def take_batch(self, request: Request, worker: Worker) -> Response:
         """Give up to `batch_size` jobs as a list."""
-        jobs = await self._next_jobs(worker, int(request.query_params.get("batch_size", "1")))
+        jobs = await self._next_jobs(worker, whole_number(request.query_params.get("batch_size", "1")) or 1)
         return JSONResponse([job.for_worker() for job in jobs]) if jobs else Response(status_code=NOTHING)
 
     async def _next_jobs(self, worker: Worker, count: int) -> list[Job]:

@@ -132,9 +132,12 @@ def render(answer: Answer) -> Response:
 
 
 async def _body(request: Request) -> Any:
+    def no_json(_: str) -> None:
+        raise ValueError
+
     try:
-        return json.loads(await request.body())
-    except ValueError:
+        return json.loads(await request.body(), parse_constant=no_json)
+    except (ValueError, RecursionError):
         raise Problem(400, "request could not be processed") from None
 
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from emulator.document import Document
 from emulator.rest.problems import invalid
-from emulator.rest.schema import Rule, check
+from emulator.rest.schema import Rule, check, settled
 from emulator.state import State
 
 
@@ -34,11 +34,12 @@ class Call:
         Raises:
             Problem: 422 with every failure of the first rule that it breaks.
         """
+        body: Document = self.body
         for rule in rules:
             problems = check(rule, self.body)
             if problems:
                 raise invalid(*problems)
-        body: Document = self.body
+            body = settled(rule, body)
         return body
 
     def words(self, name: str) -> list[str]:

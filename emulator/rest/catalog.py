@@ -6,43 +6,46 @@ from typing import TypeVar
 
 from emulator import catalog
 from emulator.document import Document
+from emulator.rest import catalog_query
 from emulator.rest.call import Answer, Call
-from emulator.rest.problems import conflict, invalid, not_found
-from emulator.rest.schema import quoted
+from emulator.rest.catalog_query import CpuScope, GpuScope
+from emulator.rest.problems import invalid, not_found
 from emulator.state import State
 
 Thing = TypeVar("Thing", catalog.Gpu, catalog.Cpu, catalog.DataCenter)
-GPU_PRODUCTS, CPU_PRODUCTS = ("POD", "CLUSTER", "SERVERLESS"), ("POD", "SERVERLESS")
+MOST_GPUS = 8
+"""On one machine, of every type here."""
 INCLUDES = ("GPU_AVAILABILITY", "CPU_AVAILABILITY")
 
 
 def gpus(state: State, call: Call) -> Answer:
-    """List GPU types."""
-    with_stock = _wants_availability(call, GPU_PRODUCTS)
-    return 200, {"gpus": [_gpu(state, gpu, with_stock=with_stock) for gpu in catalog.GPUS]}
+    """List GPU types; with countries, those that have a data center there."""
+    scope = catalog_query.gpu_scope(call)
+    found = [gpu for gpu in catalog.GPUS if scope is None or scope.centers(gpu.data_centers)]
+    return 200, {"gpus": [_gpu(state, gpu, scope) for gpu in found]}
 
 
 def gpu(state: State, call: Call) -> Answer:
     """Show a GPU type."""
-    with_stock = _wants_availability(call, GPU_PRODUCTS)
-    return 200, _gpu(state, _one(catalog.GPUS, call), with_stock=with_stock)
+    scope = catalog_query.gpu_scope(call)
+    return 200, _gpu(state, _one(catalog.GPUS, call), scope)
 
 
 def cpus(state: State, call: Call) -> Answer:
     """List CPU flavors."""
-    with_stock = _wants_availability(call, CPU_PRODUCTS)
-    return 200, {"cpus": [_cpu(state, cpu, with_stock=with_stock) for cpu in catalog.CPUS]}
+    scope = catalog_query.cpu_scope(call)
+    return 200, {"cpus": [_cpu(state, cpu, scope) for cpu in catalog.CPUS]}
 
 
 def cpu(state: State, call: Call) -> Answer:
     """Show a CPU flavor."""
-    with_stock = _wants_availability(call, CPU_PRODUCTS)
-    return 200, _cpu(state, _one(catalog.CPUS, call), with_stock=with_stock)
+    scope = catalog_query.cpu_scope(call)
+    return 200, _cpu(state, _one(catalog.CPUS, call), scope)
 
 
 def data_centers(state: State, call: Call) -> Answer:
     """List data centers, filtered by region, volume tier and global networking."""
-    includes = _checked_words(call, "include", INCLUDES)
+    includes = catalog_query.checked_words(call, "include", INCLUDES)
     regions, tiers = call.words("regions"), call.words("networkVolumeTypes")
     networked = call.query.get("globalNetwork")
     found = [
@@ -59,7 +62,7 @@ def data_centers(state: State, call: Call) -> Answer:
 def data_center(state: State, call: Call) -> Answer:
     """Show a data center."""
     return 200, _data_center(
-        state, _one(catalog.DATA_CENTERS, call), _checked_words(call, "include", INCLUDES)
+        state, _one(catalog.DATA_CENTERS, call), catalog_query.checked_words(call, "include", INCLUDES)
     )
 
 
@@ -83,22 +86,7 @@ def _one(things: tuple[Thing, ...], call: Call) -> Thing:
     raise not_found()
 
 
-def _checked_words(call: Call, name: str, choices: tuple[str, ...]) -> list[str]:
-    words = call.words(name)
-    if not set(words) <= set(choices):
-        raise invalid(f"$.{name}: value must be one of {quoted(choices)}")
-    return words
-
-
-def _wants_availability(call: Call, products: tuple[str, ...]) -> bool:
-    include = _checked_words(call, "include", ("AVAILABILITY",))
-    product = _checked_words(call, "product", products)
-    if bool(include) != bool(product):
-        raise conflict("include=AVAILABILITY and product must be given together")
-    return bool(include)
-
-
-def _gpu(state: State, gpu: catalog.Gpu, *, with_stock: bool) -> Document:
+def _gpu(state: State, gpu: catalog.Gpu, scope: GpuScope | None) -> Document:
     document: Document = {
         "id": gpu.id,
         "name": gpu.name,
@@ -112,17 +100,19 @@ def _gpu(state: State, gpu: catalog.Gpu, *, with_stock: bool) -> Document:
             "community": 0,
             "serverless": round(gpu.serverless_usd_per_s * 3600, 3),
         },
-        "maxCount": {"secure": 8, "community": 0},
+        "maxCount": {"secure": MOST_GPUS, "community": 0},
     }
-    if with_stock:
-        free = [center for center in gpu.data_centers if not is_short(state, gpu.id, gpu.pool, center)]
+    if scope is not None:
+        versions = scope.versions(catalog.CUDA_VERSIONS)
+        fits = bool(versions) and scope.cloud == "SECURE" and scope.count <= MOST_GPUS
+        centers = scope.centers(gpu.data_centers) if fits else []
+        free = [center for center in centers if not is_short(state, gpu.id, gpu.pool, center)]
         document |= _stock(free, "HIGH")
-        versions = [{"version": version, "available": bool(free)} for version in catalog.CUDA_VERSIONS]
-        document["cudaVersions"] = versions
+        document["cudaVersions"] = [{"version": version, "available": bool(free)} for version in versions]
     return document
 
 
-def _cpu(state: State, cpu: catalog.Cpu, *, with_stock: bool) -> Document:
+def _cpu(state: State, cpu: catalog.Cpu, scope: CpuScope | None) -> Document:
     document: Document = {
         "id": cpu.id,
         "name": cpu.name,
@@ -131,10 +121,9 @@ def _cpu(state: State, cpu: catalog.Cpu, *, with_stock: bool) -> Document:
         "ramGbPerVcpu": cpu.ram_gb_per_vcpu,
         "price": {"securePerVcpu": cpu.secure_usd_per_h, "serverlessPerVcpu": cpu.serverless_usd_per_h},
     }
-    if with_stock:
-        document |= _stock(
-            [name for name in catalog.CPU_DATA_CENTERS if not is_short(state, cpu.id, name)], "HIGH"
-        )
+    if scope is not None:
+        centers = catalog.CPU_DATA_CENTERS if scope.vcpu_count <= cpu.max_vcpu else ()
+        document |= _stock([name for name in centers if not is_short(state, cpu.id, name)], "HIGH")
     return document
 
 

@@ -75,6 +75,9 @@ class ByType:
     bodies: Mapping[str, Body]
 
 
+LONG = 2**63
+"""Integers from here on do not fit RunPod's 64-bit fields."""
+
 Rule = Text | Number | Flag | Items | Strings | Body | ByType
 
 
@@ -100,6 +103,23 @@ def check(rule: Rule, value: Any, path: str = "$") -> list[str]:
         case ByType():
             return _by_type(rule, value, path)
     return [f"{path}: {problem}" for problem in problems]
+
+
+def settled(rule: Rule, value: Any) -> Any:
+    """Turn a valid value into what the rules of RunPod compute with: an integer that was written 2.0 is 2."""
+    match rule:
+        case Number(fraction=False) if isinstance(value, float):
+            return int(value)
+        case Items() if isinstance(value, list):
+            return [settled(rule.item, item) for item in value]
+        case Body() if isinstance(value, dict):
+            known = rule.properties
+            return {
+                name: settled(known[name], item) if name in known else item for name, item in value.items()
+            }
+        case ByType() if isinstance(value, dict):
+            return settled(rule.bodies[value["type"]], value)
+    return value
 
 
 def kind(value: Any) -> str:
@@ -132,13 +152,20 @@ def _number(rule: Number, value: Any) -> list[str]:
     wanted = "number" if rule.fraction else "integer"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return [f"got {kind(value)}, want {wanted}"]
-    if not rule.fraction and value != int(value):
+    if not rule.fraction and isinstance(value, float) and not value.is_integer():
         return [f"got number, want {wanted}"]
     if rule.minimum is not None and value < rule.minimum:
-        return [f"minimum: got {value:g}, want {rule.minimum:g}"]
+        return [f"minimum: got {_shown(value)}, want {rule.minimum:g}"]
     if rule.maximum is not None and value > rule.maximum:
-        return [f"maximum: got {value:g}, want {rule.maximum:g}"]
+        return [f"maximum: got {_shown(value)}, want {rule.maximum:g}"]
+    if not rule.fraction and abs(value) >= LONG:
+        return [f"got number, want {wanted}"]
     return []
+
+
+def _shown(value: float) -> str:
+    """Write a number briefly, and an integer that no float can hold in full."""
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _items(rule: Items, value: Any, path: str) -> list[str]:
@@ -182,7 +209,8 @@ def _body(rule: Body, value: Any, path: str) -> list[str]:
 def _by_type(rule: ByType, value: Any, path: str) -> list[str]:
     if not isinstance(value, dict):
         return [f"{path}: got {kind(value)}, want object"]
-    body = rule.bodies.get(value.get("type", ""))
+    kind_of = value.get("type")
+    body = rule.bodies.get(kind_of) if isinstance(kind_of, str) else None
     if body is None:
         if "type" not in value:
             return [f"{path}: missing property 'type'"]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from emulator.numbers import whole_number
 from emulator.s3.errors import Node, S3Error
 from emulator.s3.volume import Stored
 
@@ -53,9 +54,10 @@ def count(text: str) -> int:
     Raises:
         S3Error: it is no number.
     """
-    if not text.isdigit():
+    number = whole_number(text)
+    if number is None:
         raise S3Error(400, "InvalidArgument", f"max-keys must be a number, not {text!r}")
-    return min(int(text), MOST_KEYS)
+    return min(number, MOST_KEYS)
 
 
 def render(

@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
+from emulator.numbers import whole_number
 from emulator.s3.errors import S3Error, no_such_upload
 from emulator.s3.volume import READ_BYTES, UPLOADS, Stored, Volume
 
@@ -91,9 +92,10 @@ def check_number(text: str) -> int:
     Raises:
         S3Error: it is not from 1 to 10,000.
     """
-    if not text.isdigit() or not 1 <= int(text) <= MOST_PARTS:
+    number = whole_number(text)
+    if number is None or not 1 <= number <= MOST_PARTS:
         raise S3Error(400, "InvalidArgument", "Part number must be an integer between 1 and 10000")
-    return int(text)
+    return number
 
 
 def add(upload: Upload, number: int, aside: Path, md5: str) -> None:

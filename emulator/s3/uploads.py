@@ -6,6 +6,7 @@ import asyncio
 
 from starlette.responses import Response
 
+from emulator.numbers import whole_number
 from emulator.s3 import multipart
 from emulator.s3.body import receive
 from emulator.s3.call import Call
@@ -71,8 +72,12 @@ async def abort(call: Call) -> Response:
 async def list_parts(call: Call) -> Response:
     """List the parts of an upload that have arrived."""
     upload = _upload(call)
-    after = int(call.query.get("part-number-marker", "0"))
-    most = int(call.query.get("max-parts", "1000"))
+    after, most = (
+        whole_number(call.query.get(name, default))
+        for name, default in (("part-number-marker", "0"), ("max-parts", "1000"))
+    )
+    if after is None or most is None:
+        raise S3Error(400, "InvalidArgument", "part-number-marker and max-parts must be numbers")
     parts = [part for part in await asyncio.to_thread(upload.parts) if part.number > after]
     nodes: list[Node] = [("Bucket", call.bucket), ("Key", call.key), ("UploadId", upload.id)]
     nodes += [("PartNumberMarker", after), ("MaxParts", most), ("IsTruncated", len(parts) > most)]

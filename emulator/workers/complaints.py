@@ -49,7 +49,7 @@ class Complaints:
             f"Start the emulator with --image {worker.image}=COMMAND.",
         )
 
-    def not_started(self, worker: Worker, error: OSError) -> None:
+    def not_started(self, worker: Worker, error: OSError | ValueError) -> None:
         """Say that a worker's program cannot be started."""
         self._once(
             worker,

@@ -24,6 +24,20 @@ class Place:
     volume_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a worker's log.
+
+    Attributes:
+        at: microseconds since the epoch when it was first seen; no two lines of a worker have the same.
+        source: "container" or "system".
+    """
+
+    at: int
+    source: str
+    text: str
+
+
 @dataclass(slots=True)
 class Worker:
     """One worker of an endpoint.
@@ -38,6 +52,8 @@ class Worker:
         told_to_stop: jobs that it was told to drop the last time it asked.
         crashes: how often in a row its process has ended by itself.
         events: what the platform has to say of it, like the system log of the console.
+        lines: both logs as far as `stamp` has read them, in the order of their times.
+        read_events, read_bytes: how much of `events` and of the container's log is in `lines`.
     """
 
     id: str
@@ -59,6 +75,9 @@ class Worker:
     told_to_stop: list[str] = field(default_factory=list)
     jobs: set[str] = field(default_factory=set)
     events: list[str] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    read_events: int = 0
+    read_bytes: int = 0
 
     @property
     def status(self) -> str:
@@ -75,6 +94,20 @@ class Worker:
         """Give what its container wrote, from a byte on."""
         wrote = self.log.read_bytes()[begin:] if self.log.exists() else b""
         return wrote.decode(errors="replace").splitlines()
+
+    def stamp(self, now: float) -> None:
+        """Take what was written since the last call into `lines`; of a running process only whole lines."""
+        fresh = [("system", text) for text in self.events[self.read_events :]]
+        self.read_events = len(self.events)
+        if self.log.exists() and self.log.stat().st_size > self.read_bytes:
+            with self.log.open("rb") as log:
+                log.seek(self.read_bytes)
+                wrote = log.read()
+            whole = wrote if self.pid is None else wrote[: wrote.rfind(b"\n") + 1]
+            self.read_bytes += len(whole)
+            fresh += [("container", line) for line in whole.decode(errors="replace").splitlines()]
+        at = max(int(now * 1e6), self.lines[-1].at + 1 if self.lines else 0)
+        self.lines += [Line(at + number, source, text) for number, (source, text) in enumerate(fresh)]
 
     def snapshot(self) -> Document:
         """Give what `/_emulator/state` shows of it; `key` lets a test speak as this worker."""

@@ -86,6 +86,7 @@ class Supervisor:
         state.jobs.expire()
         now = state.clock.now()
         for worker in list(state.fleet.workers.values()):
+            worker.stamp(now)
             if worker.endpoint_id not in state.resources.endpoints:
                 self.stop(worker)
         for endpoint_id in {job.endpoint_id for job in state.jobs.all()} - state.resources.endpoints.keys():
@@ -202,7 +203,7 @@ class Supervisor:
                 process = await asyncio.create_subprocess_exec(
                     *command, cwd=cwd, env=environment, stdout=log, stderr=log, start_new_session=True
                 )
-            except OSError as error:
+            except (OSError, ValueError) as error:  # ValueError: a NUL in the environment
                 worker.events.append(f"error starting container: {error}")
                 self.complaints.not_started(worker, error)
                 worker.crashes += 1
