@@ -14,7 +14,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from ops.commands.tasks import run, tasks_of
+from ops.commands.tasks import CommandTask, run, tasks_of
 from ops.commands.verb_tasks import verb_tasks
 
 ROOT = Path(__file__).parent
@@ -28,18 +28,19 @@ def python(*arguments: str) -> None:
 
 
 @task(
+    klass=CommandTask,
     help={
         "keep": "Leave the environment up and print the lines that point your shell at it.",
         "comfyui_url": "Use this ComfyUI for the local path instead of the stand-in.",
         "home": "Folder for the demo's state and pictures; what an earlier demo left there is deleted.",
-    }
+    },
 )
 def demo(_: Context, keep: bool = False, comfyui_url: str = "", home: str = ".comfyform/demo") -> None:
     """Deploy, provision, generate, drift, mend and destroy on an emulated RunPod: no account, no GPU."""
     run("examples.demo.story", "main", Path(home).resolve(), keep=keep, comfyui_url=comfyui_url)
 
 
-@task
+@task(klass=CommandTask)
 def check(_: Context) -> None:
     """Format, lint, types, import ladder and generated pages: what is quick of ./inv test."""
     python("-m", "ruff", "format", "--check", "--quiet", ".")
@@ -50,10 +51,11 @@ def check(_: Context) -> None:
 
 
 @task(
+    klass=CommandTask,
     help={
         "only": "Arguments for pytest, for example 'tests/test_house.py -k ladder'.",
         "fast": "Leave out the tests marked slow, and the Pulumi CLI: about a minute.",
-    }
+    },
 )
 def test(c: Context, only: str = "", fast: bool = False) -> None:  # noqa: PT028 - a task, not a test
     """Run the checks and every test, as the continuous integration does."""
@@ -69,13 +71,13 @@ def test(c: Context, only: str = "", fast: bool = False) -> None:  # noqa: PT028
     python("-m", "pytest", *(only.split() or spread), *(["-m", "not slow"] if fast else []))
 
 
-@task
+@task(klass=CommandTask)
 def docs(_: Context) -> None:
     """Write the pages that follow from the code."""
     python("-m", "tools.docs")
 
 
-@task
+@task(klass=CommandTask)
 def lock(_: Context) -> None:
     """Resolve pyproject.toml into requirements.lock, and that into the locks of the images."""
     options = "--quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-header"

@@ -10,7 +10,7 @@ import pytest
 from invoke.exceptions import Exit
 
 import tasks
-from ops.commands.tasks import run, tasks_of
+from ops.commands.tasks import LETTERS, run, tasks_of
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = [item for modules in tasks.COMMANDS.values() for item in modules.items()]
@@ -46,6 +46,27 @@ def test_every_option_is_explained(name):
 
     assert task.__doc__
     assert [argument.name for argument in task.get_arguments() if not argument.help] == []
+
+
+def test_a_letter_means_one_thing_in_every_task():
+    """A short option exists only where `LETTERS` has it, so that -o is the output in every task and -h is help."""
+    meanings: dict[str, set[str]] = {}
+    for name in tasks.namespace.task_names:
+        for argument in tasks.namespace[name].get_arguments():
+            for letter in (word for word in argument.names if len(word) == 1):
+                meanings.setdefault(letter, set()).add(argument.attr_name or argument.name)
+
+    assert meanings == {letter: {name} for name, letter in LETTERS.items()}
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+@pytest.mark.parametrize("task", ["generate.lipsync", "models.scan", "demo"])
+def test_help_works_after_every_task(task, flag):
+    """-h after a task shows its help, also where the task still lacks an argument, and runs nothing."""
+    command = [sys.executable, "-m", "ops.commands.program", "--search-root", str(ROOT), task, flag]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+
+    assert f"Usage: inv [--core-opts] {task}" in done.stdout
 
 
 def test_listing_the_tasks_imports_none_of_their_modules():

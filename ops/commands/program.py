@@ -17,6 +17,9 @@ _UNKNOWN = re.compile(r"No idea what '(?P<word>.*)' is!")
 _VALUELESS = re.compile(r"Flag <Argument: (?P<name>[\w-]+).* needed value")
 
 
+_HELP = frozenset({"-h", "--help"})
+
+
 class Inv(Program):
     """The program behind ``./inv``."""
 
@@ -28,9 +31,20 @@ class Inv(Program):
             raise Exit(f"error: {error}", code=ConfigError.exit_code) from error
 
     def parse_tasks(self) -> None:
-        """Read the tasks and their options."""
+        """Read the tasks and their options. A help flag anywhere after a task asks for that task's help."""
+        words = self.core.unparsed
+        if _HELP.intersection(words[1:]):
+            self.args.help.value = words[0]
+            self.core.unparsed = []
         try:
             super().parse_tasks()
+        except ParseError as error:
+            raise Exit(f"error: {self._said(error)}", code=ConfigError.exit_code) from error
+
+    def parse_cleanup(self) -> None:
+        """Show help or lists, where they were asked for."""
+        try:
+            super().parse_cleanup()
         except ParseError as error:
             raise Exit(f"error: {self._said(error)}", code=ConfigError.exit_code) from error
 

@@ -35,7 +35,33 @@ USUAL: Final[Mapping[str, str]] = {
 }
 """What an option means wherever it appears, unless a docstring says more."""
 
+LETTERS: Final[Mapping[str, str]] = {
+    "backend": "b",
+    "json": "j",
+    "output_path": "o",
+    "registry": "r",
+    "stack": "s",
+    "transport": "t",
+    "yes": "y",
+}
+"""The options with a short form: a letter means the same in every task, and -h is always help."""
+
 _TYPES: Final[Mapping[str, type]] = {kind.__name__: kind for kind in (str, bool, int, float)}
+
+
+class CommandTask(Task[Any]):
+    """A task whose options have a letter only where `LETTERS` gives them one.
+
+    Invoke's own letters follow the order of the parameters, so that a new option would change those of others.
+    """
+
+    def arg_opts(self, name: str, default: Any, taken_names: set[str]) -> dict[str, Any]:
+        """The options of one argument, as invoke's parser takes them."""
+        self.auto_shortflags = False
+        options = super().arg_opts(name, default, taken_names)
+        if letter := LETTERS.get(name):
+            options["names"] = [*options["names"], letter]
+        return options
 
 
 def run(module: str, function: str, /, *arguments: Any, **options: Any) -> None:
@@ -115,7 +141,7 @@ def make_task(
     body.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]  # inspect reads it
     body.__name__ = name
     body.__doc__ = sentence
-    return Task(
+    return CommandTask(
         body,
         positional=[p.name for p in parameters if p.default is inspect.Parameter.empty],
         help={key: text for key, text in {**USUAL, **explanations}.items() if key in kinds},
