@@ -49,7 +49,7 @@ def test_every_option_is_explained(name):
 
 
 def test_a_letter_means_one_thing_in_every_task():
-    """A short option exists only where `LETTERS` has it, so that -o is the output in every task and -h is help."""
+    """A short option exists only where `LETTERS` has it: -o is the output in every task, -h is help."""
     meanings: dict[str, set[str]] = {}
     for name in tasks.namespace.task_names:
         for argument in tasks.namespace[name].get_arguments():

@@ -52,7 +52,7 @@ _TYPES: Final[Mapping[str, type]] = {kind.__name__: kind for kind in (str, bool,
 class CommandTask(Task[Any]):
     """A task whose options have a letter only where `LETTERS` gives them one.
 
-    Invoke's own letters follow the order of the parameters, so that a new option would change those of others.
+    Invoke's own letters follow the order of the parameters: a new option would change those of others.
     """
 
     def arg_opts(self, name: str, default: Any, taken_names: set[str]) -> dict[str, Any]:
