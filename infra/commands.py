@@ -129,7 +129,7 @@ def cost(*, stack: str = "", json: bool = False, project: str | Path = "") -> in
         json: give JSON.
         project: the folder of ``Pulumi.yaml``; by default that of ``COMFYFORM_PROJECT``, else the checkout.
     """
-    named, config = _configured(stack, project)
+    named, config = _configured(stack, project, warn_of_defaults=True)
     with Http() as http:
         made = price(survey(_api(named, http)), config, named.project.name, named.name)
     console = _console(json)
@@ -206,10 +206,12 @@ def _pulumi_finding(cli: Pulumi | None) -> checks.Finding:
     return checks.Finding("Pulumi", "ok", f"{cli.version} ({cli.program})")
 
 
-def _configured(stack: str, project: str | Path) -> tuple[Stack, StackConfig]:
+def _configured(
+    stack: str, project: str | Path, *, warn_of_defaults: bool = False
+) -> tuple[Stack, StackConfig]:
     """Read a stack's configuration and check that there is a key for RunPod; the stack need not exist."""
     named = Stack.at(stack, project=project)
-    config = named.config()
+    config = named.config(warn_of_defaults=warn_of_defaults)
     return named.with_key(config), config
 
 
@@ -222,8 +224,7 @@ def _checked(stack: str, project: str | Path) -> Stack:
 
 def _existing(stack: str, project: str | Path) -> Stack:
     """Open a stack that exists, and check that there is a key for RunPod before anything is done to it."""
-    opened = Stack.at(stack, project=project).opened()
-    return opened.with_key(opened.config())
+    return _configured(stack, project)[0].opened()
 
 
 def _ready(opened: Stack, yes: bool, command: str) -> Stack:

@@ -75,11 +75,14 @@ class Stack:
         cli = cli or find(say=say, environ=environ)
         return cls(short, cli, {**environment(cli, environ), "PULUMI_STACK": asked}, found, say)
 
-    def config(self) -> StackConfig:
+    def config(self, *, warn_of_defaults: bool = False) -> StackConfig:
         """Read the stack's configuration as Pulumi reads it; the stack need not exist.
 
         Secrets are decrypted only where their value is needed: ``runpod_api_key`` where the environment has
         no ``RUNPOD_API_KEY``, and keys that are usually in plain text.
+
+        Args:
+            warn_of_defaults: say so where a stack that was named has neither a state nor a file.
 
         Raises:
             RegistryError: everything that is wrong with the configuration.
@@ -91,7 +94,7 @@ class Stack:
             _KEY in closed and not self.environ.get(KEY_VARIABLE)
         ):
             values = stack_values.read(self, opened=True)
-        if not values.written and (self.environ["PULUMI_STACK"] != "dev"):
+        if warn_of_defaults and not values.written and self.environ["PULUMI_STACK"] != "dev":
             self.say(
                 f"Stack {self.name!r} does not exist and {values.source} was not found: "
                 "its configuration is the defaults."

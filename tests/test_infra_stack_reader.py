@@ -111,7 +111,7 @@ def test_a_stack_that_does_not_exist_is_read_and_not_made(
     assert (config.volume_gb, config.hf_token) == (500, CLOSED)
     assert before == (infra.root / "Pulumi.new.yaml").read_text()
     said: list[str] = []
-    Stack.at("nwe", project=infra.root, say=said.append).config()
+    Stack.at("nwe", project=infra.root, say=said.append).config(warn_of_defaults=True)
     assert said == [
         "Stack 'nwe' does not exist and Pulumi.nwe.yaml was not found: its configuration is the defaults."
     ]

@@ -260,4 +260,6 @@ def test_the_size_of_a_wrong_file_is_not_taken_for_the_wanted_one(
 @pytest.mark.slow
 def test_a_stack_of_a_name_that_none_has():
     """It is said, and what would make it."""
-    assert "There is no stack 'two words'" in refusal("stack.outputs", "--stack", "two words")
+    assert "Stack 'two words' of project 'comfyform' does not exist" in refusal(
+        "stack.outputs", "--stack", "two words"
+    )
