@@ -35,6 +35,7 @@ MAX_NAME_BYTES: Final = 230
 MAX_PATH_BYTES: Final = 900
 
 _ID: Final = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_CHARS}}}")
+_SUFFIXES: Final = {"jpeg": "jpg", "mpeg": "mp3", "x-wav": "wav", "quicktime": "mov", "octet-stream": ""}
 _WINDOWS_DEVICES: Final = frozenset(
     {"con", "prn", "aux", "nul", "conin$", "conout$"}
     | {f"{name}{digit}" for name in ("com", "lpt") for digit in "0123456789¹²³"}
@@ -211,6 +212,13 @@ def data_address_bytes(uri: str) -> tuple[str, bytes]:
         return media_type, base64.b64decode(unquote(body) if "%" in body else body, validate=True)
     except (binascii.Error, ValueError):
         raise ValueError("is a data: URI whose base64 is broken") from None
+
+
+def media_suffix(media_type: str) -> str:
+    """The suffix of files of a media type, with its dot; "" where the type names none."""
+    kind = media_type.partition(";")[0].strip().lower().rpartition("/")[2]
+    suffix = _SUFFIXES.get(kind, kind)
+    return f".{suffix}" if re.fullmatch(r"[a-z0-9]{2,5}", suffix) else ""
 
 
 # --- JSON values -------------------------------------------------------------

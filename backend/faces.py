@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from backend.api_graph import load_graph
 from backend.contract import VERBS, Verb
 from backend.errors import ComfyformError, ConfigError, InvalidArgument, NotSupported
 from backend.flow import Flow
 from backend.interface import BackendFlows, resumable
 from backend.places import check_writable
-from backend.request import Request, load_graph, read
+from backend.request import Request, read
 from backend.result import GenerationResult
 from backend.talk import perform, submit
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
+from backend.checks import media_suffix
 from backend.comfyui_answers import kind_of
 from backend.delivery import deliver, journal_again, result_of
 from backend.errors import (
@@ -37,12 +38,12 @@ from backend.hedra_inputs import OTHERS, HedraInputs
 from backend.job_record import Record
 from backend.job_status import JobStatus, State
 from backend.journal import Journal
+from backend.json_reader import as_text
 from backend.request import Request
 from backend.result import GeneratedFile, GenerationResult, Health
 from backend.settings import Settings
 from backend.waiting import wait_until_ended
 
-SUFFIXES: Final = {"jpeg": "jpg", "mpeg": "mp3", "x-wav": "wav", "quicktime": "mov"}
 STATES: Final[Mapping[str, State]] = {
     "IN_QUEUE": "IN_QUEUE",
     "IN_PROGRESS": "IN_PROGRESS",
@@ -228,7 +229,7 @@ class HedraBackend:
         return replace(file, local_path=place, size_bytes=got.size_bytes, sha256=got.sha256)
 
     def _left(self, verb: str, job_id: str, item: Mapping[str, Any]) -> GeneratedFile:
-        name = f"{verb}_{job_id}.{_suffix(item['content_type'])}"
+        name = f"{verb}_{job_id}{_suffix(as_text(item.get('content_type')))}"
         return GeneratedFile(
             type=kind_of(name),
             filename=name,
@@ -286,5 +287,4 @@ def _outputs(job: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], list[str]
 
 
 def _suffix(content_type: str) -> str:
-    kind = content_type.partition(";")[0].rpartition("/")[2]
-    return SUFFIXES.get(kind, kind)
+    return media_suffix(content_type) or ".bin"

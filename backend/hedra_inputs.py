@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from backend.checks import data_address_bytes, is_address
 from backend.errors import ApiError, NotSupported, Unavailable
 from backend.flow import Flow, Form, FormFile, Send, ask, send, work
 from backend.image import HEAD_BYTES, image_size
@@ -199,6 +200,10 @@ class HedraInputs:
             return image_size((yield from work(lambda: _head(file))))
         address = (value.signed_url or value.remote_url) if isinstance(value, GeneratedFile) else str(value)
         if not address:
+            return None
+        if address[:5].lower() == "data:":
+            return image_size(data_address_bytes(address)[1])
+        if not is_address(address):
             return None
         step = Send("GET", address, headers={"Range": f"bytes=0-{HEAD_BYTES - 1}"}, follow_redirects=True)
         with contextlib.suppress(Unavailable):

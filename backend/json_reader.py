@@ -29,7 +29,12 @@ _SHOWN_KEYS: Final = 8
 
 
 def read_json(
-    content: bytes | str, *, what: str = "The answer", max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH
+    content: bytes | str,
+    *,
+    what: str = "The answer",
+    max_bytes: int = MAX_BYTES,
+    max_depth: int = MAX_DEPTH,
+    finite: bool = True,
 ) -> Any:
     """Parse a document. A number that is not finite becomes None, and a lone surrogate U+FFFD.
 
@@ -37,6 +42,7 @@ def read_json(
         content: UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
         what: names the document, to begin the error's sentence.
         max_bytes, max_depth: its bounds.
+        finite: False leaves numbers that are not finite as they are, for whoever says where they stand.
 
     Raises:
         InvalidJson: it is not JSON, or outside the bounds.
@@ -45,7 +51,8 @@ def read_json(
         raise InvalidJson(f"{what} has {len(content)} bytes; at most {max_bytes} are read.")
     try:
         text = content if isinstance(content, str) else _decoded(content)
-        value = json.loads(text, parse_constant=_no_number, parse_float=_float, parse_int=_integer)
+        hooks = {"parse_constant": _no_number, "parse_float": _float, "parse_int": _integer}
+        value = json.loads(text, **hooks) if finite else json.loads(text)  # type: ignore[arg-type]
     except RecursionError:
         raise InvalidJson(f"{what} is nested too deeply.") from None
     except ValueError as error:

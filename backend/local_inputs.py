@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
+from backend.checks import data_address_bytes, is_address, media_suffix
 from backend.errors import InvalidArgument, NotFound, NotSupported
 from backend.flow import Download, Downloaded, Flow, download, work
 from backend.params import InputLike
@@ -15,6 +16,8 @@ from backend.result import GeneratedFile
 SUBFOLDER: Final = "comfyform"
 """Where uploads go under ComfyUI's input folder."""
 TRANSCRIPT_BYTES: Final = 64 * 1024
+MAX_NAME_CHARS: Final = 50
+"""Characters that an upload keeps of a file's own name, from its end: they have at most 200 bytes."""
 
 
 class Holder(Protocol):
@@ -71,7 +74,13 @@ def bring(holder: Holder, value: InputLike) -> Flow[str]:
     if isinstance(value, Path):
         return (yield from _upload(holder, value))
     name = str(value)
-    if re.match(r"https?://", name):
+    if name[:5].lower() == "data:":
+        with scratch() as folder:
+            media_type, content = data_address_bytes(name)
+            path = folder / f"input{media_suffix(media_type)}"
+            yield from work(lambda: path.write_bytes(content))
+            return (yield from _upload(holder, path))
+    if is_address(name):
         filename = unquote(urlsplit(name).path.rpartition("/")[2]) or "input"
         return (yield from _upload_from_url(holder, name, filename))
     return name
@@ -103,7 +112,7 @@ def scratch() -> Iterator[Path]:
 
 def clean_name(name: str) -> str:
     """Give a file name that means nothing to a shell, a URL or ComfyUI; letters of all scripts stay."""
-    return re.sub(r"[^\w.-]", "_", name)
+    return re.sub(r"[^\w.-]", "_", name)[-MAX_NAME_CHARS:]
 
 
 def _digest(path: Path) -> tuple[str, int]:

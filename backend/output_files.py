@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from backend.checks import is_address
+from backend.checks import is_address, media_suffix
 from backend.comfyui_answers import kind_of
 from backend.json_reader import as_count, as_object, as_sha256, as_text, as_texts
 from backend.result import KINDS, Kind
@@ -24,8 +24,7 @@ _NAMES: Final = ("filename", "name", "file_name")
 _BYTES: Final = ("data", "base64", "content", "image", "video", "audio")
 _ADDRESSES: Final = ("url", "image_url", "video_url", "audio_url", "s3_url", "file_url")
 _KIND_SUFFIX: Final[Mapping[str, str]] = {"image": "png", "video": "mp4", "audio": "wav", "text": "txt"}
-_MIME_SUFFIX: Final = {"jpeg": "jpg", "mpeg": "mp3", "x-wav": "wav", "quicktime": "mov"}
-_MIME: Final = re.compile(r"data:(image|video|audio)/([\w.+-]+)[;,]", re.IGNORECASE)
+_MIME: Final = re.compile(r"data:((?:image|video|audio)/[\w.+-]+)[;,]", re.IGNORECASE)
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/\s]{32,}={0,2}\s*")
 MAX_FILES: Final = 10_000
 MAX_NESTING: Final = 3
@@ -85,8 +84,8 @@ def _of_text(value: str, key: str) -> Iterator[Arrived]:
         name = unquote(_path_of(value).rpartition("/")[2])
         yield Arrived(filename=name or _default_name(kind), type=kind_of(name) if name else kind, url=value)
     elif found := _MIME.match(value):
-        suffix = _MIME_SUFFIX.get(found[2].lower(), found[2].lower())
-        yield Arrived(filename=f"output.{suffix}", type=kind_of(f"x.{suffix}"), data=value)
+        name = f"output{media_suffix(found[1])}"
+        yield Arrived(filename=name, type=kind_of(name), data=value)
     elif kind != "file" and _BASE64.fullmatch(value):
         yield Arrived(filename=_default_name(kind), type=kind, data=value)
 

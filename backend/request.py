@@ -2,18 +2,23 @@
 
 Pure, but for looking whether a file is there."""
 
-import json
-import os
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from backend.api_graph import api_graph
+from backend.checks import text_problem
 from backend.contract import Verb
 from backend.errors import InvalidArgument
+from backend.input_files import input_file, output_place
 from backend.params import PARAMS, InputLike, Lora, Param
-from backend.result import GeneratedFile
+from backend.visible import quoted
+
+MAX_NUMBER_BITS: Final = 64
+"""The largest number that a node takes is a seed of 64 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,34 +87,40 @@ def _checked(spec: Param, value: Any) -> Any:
                 raise ValueError(f"must be text, not {type(value).__name__}")
             if spec.required and not value.strip():
                 raise ValueError("must not be empty")
+            if problem := text_problem(value):
+                raise ValueError(problem)
             if spec.filename and not re.fullmatch(r"(?!\.)[^/\\\x00-\x1f]{1,100}", value):
-                raise ValueError(f"must be a plain file name, not {value!r}")
+                raise ValueError(f"must be a plain file name, not {quoted(value)}")
         case "choice":
             if value not in spec.choices:
-                raise ValueError(f"is {value!r}, and must be one of {', '.join(spec.choices)}")
+                raise ValueError(f"is {quoted(value)}, and must be one of {', '.join(spec.choices)}")
         case "boolean":
             if not isinstance(value, bool):
-                raise ValueError(f"must be true or false, not {value!r}")
+                raise ValueError(f"must be true or false, not {quoted(value)}")
         case "integer" | "number":
             value = _number(spec, value)
         case "input":
-            value = _input(value)
+            value = input_file(value)
         case "inputs":
             if not isinstance(value, Mapping):
                 raise ValueError("must map names in the graph to files")
-            value = {str(name): _input(item) for name, item in value.items()}
+            value = {str(name): _named_input(name, item) for name, item in value.items()}
         case "loras":
             value = _loras(value)
         case "graph":
-            value = _graph(value)
+            value = api_graph(value)
         case "path":
-            value = Path(value).expanduser()
+            value = output_place(value)
     return value
 
 
 def _number(spec: Param, value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        raise ValueError(f"must be a number, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"must be a number, not {quoted(value)}")
+    if isinstance(value, int) and value.bit_length() > MAX_NUMBER_BITS:
+        raise ValueError(f"is a number of {value.bit_length()} bits, and may have {MAX_NUMBER_BITS}")
+    if not math.isfinite(value):
+        raise ValueError(f"must be a number, not {value}")
     if spec.what == "integer":
         if value != int(value):
             raise ValueError(f"must be a whole number, not {value}")
@@ -123,49 +134,14 @@ def _number(spec: Param, value: Any) -> int | float:
     return number
 
 
-def _input(value: Any) -> InputLike:
-    """Check that a file can be meant, and that it is there where only a path here can be meant."""
-    if isinstance(value, GeneratedFile):
-        return value
-    if not isinstance(value, str | os.PathLike):
-        raise ValueError(f"must be a path, a name, an https:// address or a GeneratedFile, not {value!r}")
-    text = os.fspath(value)
-    if not text.strip():
-        raise ValueError("must not be empty")
-    if re.match(r"https?://", text):
-        return text
-    path = Path(text).expanduser()
-    if path.is_file():
-        return path
-    if path.is_absolute() or text.startswith((".", "~")) or isinstance(value, os.PathLike):
-        raise ValueError(f"names {text!r}, and there is no such file here")
-    if ".." in path.parts:
-        raise ValueError(f"names {text!r}, which leaves ComfyUI's input folder")
-    return text
-
-
-def _graph(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping) or not value:
-        raise ValueError("must be a workflow in API format: an object of nodes")
-    from backend.graph_check import check_structure
-
-    check_structure(value)
-    return value
-
-
-def load_graph(path: str | os.PathLike[str]) -> Any:
-    """Read a workflow from a JSON file of this machine.
-
-    Raises:
-        InvalidArgument: it cannot be read, or is not JSON.
-    """
-    file = Path(path).expanduser()
+def _named_input(name: Any, value: Any) -> InputLike:
+    """Check a file of a workflow, which the graph knows by a name."""
+    if not isinstance(name, str) or text_problem(name):
+        raise ValueError(f"has the name {quoted(name)}, which no text in a graph can be")
     try:
-        return json.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise InvalidArgument(f"The workflow {str(file)!r} cannot be read: {error.strerror}.") from None
+        return input_file(value)
     except ValueError as error:
-        raise InvalidArgument(f"The workflow {str(file)!r} is not JSON: {error}.") from None
+        raise ValueError(f"{quoted(name)} {error}") from None
 
 
 def _loras(value: Any) -> list[Lora]:
@@ -175,12 +151,14 @@ def _loras(value: Any) -> list[Lora]:
     for item in value:
         entry = {"name": item} if isinstance(item, str) else item
         if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
-            raise ValueError(f"has an entry without a name: {item!r}")
+            raise ValueError(f"has an entry without a name: {quoted(item)}")
+        if problem := text_problem(entry["name"]):
+            raise ValueError(f"has an entry whose name {problem}")
         strengths = {"strength_model": 1.0, "strength_clip": 1.0, **entry}
         if unknown := set(strengths) - {"name", "strength_model", "strength_clip"}:
-            raise ValueError(f"has an entry with unknown keys: {', '.join(sorted(unknown))}")
+            raise ValueError(f"has an entry with unknown keys: {', '.join(sorted(map(str, unknown)))}")
         for key in ("strength_model", "strength_clip"):
             if not isinstance(strengths[key], int | float) or not -10 <= strengths[key] <= 10:
-                raise ValueError(f"has a {key} that is not from -10 to 10: {strengths[key]!r}")
+                raise ValueError(f"has a {key} that is not from -10 to 10: {quoted(strengths[key])}")
         loras.append(strengths)  # type: ignore[arg-type]  # its keys and types were just checked
     return loras

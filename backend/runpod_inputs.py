@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from backend.checks import data_address_bytes, is_address, media_suffix
 from backend.contract import INPUTS_FOLDER, RUN_LIMIT_BYTES, InputFile
 from backend.errors import InvalidArgument
 from backend.flow import Flow, Progress, work
@@ -35,9 +35,9 @@ class Packed:
 
 @dataclass(slots=True)
 class _File:
-    """A file of this machine that has to travel."""
+    """A file that has to travel: one of this machine, or bytes in memory."""
 
-    path: Path
+    path: Path | bytes
     name: str
     sha256: str
     size_bytes: int
@@ -67,7 +67,7 @@ def pack(request: Request, origin: str, volume: VolumeS3 | None) -> Flow[Packed]
     files: dict[str, _File] = {}
     for key, value in values.items():
         way = _way(value, origin)
-        if isinstance(way, Path):
+        if isinstance(way, Path | tuple):
             file = yield from work(partial(_looked_at, way))
             names[key] = file.name
             files[file.name] = file
@@ -97,14 +97,16 @@ def _inputs(request: Request) -> Iterator[tuple[str, InputLike]]:
             yield from (request[name] or {}).items()
 
 
-def _way(value: InputLike, origin: str) -> InputFile | Path | str:
+def _way(value: InputLike, origin: str) -> InputFile | Path | tuple[str, bytes] | str:
     """Choose how a file travels: an entry of the job, a file to send, or a name that the worker knows."""
     if isinstance(value, GeneratedFile):
         return _way_of_result(value, origin)
     if isinstance(value, Path):
         return value
     name = str(value)
-    return _by_address(name) if re.match(r"https?://", name) else name
+    if name[:5].lower() == "data:":
+        return data_address_bytes(name)
+    return _by_address(name) if is_address(name) else name
 
 
 def _way_of_result(file: GeneratedFile, origin: str) -> InputFile | Path:
@@ -128,7 +130,12 @@ def _by_address(url: str) -> InputFile:
     return {"name": f"{FOLDER}/{hashlib.sha256(url.encode()).hexdigest()[:16]}_{filename}", "url": url}
 
 
-def _looked_at(path: Path) -> _File:
+def _looked_at(path: Path | tuple[str, bytes]) -> _File:
+    if isinstance(path, tuple):
+        media_type, content = path
+        sha256 = hashlib.sha256(content).hexdigest()
+        name = f"{FOLDER}/{sha256[:16]}_input{media_suffix(media_type)}"
+        return _File(path=content, name=name, sha256=sha256, size_bytes=len(content))
     with path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     name = f"{FOLDER}/{sha256[:16]}_{clean_name(path.name)}"
@@ -138,11 +145,14 @@ def _looked_at(path: Path) -> _File:
 def _sent(file: _File, room: int, volume: VolumeS3 | None) -> Flow[InputFile]:
     """Send one file: inside the job where there is room, else over the volume."""
     if file.inline_bytes <= room:
-        data = yield from work(lambda: base64.b64encode(file.path.read_bytes()).decode())
+        source = file.path
+        content = source if isinstance(source, bytes) else (yield from work(source.read_bytes))
+        data = yield from work(lambda: base64.b64encode(content).decode())
         return {"name": file.name, "sha256": file.sha256, "data": data}
-    if volume is None:
+    if volume is None or isinstance(file.path, bytes):
+        what = "The data: URI" if isinstance(file.path, bytes) else file.path
         raise InvalidArgument(
-            f"{file.path} is {file.inline_bytes / 1e6:.1f} MB as base64, and {max(room, 0) / 1e6:.1f} MB "
+            f"{what} is {file.inline_bytes / 1e6:.1f} MB as base64, and {max(room, 0) / 1e6:.1f} MB "
             f"are left in a RunPod job (of {RUN_LIMIT_BYTES / 1e6:.0f} MB).",
             hint="Set RUNPOD_VOLUME_ID and the RUNPOD_S3_… keys to send it over the volume, "
             "give an https:// address instead, or make it smaller.",
