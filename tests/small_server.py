@@ -43,6 +43,7 @@ class _Server(ThreadingHTTPServer):
     """One that takes it quietly when a client goes before the end, as some of ours are right to do."""
 
     daemon_threads = True
+    request_queue_size = 512  # connections that a crowd of clients opens at once
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):
