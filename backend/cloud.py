@@ -123,7 +123,7 @@ class CloudBackend:
         record = yield from Record.of(self.journal, job_id, self.api.url, backend=self.name)
         entry = record.entry
         try:
-            job = yield from self.api.wait(entry.job_id, deadline_s=deadline_s, on_status=record.note)
+            job = yield from self.api.wait(record.needed_id(), deadline_s=deadline_s, on_status=record.note)
         except ComfyformError as error:
             yield from record.ended(error)
             raise

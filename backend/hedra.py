@@ -162,7 +162,7 @@ class HedraBackend:
         self, record: Record, place: Path | None, start: float, deadline_s: float, warnings: Iterable[str]
     ) -> Flow[GenerationResult]:
         """Wait for a job, fetch what it made, and write down where it is."""
-        job_id = record.entry.job_id
+        job_id = record.needed_id()
         try:
             yield from wait_until_ended(
                 lambda: self._look(job_id),

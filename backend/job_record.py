@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from backend.checks import check_id
-from backend.errors import ComfyformError, JobExpired, TransferError, Unavailable
+from backend.errors import ComfyformError, JobExpired, NotFound, TransferError, Unavailable
 from backend.flow import Flow, work
 from backend.job_status import ENDED, JobStatus
 from backend.journal import Entry, Journal, now
@@ -79,6 +79,19 @@ class Record:
         )
         record.known = found is not None
         return record
+
+    def needed_id(self) -> str:
+        """The service's name for the job.
+
+        Raises:
+            NotFound: no answer gave one, and the service has no list in which the job could be looked for.
+        """
+        if not self.entry.job_id:
+            raise NotFound(
+                f"No answer to the submission of job {self.entry.key} was seen, so its id is not known.",
+                hint=f"Look at the list of jobs of {self.entry.endpoint_id} before you run it again.",
+            )
+        return self.entry.job_id
 
     def note(self, job: JobStatus) -> Flow[None]:
         """Note an answer; written when the job has a new name or state, or the last write failed."""

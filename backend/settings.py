@@ -42,6 +42,12 @@ class Secret:
     def __format__(self, spec: str) -> str:
         return repr(self)
 
+    def __copy__(self) -> "Secret":
+        return self
+
+    def __deepcopy__(self, _: object) -> "Secret":
+        return self
+
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("A secret is not pickled.")
 
@@ -211,7 +217,7 @@ def listed(text: str) -> tuple[str, ...]:
 def _parse(name: str, kind: str, text: str) -> Any:
     """Turn a variable's text into the setting's type."""
     if "Secret" in kind:
-        return Secret(text)
+        return _secret(text)
     if kind.startswith("tuple"):
         return listed(text)
     if "float" in kind:
@@ -221,6 +227,13 @@ def _parse(name: str, kind: str, text: str) -> Any:
     if name.endswith(("_url", "_endpoint")):
         return _address(text)
     return text
+
+
+def _secret(text: str) -> Secret:
+    """Read a key or a token, which goes out in a header. It is never repeated in a message."""
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("it holds a character that no key has: a letter outside ASCII, or a line break")
+    return Secret(text)
 
 
 def _switch(text: str) -> bool:
@@ -257,9 +270,12 @@ def _address(text: str) -> str:
     if "@" in parts.netloc:
         # Not repeated here: addresses stand in messages and logs, and a password must not.
         raise ValueError("it holds a user name or a password; addresses are shown, so leave both out")
+    if parts.query:
+        # Not repeated either: it may be a token.
+        raise ValueError("it has a query (?…), as a browser shows it; give the server's address without it")
     if not usable:
         raise ValueError(f"{text!r} names no host")
-    return text.rstrip("/")
+    return text.partition("#")[0].rstrip("/")
 
 
 SECRETS: Final = frozenset(

@@ -24,13 +24,15 @@ from rich.text import Text
 from backend.contract import ProvisionProgress
 from backend.errors import ComfyformError, ConfigError
 from backend.settings import Settings
-from backend.visible import visible
+from backend.visible import shortened, visible
 from ops.store import OnProgress
 
 Mode = Literal["human", "json", "quiet"]
 Cell: TypeAlias = str | Text
 INTERRUPTED: Final = 130
 """What a shell expects after Ctrl-C."""
+MAX_ERROR_CHARS: Final = 20_000
+"""A registry with its problems spelled out fits; an answer of megabytes does not."""
 _UNBOUNDED: Final = 100_000
 """Characters that no row has."""
 
@@ -94,7 +96,7 @@ class Console:
     def text(self, text: str) -> None:
         """Give the answer as text, in human mode."""
         if self.mode == "human":
-            self._data.print(Text(text), soft_wrap=True)
+            self._data.print(Text(visible(text)), soft_wrap=True)
 
     def ask(self, question: str) -> bool:
         """Ask for a yes; without one, say that nothing is done.
@@ -119,7 +121,7 @@ class Console:
         """Show how far files are, within a ``with``: bars on a terminal, else a line now and then."""
         if self.mode == "human" and self._talk.is_terminal:
             with Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 DownloadColumn(),
                 TransferSpeedColumn(),
@@ -138,7 +140,7 @@ class Console:
             yield None
             return
         with Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -151,7 +153,7 @@ class Console:
                 for other, task in tasks.items():
                     bars.update(task, visible=other == name)
                 if name not in tasks:
-                    tasks[name] = bars.add_task(name)
+                    tasks[name] = bars.add_task(visible(name, lines=False))
                 bars.update(tasks[name], completed=step, total=of)
 
             yield show
@@ -161,7 +163,7 @@ class Console:
         if isinstance(error, KeyboardInterrupt):
             self._talk.print(Text("Interrupted. Run the same command again to go on.", style="yellow"))
             return INTERRUPTED
-        self._talk.print(Text(f"error: {visible(str(error))}", style="red"))
+        self._talk.print(Text(f"error: {visible(shortened(str(error), MAX_ERROR_CHARS))}", style="red"))
         return error.exit_code if isinstance(error, ComfyformError) else 1
 
 
@@ -177,7 +179,7 @@ class _Bars:
         path, done, total = progress["path"], progress["done_bytes"], progress["total_bytes"]
         with self._lock:
             if path not in self._tasks:
-                self._tasks[path] = self._bars.add_task(path, total=total)
+                self._tasks[path] = self._bars.add_task(visible(path, lines=False), total=total)
             task = self._tasks[path]
         self._bars.update(task, completed=done, total=total, visible=total is None or done < total)
 

@@ -2,15 +2,19 @@
 
 from typing import Any
 
-from backend import Settings, get_backend
+from backend import GenerationResult, Settings, get_backend
+from backend.checks import check_id
 from backend.errors import JobError, NotFound
 from backend.journal import Entry, Journal
+from backend.visible import shortened, shown
 from ops.commands.generate import show
 from ops.console import opened
 from ops.watch import watching
 
 RUNPOD = "runpod"
-OPEN = ("SUBMITTING", "IN_QUEUE", "IN_PROGRESS", "UNKNOWN")
+MAX_FIELD_CHARS = 4000
+SHOWN = 20
+"""Entries that are listed by default."""
 
 
 def list_jobs(*, json: bool = False, all: bool = False, settings: Settings | None = None) -> int:  # noqa: A002  # the option's name
@@ -23,8 +27,7 @@ def list_jobs(*, json: bool = False, all: bool = False, settings: Settings | Non
     """
     settings, console = opened(settings, json=json)
     journal = Journal.from_settings(settings)
-    journal.prune()
-    entries = journal.entries()[: None if all else 20]
+    entries = journal.entries(None if all else SHOWN)
     console.data([entry.to_json() for entry in entries])
     if not entries:
         console.say(f"No jobs are written down in {journal.folder}.")
@@ -33,8 +36,14 @@ def list_jobs(*, json: bool = False, all: bool = False, settings: Settings | Non
         [entry.submitted_at[:19], entry.verb, entry.state, _name(entry), _where(entry)] for entry in entries
     ]
     console.table(["submitted", "verb", "state", "job", "result"], rows)
-    if any(entry.state in OPEN or (entry.state == "COMPLETED" and not entry.result) for entry in entries):
+    if any(entry.open and entry.job_id for entry in entries):
         console.say("Fetch a result that is not here yet with: inv jobs.wait JOB")
+    if unseen := [entry.key for entry in entries if entry.open and not entry.job_id]:
+        names = ", ".join(unseen[:3]) + (" …" if len(unseen) > 3 else "")
+        console.say(
+            f"No answer to the submission of {names} was seen: the program or the connection ended. "
+            f"Look for the job at its service with: inv jobs.wait {unseen[0]}"
+        )
     return 0
 
 
@@ -48,7 +57,7 @@ def show_job(job: str, *, backend: str = "", json: bool = False, settings: Setti
         settings: by default those of the environment.
     """
     settings, console = opened(settings, json=json)
-    entry = Journal.from_settings(settings).find(job)
+    entry = Journal.from_settings(settings).find(check_id(job))
     now: dict[str, Any] = {}
     if entry is None or (entry.job_id and not entry.result):
         with get_backend(entry.backend if entry else backend or RUNPOD, settings=settings) as client:
@@ -61,7 +70,7 @@ def show_job(job: str, *, backend: str = "", json: bool = False, settings: Setti
     console.data(facts)
     for name, value in facts.items():
         if value not in (None, {}, ""):
-            console.text(f"{name}: {value}")
+            console.text(shortened(f"{name}: {value}", MAX_FIELD_CHARS))
     return 0
 
 
@@ -118,7 +127,7 @@ def cancel_job(job: str, *, backend: str = "", json: bool = False, settings: Set
 
 def _found(name: str, backend: str, settings: Settings) -> tuple[str, str, str | None]:
     """Give the backend, the id and the place of the result of a job, by its id or its journal key."""
-    entry = Journal.from_settings(settings).find(name)
+    entry = Journal.from_settings(settings).find(check_id(name))
     if entry is None:
         return backend or RUNPOD, name, None
     return entry.backend, entry.job_id or name, entry.output_path
@@ -129,8 +138,9 @@ def _name(entry: Entry) -> str:
 
 
 def _where(entry: Entry) -> str:
-    files = (entry.result or {}).get("files") or []
+    files = GenerationResult.from_json(entry.result or {}).files
     places = [
-        str(file.get("local_path") or file.get("remote_url") or file.get("origin_path")) for file in files
+        str(file.local_path or (file.remote_url and shown(file.remote_url)) or file.origin_path)
+        for file in files
     ]
     return ", ".join(places) or (entry.error or entry.output_path or "").partition("\n")[0][:60]

@@ -11,7 +11,9 @@ from backend.drivers import Http
 from backend.errors import ComfyformError, MissingSetting
 from backend.jobs import JobPlane
 from backend.journal import Entry, Journal
+from backend.result import GeneratedFile, GenerationResult
 from backend.settings import Settings
+from backend.visible import shown, without_secrets
 from ops import catalog
 from ops.console import amount
 from ops.cost import Workers, estimate
@@ -127,7 +129,7 @@ def gather(
         deployed=meant,
         resources=deployment.resources(),
         models=models,
-        jobs=tuple(_job(entry) for entry in Journal.from_settings(settings).entries()[:JOBS_SHOWN]),
+        jobs=tuple(_job(entry) for entry in Journal.from_settings(settings).entries(JOBS_SHOWN)),
         costs=deployment.costs(),
         problems=tuple(problems.found),
     )
@@ -221,42 +223,43 @@ def _models(registry: Path, remote: Inventory | None) -> tuple[Model, ...]:
 
 def _job(entry: Entry) -> Job:
     started = _time(entry.submitted_at)
-    result: Mapping[str, Any] = entry.result or {}
+    result = GenerationResult.from_json(entry.result or {})
     params = entry.params
     summary = next((str(params[name]) for name in ("prompt", "description", "text") if name in params), "")
     if not summary and "audio" in params:
         summary = f"{_name(params.get('portrait_image'))} says {_name(params['audio'])}"
-    took = (result.get("timings") or {}).get("total")
     state = _STATES.get(entry.state, "failed")
-    seed = result.get("seed")
     return Job(
         identifier=entry.job_id or entry.key,
         verb=entry.verb,
         backend=entry.backend,
         started_at=started,
         state=state,
-        summary=summary,
-        seconds=took if isinstance(took, int | float) else None,
-        seed=seed if isinstance(seed, int) else entry.seed,
-        error=entry.error or "",
-        files=tuple(_file(file) for file in result.get("files") or ()),
+        summary=without_secrets(summary),
+        seconds=result.timings.get("total"),
+        seed=entry.seed if result.seed is None else result.seed,
+        error=without_secrets(entry.error or ""),
+        files=tuple(_file(file) for file in result.files),
     )
 
 
-def _file(file: Mapping[str, Any]) -> JobFile:
-    path = Path(file["local_path"]) if file.get("local_path") else None
-    there = path is not None and path.is_file()
+def _file(file: GeneratedFile) -> JobFile:
+    path = file.local_path
+    try:
+        size = path.stat().st_size if path is not None and path.is_file() else None
+    except OSError:
+        size = None
     return JobFile(
-        type=str(file.get("type")),
-        name=path.name if path else str(file.get("filename")),
-        path=path if there else None,
-        size_bytes=path.stat().st_size if path is not None and there else file.get("size_bytes"),
+        type=file.type,
+        name=path.name if path else file.filename,
+        path=None if size is None else path,
+        size_bytes=file.size_bytes if size is None else size,
     )
 
 
 def _name(value: Any) -> str:
     """A file's name, out of whatever the journal wrote of it."""
-    return str(value).rstrip("')\"").rpartition("/")[2]
+    return shown(str(value)).rstrip("')\"").rpartition("/")[2]
 
 
 def _time(text: str) -> datetime:
