@@ -7,12 +7,14 @@ that a mistake is not paid for. ``validate`` compares it with the answer of
 Source: recordings object_info_full and prompt_errors, v0.29.0 and v0.3.64.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from backend.comfyui_answers import ALLOWED_SHOWN, combo_options
 from backend.errors import InvalidArgument
+from backend.json_reader import as_list, as_number, as_object
+from backend.visible import quoted, shortened, visible
 
 _NUMBERS: Final = {"INT": int, "FLOAT": float}
 _UNKNOWN_TYPES: Final = ("*", "COMFY_")
@@ -25,8 +27,19 @@ _LINKED: Final = frozenset(
     }
 )  # fmt: skip
 """Types that no value can be written for; packs have types of their own that are typed in."""
-_ANY_FILE: Final = frozenset({"LoadImage", "LoadImageMask", "LoadAudio", "LoadVideo", "VHS_LoadAudioUpload"})
-"""Nodes that take files in folders too, which their list does not show (facts: comfyui.md 1)."""
+_ANY_FILE: Final = frozenset(
+    {
+        "LoadAudio", "LoadImage", "LoadImageMask", "LoadImageOutput", "LoadLatent", "LoadVideo",
+        "VHS_LoadAudioUpload", "VHS_LoadImages", "VHS_LoadVideo", "VHS_LoadVideoFFmpeg",
+    }
+)  # fmt: skip
+"""Nodes that look for their file themselves, in folders too, which their list does not show."""
+_UPLOADS: Final = (
+    "image_upload", "audio_upload", "video_upload", "animated_image_upload", "file_upload", "remote",
+)  # fmt: skip
+"""Marks of inputs whose choices change while ComfyUI runs."""
+_SAVERS: Final = ("Save", "Preview", "VHS_VideoCombine")
+"""How the classes of nodes begin that are outputs in every ComfyUI."""
 
 
 Kind = Literal["structure", "node", "missing", "link", "value", "choice"]
@@ -68,6 +81,12 @@ def check_structure(graph: Mapping[str, Any]) -> None:
             hint="Export it in API format: Workflow > Export (API).",
         )
     problems = list(_structure(graph))
+    if not problems:
+        # A node that leads to no output is not looked at by ComfyUI. Without definitions only the nodes
+        # that certainly are outputs can be told.
+        ends = [node_id for node_id, node in graph.items() if node["class_type"].startswith(_SAVERS)]
+        needed = _leading_to(ends, graph)
+        problems = list(_lists(graph, needed)) or list(_cycle(graph, needed))
     if problems:
         raise InvalidArgument("The workflow has mistakes: " + "; ".join(map(str, problems)) + ".")
 
@@ -76,28 +95,56 @@ def _structure(graph: Mapping[str, Any]) -> Iterator[Problem]:
     for node_id, node in graph.items():
         if not isinstance(node, Mapping) or not isinstance(node.get("class_type"), str):
             yield Problem(node_id=str(node_id), class_type="?", input="", sentence="it has no class_type")
-            continue
-        inputs = node.get("inputs")
-        if not isinstance(inputs, Mapping):
+        elif not isinstance(node.get("inputs"), Mapping):
             yield _problem(node_id, node, "", "it has no inputs; give {} where it needs none")
-            continue
-        for name, value in inputs.items():
-            if (link := _link(value)) and link[0] not in graph:
-                yield _problem(node_id, node, name, f"it is linked to a node {link[0]!r} that is not there")
+
+
+def _lists(graph: Mapping[str, Any], node_ids: Iterable[str]) -> Iterator[Problem]:
+    """What is wrong with the lists of some nodes: ComfyUI takes each list for a link."""
+    for node_id in node_ids:
+        node = graph[node_id]
+        for name, value in node["inputs"].items():
+            if isinstance(value, list | tuple) and (sentence := _list_problem(value, graph)):
+                yield _problem(node_id, node, name, sentence)
+
+
+def _sources(node: Mapping[str, Any], graph: Mapping[str, Any]) -> list[str]:
+    """The nodes that a node is linked to and that are there."""
+    lists = [value for value in node["inputs"].values() if isinstance(value, list | tuple)]
+    return [value[0] for value in lists if _list_problem(value, graph) is None]
+
+
+def _cycle(graph: Mapping[str, Any], node_ids: Collection[str]) -> Iterator[Problem]:
+    """A cycle among some nodes whose lists are links; ComfyUI ends in a recursion that has no end."""
+    ahead = {node_id: _sources(graph[node_id], graph) for node_id in node_ids}
+    while free := [
+        node_id for node_id, sources in ahead.items() if not any(map(ahead.__contains__, sources))
+    ]:
+        for node_id in free:
+            del ahead[node_id]
+    if ahead:
+        node_id = next(iter(ahead))
+        named = ", ".join(list(ahead)[:ALLOWED_SHOWN])
+        yield _problem(
+            node_id, graph[node_id], "", f"it waits for its own result: a cycle with nodes {named}"
+        )
+
+
+def _list_problem(value: Sequence[Any], graph: Mapping[str, Any]) -> str | None:
+    if len(value) != 2:
+        return f"a list here is a link, [node id, output], and not {quoted(value)}"
+    node_id, output = value
+    if not isinstance(node_id, str) or node_id not in graph:
+        kind = "" if isinstance(node_id, str) else f" ({type(node_id).__name__}; an id is a text)"
+        return f"it is linked to a node {quoted(node_id)}{kind} that is not there"
+    if isinstance(output, bool) or not isinstance(output, int) or output < 0:
+        return f"it is linked to output {quoted(output)}, and outputs are numbered from 0"
+    return None
 
 
 def _link(value: Any) -> tuple[str, int] | None:
-    """Read a link; a list of other things is a value."""
-    if (
-        isinstance(value, list)
-        and len(value) == 2
-        and isinstance(value[0], str | int)
-        and not isinstance(value[0], bool)
-        and isinstance(value[1], int)
-    ):
-        # An integer id is refused by ComfyUI, which looks it up among texts.
-        return (value[0], value[1]) if isinstance(value[0], str) else (f"{value[0]} (an integer)", value[1])
-    return None
+    """A list as a link; only for a value that `_list_problem` has nothing against."""
+    return (value[0], value[1]) if isinstance(value, list | tuple) else None
 
 
 def validate(graph: Mapping[str, Any], object_info: Mapping[str, Any]) -> list[Problem]:
@@ -112,15 +159,18 @@ def validate(graph: Mapping[str, Any], object_info: Mapping[str, Any]) -> list[P
     """
     if problems := list(_structure(graph)):
         return problems
-    unknown = [node_id for node_id, node in graph.items() if node["class_type"] not in object_info]
-    ends = [id_ for id_, node in graph.items() if object_info.get(node["class_type"], {}).get("output_node")]
+    known = {name: value for name, value in object_info.items() if isinstance(value, Mapping)}
+    unknown = [node_id for node_id, node in graph.items() if node["class_type"] not in known]
+    ends = [id_ for id_, node in graph.items() if known.get(node["class_type"], {}).get("output_node")]
     # What leads to nothing is not looked at by ComfyUI either; but an unknown node may be the end of it.
-    looked_at = graph.keys() if unknown else _leading_to(ends, graph)
+    looked_at = set(graph) if unknown else _leading_to(ends, graph)
     for node_id, node in graph.items():
         if node_id in unknown:
             problems.append(_problem(node_id, node, "", "this ComfyUI has no such node", "node"))
         elif node_id in looked_at:
-            problems += _node(node_id, node, object_info[node["class_type"]], graph, object_info)
+            problems += _node(node_id, node, known[node["class_type"]], graph, known)
+    if not problems and ends:
+        problems += _cycle(graph, looked_at)
     if not ends and not problems:
         problems.append(
             Problem(node_id="-", class_type="-", input="", sentence="no node saves or shows anything")
@@ -129,15 +179,14 @@ def validate(graph: Mapping[str, Any], object_info: Mapping[str, Any]) -> list[P
 
 
 def _leading_to(ends: list[str], graph: Mapping[str, Any]) -> set[str]:
-    """Give the nodes whose work is needed for some others', with these."""
+    """The nodes whose work is needed for some others', with these."""
     found: set[str] = set()
     ahead = list(ends)
     while ahead:
         node_id = ahead.pop()
         if node_id not in found:
             found.add(node_id)
-            links = (_link(value) for value in graph[node_id]["inputs"].values())
-            ahead += [link[0] for link in links if link]
+            ahead += _sources(graph[node_id], graph)
     return found
 
 
@@ -148,18 +197,19 @@ def _node(
     graph: Mapping[str, Any],
     object_info: Mapping[str, Any],
 ) -> Iterator[Problem]:
-    specs = definition.get("input") or {}
+    specs = as_object(definition.get("input"))
     for section in ("required", "optional"):
-        for name, spec in (specs.get(section) or {}).items():
+        for name, entry in as_object(specs.get(section)).items():
+            spec = as_list(list(entry) if isinstance(entry, tuple) else entry)
             if name not in node["inputs"]:
                 if section == "required" and not _is_dynamic(spec):
                     yield _problem(node_id, node, name, "it is missing", "missing")
                 continue
             value = node["inputs"][name]
-            if link := _link(value):
-                sentence = _linked(link, spec, graph, object_info)
-                if sentence:
-                    yield _problem(node_id, node, name, sentence, "link")
+            if isinstance(value, list | tuple):
+                problem = _list_problem(value, graph) or _linked(_link(value), spec, graph, object_info)
+                if problem:
+                    yield _problem(node_id, node, name, problem, "link")
             else:
                 # How a list is written that is to be no link.
                 plain = value.get("__value__", value) if isinstance(value, Mapping) else value
@@ -167,55 +217,103 @@ def _node(
 
 
 def _linked(
-    link: tuple[str, int], spec: list[Any], graph: Mapping[str, Any], object_info: Mapping[str, Any]
+    link: tuple[str, int] | None,
+    spec: Sequence[Any],
+    graph: Mapping[str, Any],
+    object_info: Mapping[str, Any],
 ) -> str | None:
+    if link is None:
+        return None
     source = object_info.get(graph[link[0]]["class_type"])
     if source is None:
         return None  # said at that node
-    given = source.get("output") or []
+    given = as_list(source.get("output"))
     if link[1] >= len(given):
         return f"node {link[0]} has no output {link[1]}"
-    wanted = spec[0] if spec and isinstance(spec[0], str) else "COMBO"
-    types = (given[link[1]], wanted)
-    if any(not isinstance(kind, str) or kind.startswith(_UNKNOWN_TYPES) or kind == "COMBO" for kind in types):
+    wanted = spec[0] if spec else "*"
+    received = given[link[1]]
+    if _fits(received, wanted):
         return None
-    if set(str(types[0]).split(",")) & set(wanted.split(",")):
-        return None
-    return f"it takes {wanted}, and output {link[1]} of node {link[0]} is {types[0]}"
+    name = "one of a list" if isinstance(wanted, list) or wanted == "COMBO" else wanted
+    kind = received if isinstance(received, str) else "one of a list"
+    return f"it takes {name}, and output {link[1]} of node {link[0]} is {kind}"
+
+
+def _fits(received: Any, wanted: Any) -> bool:
+    """Whether an output may go into an input.
+
+    Source: comfy_execution/validation.py, ``validate_node_input``: equal, any of them ``*``, or both texts
+        that share a type between commas. A list of choices takes only an equal list.
+    """
+    if received == wanted:
+        return True
+    kinds = [kind for kind in (received, wanted) if isinstance(kind, str)]
+    if any(kind.startswith(_UNKNOWN_TYPES) for kind in kinds):
+        return True
+    if len(kinds) < 2:
+        # A list into a list of other choices, or into one of the newer form: only ComfyUI knows.
+        return not kinds or "COMBO" in kinds
+    types = [{part.strip() for part in kind.split(",")} for kind in kinds]
+    return bool(types[0] & types[1]) or any("*" in each for each in types)
 
 
 def _value(
-    node_id: str, node: Mapping[str, Any], name: str, value: Any, spec: list[Any]
+    node_id: str, node: Mapping[str, Any], name: str, value: Any, spec: Sequence[Any]
 ) -> Iterator[Problem]:
-    limits = spec[1] if len(spec) > 1 and isinstance(spec[1], Mapping) else {}
+    limits = as_object(spec[1]) if len(spec) > 1 else {}
     options = combo_options(spec)
     if options is not None:
         chosen = value if limits.get("multiselect") and isinstance(value, list) else [value]
-        free = node["class_type"] in _ANY_FILE or str(value).startswith("model://")
-        strange = [item for item in chosen if item not in options and not free]
+        free = _checks_itself(node["class_type"], limits)
+        strange = [
+            item for item in chosen if item not in options and not free and not _is_model_address(item)
+        ]
         if strange:
-            shown = ", ".join(map(str, options[:ALLOWED_SHOWN])) or "nothing"
+            shown = ", ".join(map(_listed, options[:ALLOWED_SHOWN])) or "nothing"
             more = " …" if len(options) > ALLOWED_SHOWN else ""
-            sentence = f"{strange[0]!r} is not available; there is {shown}{more}"
+            sentence = f"{quoted(strange[0])} is not available; there is {shown}{more}"
             yield _problem(
                 node_id, node, name, sentence, "choice", allowed=tuple(options), received=strange[0]
             )
         return
-    kind = spec[0] if spec else "*"
+    kind = spec[0] if spec and isinstance(spec[0], str) else "*"
     if kind in _NUMBERS:
         try:
             number = _NUMBERS[kind](value)
-        except (TypeError, ValueError):
-            yield _problem(node_id, node, name, f"{value!r} is not a number", "value")
+        except (TypeError, ValueError, OverflowError):
+            yield _problem(node_id, node, name, f"{quoted(value)} is not a number", "value")
             return
-        low, high = limits.get("min"), limits.get("max")
+        low, high = (as_number(limits.get(bound)) for bound in ("min", "max"))
         if (low is not None and number < low) or (high is not None and number > high):
-            yield _problem(node_id, node, name, f"{value} is not from {low} to {high}", "value")
-    elif kind in _LINKED:
-        yield _problem(node_id, node, name, f"it takes a link to {kind}, not {value!r}", "value")
+            bounds = f"from {limits.get('min')} to {limits.get('max')}"
+            yield _problem(node_id, node, name, f"{quoted(value)} is not {bounds}", "value")
+    elif kind in _LINKED and value is not None:
+        yield _problem(node_id, node, name, f"it takes a link to {kind}, not {quoted(value)}", "value")
 
 
-def _is_dynamic(spec: list[Any]) -> bool:
+def _checks_itself(class_type: str, limits: Mapping[str, Any]) -> bool:
+    """Whether a node looks for its file itself: it takes more files than its list shows."""
+    uploads = (
+        "image_upload",
+        "audio_upload",
+        "video_upload",
+        "animated_image_upload",
+        "file_upload",
+        "remote",
+    )
+    return class_type in _ANY_FILE or any(limits.get(name) for name in uploads)
+
+
+def _is_model_address(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("model://")
+
+
+def _listed(value: Any) -> str:
+    """A choice as it is listed: a text as it is, shortened."""
+    return visible(shortened(value, 200)) if isinstance(value, str) else quoted(value)
+
+
+def _is_dynamic(spec: Sequence[Any]) -> bool:
     return bool(spec) and isinstance(spec[0], str) and spec[0].startswith("COMFY_")
 
 

@@ -58,15 +58,19 @@ def read(verb: Verb, given: Mapping[str, Any]) -> Request:
     ]
     problems += [f"{name} is missing" for name, spec in table.items() if spec.required and name not in kept]
     values: dict[str, Any] = {}
+    hint = None
     for name, value in kept.items():
         if name in table:
             try:
                 values[name] = _checked(table[name], value)
+            except InvalidArgument as error:  # a whole sentence of its own
+                problems.append(error.message.rstrip("."))
+                hint = error.hint
             except ValueError as error:
                 problems.append(f"{name} {error}")
     if problems:
         all_known = kept.keys() <= table.keys()
-        hint = None if all_known else f"{verb} takes {', '.join(table)}."
+        hint = hint if all_known else f"{verb} takes {', '.join(table)}."
         raise InvalidArgument(f"{verb}: {'; '.join(problems)}.", hint=hint)
     output_path = values.pop("output_path", None)
     return Request(verb=verb, given=values, output_path=output_path)
@@ -117,9 +121,7 @@ def _checked(spec: Param, value: Any) -> Any:
 def _number(spec: Param, value: Any) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"must be a number, not {quoted(value)}")
-    if isinstance(value, int) and value.bit_length() > MAX_NUMBER_BITS:
-        raise ValueError(f"is a number of {value.bit_length()} bits, and may have {MAX_NUMBER_BITS}")
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"must be a number, not {value}")
     if spec.what == "integer":
         if value != int(value):
@@ -127,7 +129,9 @@ def _number(spec: Param, value: Any) -> int | float:
         value = int(value)
     low, high = spec.low, spec.high
     if (low is not None and value < low) or (high is not None and value > high):
-        raise ValueError(f"is {value}, and must be from {low} to {high}")
+        raise ValueError(f"is {quoted(value)}, and must be from {low} to {high}")
+    if isinstance(value, int) and value.bit_length() > MAX_NUMBER_BITS:
+        raise ValueError(f"is a number of {value.bit_length()} bits, and may have {MAX_NUMBER_BITS}")
     if spec.step and value % spec.step:
         raise ValueError(f"is {value}, and must be a multiple of {spec.step}")
     number: int | float = value

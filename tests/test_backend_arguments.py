@@ -166,7 +166,7 @@ def test_an_output_path_that_is_none_is_refused(value):
     [
         ({"width": math.inf}, "node 1 (EmptyImage), input width is inf"),
         ({"width": b"x"}, "input width is a value of type bytes"),
-        ({"width": [{"a": {1}}]}, "input width[0].a is a value of type set"),
+        ({"width": {"a": [{1}]}}, "input width.a[0] is a value of type set"),
         ({"width": "\ud83d"}, "input width holds half a character"),
         ({"width": Path("x")}, "input width is a value of type PosixPath"),
         ({"width": 10**400}, "input width is an integer too large"),

@@ -254,8 +254,8 @@ def test_both_forms_of_a_list_are_read():
         ({"nodes": [], "links": []}, "Export it in API format"),
         ({"1": {"inputs": {}}}, "node 1 (?): it has no class_type"),
         ({"1": {"class_type": "A"}}, "node 1 (A): it has no inputs"),
-        ({"1": {"class_type": "A", "inputs": {"x": ["9", 0]}}}, "input x: it is linked to a node '9'"),
-        ({"1": {"class_type": "A", "inputs": {"x": [1, 0]}}}, "'1 (an integer)'"),
+        ({"1": {"class_type": "SaveA", "inputs": {"x": ["9", 0]}}}, "input x: it is linked to a node '9'"),
+        ({"1": {"class_type": "SaveA", "inputs": {"x": [1, 0]}}}, "a node 1 (int; an id is a text)"),
     ],
 )
 def test_what_can_be_no_workflow_is_refused_before_it_is_sent(graph, said):
