@@ -33,6 +33,8 @@ MAX_JSON_BITS: Final = 1024
 # and an aside copy another 20. An S3 key may have 1024.
 MAX_NAME_BYTES: Final = 230
 MAX_PATH_BYTES: Final = 900
+MAX_KEY_BYTES: Final = 1024
+"""Of a path that exists already: what an S3 key may have."""
 
 _ID: Final = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_CHARS}}}")
 _SUFFIXES: Final = {"jpeg": "jpg", "mpeg": "mp3", "x-wav": "wav", "quicktime": "mov", "octet-stream": ""}
@@ -109,11 +111,62 @@ def path_problem(path: str) -> str | None:
     folded = unicodedata.normalize("NFKC", path)
     if folded.count("/") != path.count("/") or folded.count("\\") != path.count("\\"):
         return "it holds a look-alike of a separator"
-    for name in path.split("/"):
-        problem = _name_problem(name) or _name_problem(unicodedata.normalize("NFKC", name))
+    for name, folded_name in zip(path.split("/"), folded.split("/"), strict=True):
+        problem = _name_problem(name) or (_folded_problem(folded_name) if folded_name != name else None)
         if problem is not None:
             return problem
     return None
+
+
+def check_contained(path: str) -> str:
+    """Return a path that exists already and stays inside the folder that it is joined to.
+
+    Its author chose the name: a file on a volume, a file in somebody else's repository. Names that this
+    tool creates need `check_path`.
+
+    Raises:
+        InvalidArgument: it is absolute, climbs, is too long or is not text that a file system can hold.
+    """
+    problem = contained_problem(path)
+    if problem is not None:
+        raise InvalidArgument(f"{quoted(path)} is not a usable path: {problem}.")
+    return path
+
+
+def contained_problem(path: str) -> str | None:
+    """Say how a path could leave its folder or name no file, as the end of a sentence, or None."""
+    if not path:
+        return "it is empty"
+    try:
+        size = len(path.encode())
+    except UnicodeEncodeError:
+        return "it is not valid Unicode"
+    if size > MAX_KEY_BYTES:
+        return f"it has {size} bytes and {MAX_KEY_BYTES} are allowed"
+    if "\0" in path:
+        return "it holds the invisible character '\\x00'"
+    if path.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[/\\]", path):
+        return "it is absolute"
+    # A backslash is part of a name on a volume, and a separator where Windows joins the path.
+    for name in re.split(r"[/\\]", path):
+        if name in {".", ".."}:
+            return f"it has the component {name!r}"
+    return "it has an empty component" if "" in path.split("/") else None
+
+
+def _folded_problem(name: str) -> str | None:
+    """Say what is dangerous about a component once compatibility forms are folded.
+
+    A full-width colon is an ordinary letter of a name, except where it would make a drive of it.
+    """
+    if name in {".", ".."}:
+        return f"it has the component {name!r}"
+    if name[-1:] in {".", " "}:
+        return "a component ends with a dot or a space, which Windows drops"
+    if re.match(r"[A-Za-z]:", name):
+        return f"it holds a look-alike of the drive {name[:2]!r}"
+    stem = name.partition(".")[0].rstrip()
+    return f"{stem!r} is a device on Windows" if stem.casefold() in _WINDOWS_DEVICES else None
 
 
 def _name_problem(name: str) -> str | None:

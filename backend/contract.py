@@ -86,6 +86,8 @@ class WantedFile(TypedDict):
     """``hf:ORG/NAME@REVISION:FILE``, ``url:https://…`` or ``civitai:VERSION_ID``"""
     size_bytes: NotRequired[int | None]
     sha256: NotRequired[str | None]
+    lies_at: NotRequired[str]
+    """another place on the volume that may hold these bytes; they are read, and moved from there if right"""
 
 
 class FileRecord(TypedDict):
@@ -97,6 +99,9 @@ class FileRecord(TypedDict):
     how: Literal["recorded", "hashed", "unknown"]
     """recorded: when it was written, by its sidecar; hashed: just now; unknown: nobody wrote it down"""
     source: NotRequired[str | None]
+    link: NotRequired[str]
+    """where its bytes lie, where its path is only another name for them: a path from the volume root, or an
+    absolute one off the volume"""
 
 
 class InventoryInput(TypedDict):
@@ -110,6 +115,8 @@ class InventoryOutput(JobOutput):
     """The answer: files sorted by path, and the room on the volume where it is known."""
 
     inventory: list[FileRecord]
+    elsewhere: NotRequired[list[FileRecord]]
+    """model files in the other usual places of a pod, which no endpoint reads"""
     total_bytes: int | None
     free_bytes: int | None
 
@@ -130,6 +137,10 @@ class ProvisionedFile(TypedDict):
     sha256: str
     fetched_bytes: int
     """bytes that came over the network this time"""
+    set_aside: NotRequired[str]
+    """where a file of other hands now lies that this one replaced"""
+    moved_from: NotRequired[str]
+    """where on the volume its bytes were"""
 
 
 class ProvisionOutput(JobOutput):

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MOST_COPIED: Final = 5 * 1024**3
+"""What S3 copies in one request. Source: docs.aws.amazon.com, CopyObject, read 2026-11."""
 _READ_BYTES: Final = 1024 * 1024
 _CONNECTIONS: Final = 16
 # Completing a large upload copies its parts together; the gateway answers when it is done.
@@ -196,6 +198,23 @@ class Bucket:
         """Delete an object; one that is not there is no error."""
         with contextlib.suppress(NotFound):
             self._ask(f"Delete {key}", lambda: self._client.delete_object(Bucket=self._name, Key=key))
+
+    def copy(self, key: str, to: str, size_bytes: int) -> None:
+        """Copy an object within the volume; the gateway does it, and no byte comes here.
+
+        Raises:
+            TransferError: it is larger than the gateway copies in one request.
+        """
+        if size_bytes > _MOST_COPIED:
+            raise TransferError(
+                f"{key} has {size_bytes:,} bytes, and the S3 gateway copies at most {_MOST_COPIED:,}.",
+                path=key,
+                hint="Let a worker do it: inv models.sync --transport job.",
+            )
+        source: Any = {"Bucket": self._name, "Key": key}
+        self._ask(
+            f"Copy {key}", lambda: self._client.copy_object(Bucket=self._name, Key=to, CopySource=source)
+        )
 
     def begin_upload(self, key: str) -> str:
         """Begin a multipart upload and give its id."""

@@ -1,22 +1,34 @@
 """Model files in a directory, which is what a worker sees of its volume: an `ops.store.ModelStore`."""
 
+import contextlib
+import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from stat import S_ISREG
 
 from backend.contract import FileRecord, ProvisionedFile, WantedFile
 from backend.errors import InvalidArgument, VolumeFull
-from ops.disk import need_room, one_writer, read_small, remove_empty_folders, translated, write_whole
-from ops.fetch import Wish, fetch
+from ops.adoption import announced, place_aside
+from ops.disk import (
+    need_room,
+    one_writer,
+    read_small,
+    remove_empty_folders,
+    settle,
+    translated,
+    write_whole,
+)
+from ops.fetch import Ready, Wish, fetch
+from ops.folder_listing import Listed, has_link, list_files
 from ops.hashing import hash_file
 from ops.inventory import Inventory
 from ops.layout import (
-    HF_HUB,
-    MODELS,
+    blob_repository,
     cache_ref,
-    check_model_path,
+    check_held_path,
     check_wanted_path,
-    is_model_file,
     is_quarantined,
     lock_path,
     partial_path,
@@ -25,7 +37,7 @@ from ops.layout import (
 )
 from ops.partial import Partial
 from ops.patience import PACE, Pace
-from ops.records import Record, describe, judge
+from ops.records import Record, describe
 from ops.sources import Sources
 from ops.store import FileByFile, OnProgress, Removal, ignore_progress
 from ops.walk import walk
@@ -53,31 +65,29 @@ class FolderStore(FileByFile):
 
     def inventory(self, *, hash: bool = False, on_progress: OnProgress = ignore_progress) -> Inventory:  # noqa: A002
         """List every model file; see `ModelStore`."""
+        listing = list_files(self._root)
         records: list[FileRecord] = []
-        warnings: list[str] = []
-        for folder in (MODELS, HF_HUB):
-            found = walk(
-                self._root / folder,
-                on_error=lambda path, error, folder=folder: warnings.append(  # type: ignore[misc]
-                    f"{folder}/{path} cannot be read: {error.strerror or error}"
-                ),
-            )
-            for file in found:
-                path = f"{folder}/{file.path}"
-                if not is_model_file(path):
-                    continue
-                held = describe(path, file.stat.st_size, file.stat.st_mtime, self._record(path))
-                records.append(self._hashed(held, on_progress) if hash else held)
-        used = sum(record["size_bytes"] for record in records)
+        for file in listing.files:
+            held = self._described(file)
+            records.append(self._hashed(held, on_progress) if hash else held)
         with translated(str(self._root)):
             disk = shutil.disk_usage(self._root)
         total = disk.total if self._capacity is None else self._capacity
-        free = disk.free if self._capacity is None else min(disk.free, max(0, self._capacity - used))
-        return Inventory.of(records, total_bytes=total, free_bytes=free, warnings=warnings)
+        found = Inventory.of(
+            records,
+            total_bytes=total,
+            free_bytes=disk.free,
+            warnings=listing.warnings,
+            elsewhere=map(self._described, listing.elsewhere),
+        )
+        if self._capacity is None:
+            return found
+        return replace(found, free_bytes=min(disk.free, max(0, self._capacity - found.used_bytes)))
 
     def remove(self, paths: Sequence[str]) -> Removal:
         """Delete these files and their records; see `ModelStore`."""
         removed, missing = [], []
+        blobs: list[Path] = []
         for path in paths:
             target = self._target(path)
             with one_writer(self._root / lock_path(path)), translated(path):
@@ -85,13 +95,31 @@ class FolderStore(FileByFile):
                 self._forget(record_path(path))
                 Partial(self._root / partial_path(path)).discard()
                 self._empty_quarantine(path)
+                blob = self._blob_behind(target)
                 try:
                     target.unlink()
                     removed.append(path)
+                    blobs += [blob] if blob else []
                 except FileNotFoundError:
                     missing.append(path)
                 remove_empty_folders(target.parent, self._root)
+        for blob in dict.fromkeys(blobs):
+            self._drop_unlinked(blob)
         return Removal(tuple(removed), tuple(missing))
+
+    def _blob_behind(self, target: Path) -> Path | None:
+        """Return the cached blob that a name is a link to."""
+        real, root = target.resolve(), self._root.resolve()
+        if not target.is_symlink() or not real.is_relative_to(root):
+            return None
+        return real if blob_repository(real.relative_to(root).as_posix()) and real.is_file() else None
+
+    def _drop_unlinked(self, blob: Path) -> None:
+        """Delete a cached blob once the last link to it is gone: nothing could read it any more."""
+        with translated(str(blob)):
+            if blob.exists() and not has_link(self._root, blob):
+                blob.unlink()
+                remove_empty_folders(blob.parent, self._root)
 
     def _provision(self, wanted: WantedFile, on_progress: OnProgress) -> ProvisionedFile:
         """Make one file be there."""
@@ -101,21 +129,9 @@ class FolderStore(FileByFile):
             self._root.mkdir(parents=True, exist_ok=True)
         with one_writer(self._root / lock_path(path)):
             held = self._held(path)
-            if held is not None and judge(wanted, held)[0] == "unverified" and wanted.get("sha256"):
-                # It was put here by hand, or a writer died between the file and its record.
-                held = self._hashed(held, on_progress)
-                if held["sha256"] == wanted.get("sha256"):
-                    self._write_record(path, held["sha256"] or "", wanted["source"])
-                    Partial(self._root / partial_path(path)).discard()
-            if held is not None and held["sha256"] and judge(wanted, held)[0] == "right":
-                self._write_ref(path)
-                return ProvisionedFile(
-                    path=path,
-                    status="kept",
-                    size_bytes=held["size_bytes"],
-                    sha256=held["sha256"],
-                    fetched_bytes=0,
-                )
+            kept = self._keep(wanted, held, on_progress)
+            if kept is not None:
+                return kept
             wish = Wish(path, wanted["source"], wanted.get("size_bytes"), wanted.get("sha256"))
             fetched = fetch(
                 wish,
@@ -127,19 +143,63 @@ class FolderStore(FileByFile):
                 pace=self._pace,
             )
             with translated(path):
+                foreign = held is not None and not held["sha256"] and not self._holds(path, fetched)
+                aside = self._set_aside(path) if foreign else None
                 # Until its own record is written, the new file has none: a crash here costs one hashing.
                 self._forget(record_path(path))
                 fetched.settle(target)
                 self._write_record(path, fetched.sha256, wanted["source"])
                 self._write_ref(path)
                 self._empty_quarantine(path)
-            return ProvisionedFile(
+            done = ProvisionedFile(
                 path=path,
                 status="fetched",
                 size_bytes=fetched.size_bytes,
                 sha256=fetched.sha256,
                 fetched_bytes=fetched.fetched_bytes,
             )
+            if aside is not None:
+                done["set_aside"] = aside
+            return done
+
+    def _announced(self, wanted: WantedFile) -> WantedFile:
+        return announced(wanted, self._sources)
+
+    def _drop_attempts(self, path: str) -> None:
+        """Delete what a writer left that died between the file and its record."""
+        Partial(self._root / partial_path(path)).discard()
+
+    def _look_at(self, path: str) -> FileRecord | None:
+        try:
+            stat = (self._root / path).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        inside = (self._root / path).resolve().is_relative_to(self._root.resolve())
+        if not S_ISREG(stat.st_mode) or not inside:
+            return None
+        return describe(path, stat.st_size, stat.st_mtime, None)
+
+    def _move(self, other: FileRecord, path: str) -> None:
+        old, target = self._root / other["path"], self._target(path)
+        with translated(path):
+            settle(old, target)
+            # The pod's own ComfyUI goes on finding it, where the file system has links.
+            with contextlib.suppress(OSError):
+                old.symlink_to(os.path.relpath(target, old.parent))
+
+    def _holds(self, path: str, fetched: Ready) -> bool:
+        """Tell whether the file that is there has the bytes that were fetched."""
+        target = self._root / path
+        return target.stat().st_size == fetched.size_bytes and hash_file(target) == fetched.sha256
+
+    def _set_aside(self, path: str) -> str | None:
+        """Move a file of other hands out of the way; where a link leads stays as it is."""
+        target, place = self._root / path, place_aside(path)
+        if target.is_symlink():
+            return None
+        (self._root / place).parent.mkdir(parents=True, exist_ok=True)
+        target.rename(self._root / place)
+        return place
 
     def _need_room(self, path: str, needed_bytes: int) -> None:
         """Refuse before the first byte what does not fit.
@@ -160,10 +220,21 @@ class FolderStore(FileByFile):
 
     def _target(self, path: str) -> Path:
         """Give a model file's place, refusing one that a link leads out of the root."""
-        target = self._root / check_model_path(path)
-        if not target.parent.resolve().is_relative_to(self._root.resolve()):
-            raise InvalidArgument(f"{path} leads out of {self._root} through a link.")
+        target = self._root / check_held_path(path)
+        real = target.parent.resolve()
+        if not real.is_relative_to(self._root.resolve()):
+            raise InvalidArgument(
+                f"{path} leads out of {self._root} through a link, to {real}.",
+                hint="Replace that link with a folder, or with a link that stays on the volume.",
+            )
         return target
+
+    def _described(self, file: Listed) -> FileRecord:
+        """Say what is known of a listed file."""
+        record = describe(file.path, file.stat.st_size, file.stat.st_mtime, self._record(file.path))
+        if file.link is not None:
+            record["link"] = file.link
+        return record
 
     def _held(self, path: str) -> FileRecord | None:
         """Say what is known of a file, or None when it is not there."""
@@ -182,7 +253,7 @@ class FolderStore(FileByFile):
 
         with translated(path):
             sha256 = hash_file(self._root / path, on_bytes=tell)
-        return FileRecord(path=path, size_bytes=size, sha256=sha256, how="hashed", source=held.get("source"))
+        return FileRecord({**held, "size_bytes": size, "sha256": sha256, "how": "hashed"})
 
     def _disown(self, recorded: FileRecord) -> None:
         """Delete a record that the file's bytes deny, unless the file was replaced meanwhile."""

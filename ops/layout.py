@@ -13,22 +13,27 @@
         ├── partial/<path>                                bytes on their way, with a journal beside them
         ├── locks/<hash>.lock                             one writer a file
         ├── uploads/<path>/<owner>.json                   which machine is sending a file over S3
-        └── quarantine/<path>.<hash>                      bytes that were not what was asked for
+        ├── quarantine/<path>.<hash>                      bytes that were not what was asked for
+        └── replaced/<path>.<time>                        files of other hands that a wanted file replaced
 
 The cache folder is where RunPod itself puts its cached models.
 Source: docs.runpod.io, serverless/endpoints/model-caching, read 2026-08-20.
 
-Every name that comes from outside passes `backend.checks.check_path` before it
-reaches a disk or a bucket.
+Every name from outside passes one of two checks of `backend.checks` before it
+reaches a disk or a bucket. A name that this tool creates passes `check_path`,
+because the same registry is used on laptops and on RunPod. A name that exists
+already passes `check_contained`, and may otherwise be whatever its author chose.
 """
 
 import hashlib
 import re
+import unicodedata
+from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Final, Literal
 
 from backend import model_folders
-from backend.checks import check_path
+from backend.checks import check_contained, check_path
 from backend.errors import InvalidArgument
 
 Place = Literal["models", "hf_cache"]
@@ -42,6 +47,7 @@ PARTIAL: Final = f"{OWN}/partial"
 LOCKS: Final = f"{OWN}/locks"
 QUARANTINE: Final = f"{OWN}/quarantine"
 UPLOADS: Final = f"{OWN}/uploads"
+REPLACED: Final = f"{OWN}/replaced"
 ROOTS: Final = (f"{MODELS}/", f"{HF_HUB}/")
 """The folders that hold model files."""
 
@@ -81,6 +87,20 @@ def check_wanted_path(path: str) -> str:
         raise InvalidArgument(
             f"{path!r} is not a model file's place: {problem}.",
             hint="Code reaches a worker with its image or its node packs, never as a model.",
+        )
+    return path
+
+
+def check_held_path(path: str) -> str:
+    """Return the path of a file that a volume may hold, whatever its author called it.
+
+    Raises:
+        InvalidArgument: it leaves its folder, or lies outside the folders that are listed.
+    """
+    check_contained(path)
+    if not path.startswith((*ROOTS, f"{REPLACED}/")):
+        raise InvalidArgument(
+            f"{path!r} is not a model file's place: it must lie under {' or '.join(ROOTS)}."
         )
     return path
 
@@ -140,9 +160,42 @@ def cache_ref(path: str) -> tuple[str, str] | None:
     return f"{HF_HUB}/{parts[0]}/refs/main", parts[2]
 
 
+def listed_paths(paths: Collection[str]) -> list[str]:
+    """Keep the paths that an inventory lists where nobody can tell a link from a file.
+
+    Of the cached blobs those are listed whose repository has no snapshot: no link can refer to them.
+    """
+    used = {path.partition("/snapshots/")[0] for path in paths if path.startswith(f"{HF_HUB}/")}
+    return [
+        path
+        for path in paths
+        if is_model_file(path)
+        or path.startswith(f"{REPLACED}/")
+        or ((repository := blob_repository(path)) is not None and repository not in used)
+    ]
+
+
+def composed(path: str) -> str:
+    """Return a path with its letters composed (NFC): macOS and people write ``é`` as one letter or as two."""
+    return unicodedata.normalize("NFC", path)
+
+
 def is_model_file(path: str) -> bool:
     """Tell whether a path from the volume root is a model file: one of the models or of a cached snapshot."""
     return path.startswith(f"{MODELS}/") or (path.startswith(f"{HF_HUB}/") and "/snapshots/" in path)
+
+
+def blob_repository(path: str) -> str | None:
+    """Return the folder of the cached repository that a blob belongs to; None for any other path."""
+    parts = path.split("/")
+    if not path.startswith(f"{HF_HUB}/") or len(parts) != 5 or parts[3] != "blobs":
+        return None
+    return f"{HF_HUB}/{parts[2]}"
+
+
+def replaced_path(path: str, stamp: str) -> str:
+    """Return the place for a file of other hands that a wanted file replaced at a time."""
+    return f"{REPLACED}/{path}.{stamp}"
 
 
 def record_path(path: str) -> str:

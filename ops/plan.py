@@ -12,15 +12,17 @@ from backend.contract import FileRecord, WantedFile
 from backend.errors import InvalidArgument
 from ops.categories import canonical
 from ops.cost import VOLUME_USD_PER_GB_MONTH
-from ops.inventory import Inventory
-from ops.layout import MODELS
+from ops.inventory import Inventory, bytes_at
+from ops.layout import MODELS, REPLACED, blob_repository, composed
+from ops.other_places import Moves
 from ops.records import Standing, judge
 from ops.registry import Model, ModelFile, Registry
 
-Kind = Literal["keep", "fetch", "upload", "replace", "remove", "unknown"]
-"""``unknown``: it is there, but nobody knows its hash; it is read where it lies, then kept or replaced."""
+Kind = Literal["keep", "fetch", "upload", "replace", "remove", "unknown", "move"]
+"""``unknown``: it is there, but its hash is unknown; it is read where it lies, then kept or replaced.
+``move``: it lies in another place on the volume; it is read there, and moved or fetched."""
 
-CHANGES: Final[frozenset[Kind]] = frozenset({"fetch", "upload", "replace", "remove", "unknown"})
+CHANGES: Final[frozenset[Kind]] = frozenset({"fetch", "upload", "replace", "remove", "unknown", "move"})
 
 BYTES_PER_S: Final = 200_000_000
 """What a volume takes, cautiously. Source: docs.runpod.io, network volumes, 200 to 400 MB/s, 2026-08-20."""
@@ -38,6 +40,9 @@ class Action:
         size_bytes: bytes to move, or of the file that stays or goes; None when unknown.
         here: how the file on this machine stands, or None where this machine was not looked at.
         there: how the file on the volume stands; ``extra`` when nothing refers to it.
+        lies_at: the other place on the volume that it can be moved from.
+        bytes_at: where its bytes lie, where that is not ``path``: it is a link.
+        names: how many names must be removed before its bytes are freed.
     """
 
     path: str
@@ -52,10 +57,18 @@ class Action:
     sha256: str | None = None
     here: Standing | None = None
     there: Standing | Literal["extra"] = "absent"
+    lies_at: str = ""
+    bytes_at: str = ""
+    names: int = 1
 
     def wanted(self) -> WantedFile:
         """Give the job contract's form of the wanted file."""
-        return WantedFile(path=self.path, source=self.source, size_bytes=self.size_bytes, sha256=self.sha256)
+        wanted = WantedFile(
+            path=self.path, source=self.source, size_bytes=self.size_bytes, sha256=self.sha256
+        )
+        if self.lies_at:
+            wanted["lies_at"] = self.lies_at
+        return wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +77,9 @@ class Summary:
 
     Attributes:
         unknown_size: files to be looked after whose size nobody says beforehand.
+        elsewhere: model files in other places of a pod that nothing in the registry matches.
         bytes: to be moved; files of unknown size are not in it.
+        freed_bytes: what the removals free; a link to a file that stays frees nothing.
         lacking_bytes: what the volume has too little room for, where its room is known.
         seconds: that may take, at `BYTES_PER_S`.
         dollars_per_month: for storing all wanted files, at `VOLUME_USD_PER_GB_MONTH`.
@@ -77,7 +92,9 @@ class Summary:
     unverified: tuple[str, ...] = ()
     extra_on_remote: tuple[str, ...] = ()
     unknown_size: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
     bytes: int = 0
+    freed_bytes: int = 0
     lacking_bytes: int = 0
     seconds: float = 0.0
     dollars_per_month: float = 0.0
@@ -89,10 +106,12 @@ class Plan:
 
     Attributes:
         free_bytes: room on the volume before the first action, where it is known.
+        elsewhere: see `Summary`.
     """
 
     actions: tuple[Action, ...] = ()
     free_bytes: int | None = None
+    elsewhere: tuple[str, ...] = ()
     summary: Summary = field(default_factory=Summary)
 
     @property
@@ -114,13 +133,14 @@ class Plan:
                 hint=f"There are: {', '.join(sorted({a.model for a in self.actions if a.model})) or 'none'}.",
             )
         chosen = tuple(a for a in self.actions if a.model in names or a.path in names)
-        return _plan(chosen, self.free_bytes)
+        return _plan(chosen, self.free_bytes, self.elsewhere)
 
     def to_json(self) -> dict[str, Any]:
         """Give a JSON value."""
         return {
             "actions": [asdict(action) for action in self.actions],
             "free_bytes": self.free_bytes,
+            "elsewhere": list(self.elsewhere),
             "summary": {
                 name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self.summary).items()
             },
@@ -139,7 +159,7 @@ class Plan:
             raise InvalidArgument(f"This is not a plan: {error}.") from error
         if any(action.kind not in get_args(Kind) for action in actions):
             raise InvalidArgument("This is not a plan: it has an action of an unknown kind.")
-        return _plan(actions, value.get("free_bytes"))
+        return _plan(actions, value.get("free_bytes"), tuple(value.get("elsewhere") or ()))
 
 
 def compare(
@@ -162,7 +182,8 @@ def compare(
         optional: also fetch optional models that are missing.
         prune: remove what nothing in the registry refers to.
     """
-    there, here = _by_name(remote), _by_name(local) if local is not None else None
+    there, here = _by_name(remote.files), _by_name(local.files) if local is not None else None
+    moves = Moves(remote.elsewhere, _key)
     actions: list[Action] = []
     claimed: set[str] = set()
     for model, file in registry.entries(required_only=False):
@@ -172,13 +193,20 @@ def compare(
         if held is None and not (model.required or optional):
             continue
         action = _action(model, file, held)
+        if action.kind == "fetch" and (found := moves.take(file.key, file.size_bytes)):
+            reason = f"it lies at {found['path']}, where no endpoint reads it"
+            action = replace(action, kind="move", lies_at=found["path"], reason=reason)
         if here is not None:
             action = replace(action, here=judge(file.wanted(), here.get(key))[0])
         actions.append(action)
+    names = remote.names_of()
+    # A link that stays needs the file that it leads to.
+    needed = {bytes_at(remote.files[path]): path for path in claimed if path in remote.files}
     for path, extra in remote.files.items():
         if path not in claimed:
-            actions.append(_extra(extra, prune))
-    return _plan(tuple(sorted(actions, key=lambda action: action.path)), remote.free_bytes)
+            actions.append(_extra(extra, prune, needed.get(path), names[bytes_at(extra)]))
+    ordered = tuple(sorted(actions, key=lambda action: action.path))
+    return _plan(ordered, remote.free_bytes, moves.rest)
 
 
 def _action(model: Model, file: ModelFile, held: FileRecord | None) -> Action:
@@ -216,21 +244,42 @@ def _action(model: Model, file: ModelFile, held: FileRecord | None) -> Action:
     )
 
 
-def _extra(held: FileRecord, prune: bool) -> Action:
-    """Decide about a file that nothing refers to."""
+def _extra(held: FileRecord, prune: bool, needed_by: str | None, names: int) -> Action:
+    """Decide about a file that nothing refers to, but perhaps a link that stays."""
     reason = "nothing in the registry refers to it"
+    if blob_repository(held["path"]):
+        reason = "no snapshot of its repository refers to it"
+    elif held["path"].startswith(f"{REPLACED}/"):
+        reason = "a wanted file replaced it; this tool did not bring it"
+    if needed_by is not None:
+        prune, reason = False, f"{needed_by} is a link to it"
+    elif not prune:
+        reason = f"{reason}, and it was not asked to be removed"
     return Action(
         path=held["path"],
         kind="remove" if prune else "keep",
-        reason=reason if prune else f"{reason}, and it was not asked to be removed",
+        reason=reason,
         size_bytes=held["size_bytes"],
+        bytes_at=held.get("link") or "",
+        names=names,
         sha256=held["sha256"],
         source=held.get("source") or "",
         there="extra",
     )
 
 
-def _plan(actions: tuple[Action, ...], free_bytes: int | None) -> Plan:
+def _freed(actions: tuple[Action, ...]) -> int:
+    """Add up what removals free: bytes whose every name goes."""
+    groups: dict[str, list[Action]] = {}
+    for action in actions:
+        if action.kind == "remove":
+            groups.setdefault(action.bytes_at or action.path, []).append(action)
+    return sum(
+        group[0].size_bytes or 0 for group in groups.values() if len(group) >= max(one.names for one in group)
+    )
+
+
+def _plan(actions: tuple[Action, ...], free_bytes: int | None, elsewhere: tuple[str, ...]) -> Plan:
     """Add the summary."""
 
     def paths(standing: str) -> tuple[str, ...]:
@@ -242,11 +291,13 @@ def _plan(actions: tuple[Action, ...], free_bytes: int | None) -> Plan:
     moved = size("fetch", "upload", "replace")
     # A file that is replaced makes room for the next one, once it is.
     aside = max((action.size_bytes or 0 for action in actions if action.kind == "replace"), default=0)
-    needed = size("fetch", "upload") + aside - size("remove")
+    freed = _freed(actions)
+    needed = size("fetch", "upload") + aside - freed
     stored = sum(a.size_bytes or 0 for a in actions if a.kind != "remove")
     return Plan(
         actions=actions,
         free_bytes=free_bytes,
+        elsewhere=elsewhere,
         summary=Summary(
             missing_on_remote=paths("absent"),
             missing_locally=tuple(action.path for action in actions if action.here == "absent"),
@@ -255,7 +306,9 @@ def _plan(actions: tuple[Action, ...], free_bytes: int | None) -> Plan:
             unverified=paths("unverified"),
             extra_on_remote=paths("extra"),
             unknown_size=tuple(a.path for a in actions if a.size_bytes is None and a.kind in CHANGES),
+            elsewhere=elsewhere,
             bytes=moved,
+            freed_bytes=freed,
             lacking_bytes=0 if free_bytes is None else max(0, needed - free_bytes),
             seconds=round(moved / BYTES_PER_S, 1),
             dollars_per_month=round(stored / 1e9 * VOLUME_USD_PER_GB_MONTH, 2),
@@ -264,11 +317,11 @@ def _plan(actions: tuple[Action, ...], free_bytes: int | None) -> Plan:
 
 
 def _key(path: str) -> str:
-    """Give a path's one name over all aliases of its folder."""
+    """Give a path's one name over all aliases of its folder, and over composed and decomposed letters."""
     under = path.removeprefix(f"{MODELS}/")
-    return path if under == path else f"{MODELS}/{canonical(under)}"
+    return composed(path if under == path else f"{MODELS}/{canonical(under)}")
 
 
-def _by_name(inventory: Inventory) -> dict[str, FileRecord]:
-    """Index an inventory by `_key`."""
-    return {_key(path): record for path, record in inventory.files.items()}
+def _by_name(files: Mapping[str, FileRecord]) -> dict[str, FileRecord]:
+    """Index files by `_key`."""
+    return {_key(path): record for path, record in files.items()}

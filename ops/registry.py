@@ -29,7 +29,7 @@ from typing import Final
 from backend.contract import WantedFile
 from backend.errors import ConfigError, InvalidArgument, RegistryError
 from ops.categories import canonical
-from ops.layout import MODELS, Place, check_wanted_path, hf_cache_path, models_path
+from ops.layout import MODELS, Place, check_wanted_path, composed, hf_cache_path, models_path
 from ops.lock import Locked, read_lock
 from ops.registry_shape import SECTIONS, FileShape, ModelShape, dotted, shape_problems, valid_models
 from ops.source_names import HfSource, Source, parse
@@ -62,8 +62,10 @@ class ModelFile:
 
     @property
     def key(self) -> str:
-        """The one name of its place, over all aliases of its folder."""
-        return f"{MODELS}/{canonical(self.path)}" if self.place == "models" else self.volume_path
+        """The one name of its place, over all aliases of its folder and all forms of a letter."""
+        if self.place == "hf_cache":
+            return composed(self.volume_path)
+        return composed(f"{MODELS}/{canonical(self.path)}")
 
     def wanted(self) -> WantedFile:
         """Give the job contract's form."""

@@ -20,7 +20,9 @@ _STYLES: Final = {
     "replace": "yellow",
     "remove": "red",
     "unknown": "magenta",
+    "move": "yellow",
     "kept": "green",
+    "moved": "green",
     "fetched": "green",
     "removed": "green",
     "failed": "red",
@@ -73,6 +75,12 @@ def show_plan(console: Console, plan: Plan, *, here: bool = False) -> None:
             f"The volume has {amount(plan.free_bytes)} free, {amount(lacking)} too little for this plan. "
             "Grow it, or remove models from it: inv models.prune shows which nothing refers to."
         )
+    if plan.elsewhere:
+        first = ", ".join(plan.elsewhere[:3]) + (", …" if len(plan.elsewhere) > 3 else "")
+        console.say(
+            f"{len(plan.elsewhere)} model files lie where no endpoint reads them: {first}. "
+            "A registry entry with that name moves the file to its place."
+        )
     unheld = sum(action.kind in _FETCHED and action.sha256 is None for action in plan.actions)
     if unheld:
         files = "1 file has" if unheld == 1 else f"{unheld} files have"
@@ -107,7 +115,7 @@ def sums(plan: Plan) -> str:
     for action in plan.changes:
         counts[action.kind] = counts.get(action.kind, 0) + 1
     what = ", ".join(f"{count} to {_VERBS.get(kind, kind)}" for kind, count in sorted(counts.items()))
-    going = sum(action.size_bytes or 0 for action in plan.changes if action.kind == "remove")
+    going = summary.freed_bytes
     moved = total(summary.bytes, unknown) if summary.bytes or unknown else ""
     time = f"about {duration(summary.seconds)}{more}" if summary.bytes else ""
     freed = f"{amount(going)} less on the volume" if going else ""
@@ -142,6 +150,12 @@ def show_done(console: Console, done: Sequence[Done]) -> None:
         for entry in done
     ]
     console.table(["result", "file", "fetched>"], rows)
+    for entry in done:
+        if entry.set_aside:
+            console.say(
+                f"The file that lay at {entry.action.path} was not one that this tool brought. It is kept at "
+                f"{entry.set_aside}; to delete it: inv models.remove --paths {entry.set_aside}"
+            )
 
 
 def show_verified(console: Console, files: Sequence[VerifiedFile]) -> None:

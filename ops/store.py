@@ -29,9 +29,10 @@ from typing import Protocol
 
 from backend.contract import FileRecord, ProvisionedFile, ProvisionProgress, VerifiedFile, WantedFile
 from backend.errors import ComfyformError, PartialApply
+from ops.adoption import other_place, same_bytes
 from ops.inventory import Inventory
-from ops.layout import check_model_path
-from ops.records import verdict
+from ops.layout import check_held_path
+from ops.records import judge, verdict
 
 OnProgress = Callable[[ProvisionProgress], None]
 """Called now and then, from any thread, with bytes done so far of one file."""
@@ -148,13 +149,65 @@ class FileByFile(ABC):
         """Compare what is there with what is wanted; see `ModelStore`."""
         answers = []
         for file in wanted:
-            held = self._held(check_model_path(file["path"]))
+            held = self._held(check_held_path(file["path"]))
             if deep and held:
                 recorded, held = held, self._hashed(held, on_progress)
                 if recorded["sha256"] not in (None, held["sha256"]):
                     self._disown(recorded)
             answers.append(verdict(file, held))
         return answers
+
+    def _keep(
+        self, wanted: WantedFile, held: FileRecord | None, on_progress: OnProgress
+    ) -> ProvisionedFile | None:
+        """Leave the file that is there, or move it there from another place, when it is the right one."""
+
+        def read(one: FileRecord) -> FileRecord:
+            return self._hashed(one, on_progress)
+
+        path, moved_from = wanted["path"], other_place(wanted) if held is None else None
+        found = held if moved_from is None else self._look_at(moved_from)
+        if found is not None and not found["sha256"]:
+            # Other hands put it there, or a writer died between the file and its record.
+            held = same_bytes(self._announced(wanted), found, read)
+            if held is not None and moved_from is not None:
+                self._move(found, path)
+            if held is not None:
+                self._write_record(path, held["sha256"] or "", wanted["source"])
+                self._drop_attempts(path)
+        if held is None or not held["sha256"] or judge(wanted, held)[0] != "right":
+            return None
+        self._write_ref(path)
+        kept = ProvisionedFile(
+            path=path, status="kept", size_bytes=held["size_bytes"], sha256=held["sha256"], fetched_bytes=0
+        )
+        if moved_from is not None:
+            kept["moved_from"] = moved_from
+        return kept
+
+    @abstractmethod
+    def _announced(self, wanted: WantedFile) -> WantedFile:
+        """Add what is known of a wanted file's bytes; see `ops.adoption.announced`."""
+
+    @abstractmethod
+    def _look_at(self, path: str) -> FileRecord | None:
+        """Return a file of any place on the volume, without a record; None where there is none."""
+
+    @abstractmethod
+    def _move(self, other: FileRecord, path: str) -> None:
+        """Move a file of another place to a model file's place."""
+
+    @abstractmethod
+    def _write_record(self, path: str, sha256: str, source: str) -> None:
+        """Write down what a file is."""
+
+    @abstractmethod
+    def _write_ref(self, path: str) -> None:
+        """For a file in the Hugging Face cache, say which commit is its main branch."""
+
+    @abstractmethod
+    def _drop_attempts(self, path: str) -> None:
+        """Delete what an earlier attempt left of a file that is there now."""
 
     @abstractmethod
     def _provision(self, wanted: WantedFile, on_progress: OnProgress) -> ProvisionedFile:

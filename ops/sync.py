@@ -23,15 +23,17 @@ class Done:
 
     Attributes:
         action: what was to be done.
-        status: ``kept``, ``fetched``, ``removed`` or ``failed``.
+        status: ``kept``, ``fetched``, ``moved``, ``removed`` or ``failed``.
         fetched_bytes: what came over the network just now.
         error: why it failed.
+        set_aside: where the file of other hands lies that was replaced.
     """
 
     action: Action
     status: str
     fetched_bytes: int = 0
     error: ComfyformError | None = None
+    set_aside: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Give a JSON value."""
@@ -41,6 +43,7 @@ class Done:
             "status": self.status,
             "fetched_bytes": self.fetched_bytes,
             "error": None if self.error is None else str(self.error),
+            "set_aside": self.set_aside or None,
         }
 
 
@@ -107,4 +110,6 @@ def _do(action: Action, store: ModelStore, on_progress: OnProgress) -> Done:
             (provisioned,) = store.provision([action.wanted()], on_progress=on_progress)
     except ComfyformError as error:
         return Done(action, "failed", error=error)
-    return Done(action, provisioned["status"], provisioned["fetched_bytes"])
+    status = "moved" if "moved_from" in provisioned else provisioned["status"]
+    aside = provisioned.get("set_aside") or ""
+    return Done(action, status, provisioned["fetched_bytes"], set_aside=aside)

@@ -14,6 +14,7 @@ from typing import Final
 
 from backend.contract import FileRecord, ProvisionedFile, WantedFile
 from backend.errors import ComfyformError, HashMismatch, TransferError, VolumeFull
+from ops.adoption import announced, place_aside
 from ops.bucket import Bucket, Stored
 from ops.claims import LOOK_S, STALE_S, Claims, Outrun
 from ops.disk import one_writer, translated
@@ -24,20 +25,22 @@ from ops.inventory import Inventory
 from ops.layout import (
     HF_HUB,
     MODELS,
+    REPLACED,
     cache_ref,
-    check_model_path,
+    check_held_path,
     check_wanted_path,
-    is_model_file,
     is_quarantined,
+    listed_paths,
     lock_path,
     partial_path,
     quarantine_path,
     record_path,
 )
 from ops.local_models import Locate
+from ops.other_places import OTHER_PLACES, belongs_at
 from ops.parts import PART_BYTES
 from ops.patience import PACE, Pace
-from ops.records import Record, describe, judge
+from ops.records import Record, describe
 from ops.relay import forget, relay
 from ops.route import NoRange
 from ops.source_names import LocalSource, parse
@@ -89,10 +92,11 @@ class S3Store(FileByFile):
 
     def inventory(self, *, hash: bool = False, on_progress: OnProgress = ignore_progress) -> Inventory:  # noqa: A002
         """List every model file; see `ops.store.ModelStore`. To hash, every byte travels to this machine."""
-        stored = [entry for root in (MODELS, HF_HUB) for entry in self._bucket.list(f"{root}/")]
-        files = [entry for entry in stored if is_model_file(entry.key)]
         with ThreadPoolExecutor(_READERS) as readers:
-            held = list(readers.map(self._describe, files))
+            prefixes = [f"{folder}/" for folder in (MODELS, HF_HUB, REPLACED, *OTHER_PLACES)]
+            stored = [entry for entries in readers.map(self._bucket.list, prefixes) for entry in entries]
+            by_key = {entry.key: entry for entry in stored}
+            held = list(readers.map(self._describe, [by_key[path] for path in listed_paths(by_key)]))
         for path in {record["path"] for record in held if record["sha256"]}.intersection(self._claims.ours()):
             # It got there another way: what we had sent of it, and have kept here, is of no use any more.
             self._claims.drop(path)
@@ -101,14 +105,15 @@ class S3Store(FileByFile):
             held = [self._hashed(record, on_progress) for record in held]
         used = sum(record["size_bytes"] for record in held)
         free = None if self._capacity is None else max(0, self._capacity - used)
-        return Inventory.of(held, total_bytes=self._capacity, free_bytes=free)
+        elsewhere = [describe(e.key, e.size_bytes, e.modified_s, None) for e in stored if belongs_at(e.key)]
+        return Inventory.of(held, total_bytes=self._capacity, free_bytes=free, elsewhere=elsewhere)
 
     def remove(self, paths: Sequence[str]) -> Removal:
         """Delete these files and their records; see `ops.store.ModelStore`."""
         removed: list[str] = []
         missing: list[str] = []
         for path in paths:
-            with one_writer(self._staging / "sending" / lock_path(check_model_path(path))):
+            with one_writer(self._staging / "sending" / lock_path(check_held_path(path))):
                 there = self._bucket.head(path) is not None
                 # The record goes first: it must never speak of a file that is gone.
                 self._bucket.delete(record_path(path))
@@ -154,51 +159,68 @@ class S3Store(FileByFile):
 
         self._claims.wait_for_rival(path, tell, patience_s=self._pace.deadline_s)
 
-    def _keep(
-        self, wanted: WantedFile, held: FileRecord | None, on_progress: OnProgress
-    ) -> ProvisionedFile | None:
-        """Leave the file that is there, when it is the right one."""
-        if held is None:
-            return None
-        path = wanted["path"]
-        if judge(wanted, held)[0] == "unverified" and wanted.get("sha256"):
-            held = self._hashed(held, on_progress)
-            if held["sha256"] == wanted.get("sha256"):
-                self._write_record(path, held["sha256"] or "", wanted["source"])
-                # A run of ours may have died between the file and its record.
-                forget(self._staging / partial_path(path))
-                self._claims.release(path)
-        if not held["sha256"] or judge(wanted, held)[0] != "right":
-            return None
-        self._write_ref(path)
-        return ProvisionedFile(
-            path=path,
-            status="kept",
-            size_bytes=held["size_bytes"],
-            sha256=held["sha256"],
-            fetched_bytes=0,
-        )
+    def _announced(self, wanted: WantedFile) -> WantedFile:
+        """Add what is known of the wanted bytes: from the source, or from this machine's own file."""
+        source = parse(wanted["source"])
+        if not isinstance(source, LocalSource) or wanted.get("sha256"):
+            return announced(wanted, self._sources)
+        file = self._locate().need(source, path=wanted["path"])
+        with translated(str(file)):
+            return {**wanted, "size_bytes": file.stat().st_size, "sha256": hash_file(file)}
+
+    def _drop_attempts(self, path: str) -> None:
+        """Delete what a run of ours left that died between the file and its record."""
+        forget(self._staging / partial_path(path))
+        self._claims.release(path)
+
+    def _look_at(self, path: str) -> FileRecord | None:
+        stored = self._bucket.head(path)
+        return None if stored is None else describe(path, stored.size_bytes, stored.modified_s, None)
+
+    def _move(self, other: FileRecord, path: str) -> None:
+        self._bucket.copy(other["path"], path, other["size_bytes"])
+        self._bucket.delete(other["path"])
 
     def _send(self, wanted: WantedFile, held: FileRecord | None, on_progress: OnProgress) -> ProvisionedFile:
         """Send the file from where it is, and write its record last."""
         path = wanted["path"]
-        # Until its own record is written, what is sent has none.
-        self._bucket.delete(record_path(path))
-        source = parse(wanted["source"])
-        if isinstance(source, LocalSource):
-            sent = self._send_local(wanted, source, held, on_progress)
-        else:
-            sent = self._send_fetched(wanted, held, on_progress)
+        aside = None if held is None or held["sha256"] else place_aside(path)
+        if aside is not None and held is not None:
+            # The gateway replaces a file only by writing over it, so its copy must exist before.
+            self._bucket.copy(path, aside, held["size_bytes"])
+        try:
+            # Until its own record is written, what is sent has none.
+            self._bucket.delete(record_path(path))
+            source = parse(wanted["source"])
+            if isinstance(source, LocalSource):
+                sent = self._send_local(wanted, source, held, on_progress)
+            else:
+                sent = self._send_fetched(wanted, held, on_progress)
+        except BaseException:
+            self._drop_copy(path, aside, held)
+            raise
         self._write_record(path, sent.sha256, wanted["source"])
         self._write_ref(path)
         self._claims.release(path)
-        return ProvisionedFile(
+        done = ProvisionedFile(
             path=path,
             status="fetched",
             size_bytes=sent.size_bytes,
             sha256=sent.sha256,
             fetched_bytes=sent.fetched_bytes,
         )
+        if aside is not None:
+            done["set_aside"] = aside
+        return done
+
+    def _drop_copy(self, path: str, aside: str | None, held: FileRecord | None) -> None:
+        """Delete the copy of a file that was not replaced after all."""
+        if aside is None or held is None:
+            return
+        with contextlib.suppress(ComfyformError):
+            now = self._held(path)
+            if now is not None and now["size_bytes"] == held["size_bytes"] and not now["sha256"]:
+                self._bucket.delete(aside)
 
     def _send_local(
         self, wanted: WantedFile, source: LocalSource, held: FileRecord | None, on_progress: OnProgress

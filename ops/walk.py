@@ -15,10 +15,11 @@ OnError = Callable[[str, OSError], object]
 
 
 class Found(NamedTuple):
-    """A file: its path below the folder, POSIX, and what the system says of it."""
+    """A file: its path below the folder, POSIX, what the system says of it, whether its name is a link."""
 
     path: str
     stat: os.stat_result
+    link: bool = False
 
 
 def walk(root: Path, *, on_error: OnError = lambda _path, _error: None) -> Iterator[Found]:
@@ -36,13 +37,15 @@ def walk(root: Path, *, on_error: OnError = lambda _path, _error: None) -> Itera
             try:
                 stat = entry.stat()
                 path.encode()
+            except FileNotFoundError as error:
+                told(path, FileNotFoundError(_dangling(entry.path)) if entry.is_symlink() else error)
             except OSError as error:
                 told(path, error)
             except UnicodeEncodeError:
                 told(path, OSError(errno.EILSEQ, "its name is not UTF-8"))
             else:
                 if S_ISREG(stat.st_mode):
-                    yield Found(path, stat)
+                    yield Found(path, stat, entry.is_symlink())
 
 
 def folders(
@@ -73,8 +76,8 @@ def folders(
             seen.add(own)
             entries = os.scandir(folder)
         except FileNotFoundError:
-            if prefix:
-                on_error(prefix, FileNotFoundError("it leads nowhere"))
+            if os.path.islink(folder):  # noqa: PTH114
+                on_error(prefix or ".", FileNotFoundError(_dangling(folder)))
             continue
         except OSError as error:
             on_error(prefix or ".", error)
@@ -95,3 +98,11 @@ def folders(
                 else:
                     todo.append(below)
         yield prefix, files
+
+
+def _dangling(link: str) -> str:
+    """Say where a link leads that leads nowhere."""
+    try:
+        return f"it is a link to {visible(os.readlink(link))}, which does not exist here"  # noqa: PTH115
+    except OSError:
+        return "it leads nowhere"

@@ -7,7 +7,7 @@ from backend.settings import Settings, listed
 from ops.console import Cell, Console, opened, total
 from ops.cost import VOLUME_USD_PER_GB_MONTH
 from ops.inventory import Inventory
-from ops.layout import check_model_path
+from ops.layout import check_held_path
 from ops.plan import compare
 from ops.registry import load
 from ops.session import carry_out, look_there, open_remote, tell_done
@@ -86,7 +86,7 @@ def remove(
         settings: by default those of the environment.
     """
     settings, console = opened(settings, json=json)
-    named = [check_model_path(path) for path in listed(paths)]
+    named = [check_held_path(path) for path in listed(paths)]
     if not named:
         raise InvalidArgument("No file is named.", hint="For example: models/loras/x.safetensors")
     if not yes and not console.ask(f"Delete {', '.join(named)} from the volume?"):

@@ -1,0 +1,75 @@
+"""What to do about a file that is on a volume already, and that this tool did not bring.
+
+It is read and compared with what is wanted before anything is fetched over it.
+Equal bytes are recorded and kept; other bytes are set aside, never deleted.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from backend.checks import check_contained
+from backend.contract import FileRecord, WantedFile
+from backend.errors import InvalidArgument
+from ops.layout import replaced_path
+from ops.other_places import belongs_at
+from ops.records import judge
+from ops.sources import Sources
+
+
+def announced(wanted: WantedFile, sources: Sources) -> WantedFile:
+    """Add what a wanted file's source announces to what is wanted of it.
+
+    Raises:
+        ComfyformError: the source cannot be asked.
+    """
+    if wanted.get("sha256"):
+        return wanted
+    origin = sources.resolve(wanted["source"])
+    size = wanted.get("size_bytes")
+    pinned = WantedFile(
+        path=wanted["path"],
+        source=wanted["source"],
+        size_bytes=origin.size_bytes if size is None else size,
+        sha256=origin.sha256,
+    )
+    if "lies_at" in wanted:
+        pinned["lies_at"] = wanted["lies_at"]
+    return pinned
+
+
+def same_bytes(
+    wanted: WantedFile, held: FileRecord, hashed: Callable[[FileRecord], FileRecord]
+) -> FileRecord | None:
+    """Read a file that has no record, where its size allows that it is the wanted one.
+
+    Args:
+        wanted: with all that is known of its bytes.
+        held: the file that is there.
+        hashed: reads a file and says what its hash is.
+
+    Returns:
+        The file with its hash when it is the wanted one, else None.
+    """
+    if not wanted.get("sha256") or judge(wanted, held)[0] != "unverified":
+        return None
+    read = hashed(held)
+    return read if read["sha256"] == wanted.get("sha256") else None
+
+
+def other_place(wanted: WantedFile) -> str | None:
+    """Return the other place on the volume that may hold a wanted file.
+
+    Raises:
+        InvalidArgument: it is not one of the places that pods use.
+    """
+    path = wanted.get("lies_at")
+    if path is None:
+        return None
+    if belongs_at(check_contained(path)) is None:
+        raise InvalidArgument(f"{path!r} is not a model file in one of the places that pods use.")
+    return path
+
+
+def place_aside(path: str) -> str:
+    """Return the place for the file that lies at a path now and is about to be replaced."""
+    return replaced_path(path, datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f"))
