@@ -10,11 +10,14 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from backend.checks import check_id, is_id
-from backend.comfyui_answers import Output, kind_of, queued_runs, refusal, view_query
+from backend.comfyui_answers import Output, kind_of, queued_runs, refusal, view_query, without_choices
 from backend.errors import (
+    ComfyformError,
     InvalidRequest,
+    JobFailed,
     Unavailable,
 )
 from backend.flow import (
@@ -126,7 +129,7 @@ class ComfyUI:
                 raise self._not_there(error) from error
             return prompt_id
         if reply.status == 400:
-            raise refusal(_parsed(reply), graph)
+            raise (yield from self._refusal(_parsed(reply), graph))
         if reply.status == 500:
             # Source: prompt_errors, ui_format_workflow: what it cannot read makes it fail without a reason.
             raise InvalidRequest(
@@ -143,8 +146,18 @@ class ComfyUI:
         if answer.get("node_errors"):
             # Partly refused: the good outputs would run alone, which nobody asked for.
             yield from self.interrupt(queued)
-            raise refusal(answer, graph)
+            raise (yield from self._refusal(answer, graph))
         return queued
+
+    def _refusal(self, body: Any, graph: Mapping[str, Any]) -> Flow[JobFailed]:
+        """Make the error of a refusal, with the choices that ComfyUI leaves out of it."""
+        definitions: dict[str, Any] = {}
+        with contextlib.suppress(ComfyformError):
+            for class_type in without_choices(body):
+                definitions |= yield from self._once(
+                    f"/object_info/{quote(class_type, safe='')}", "Look a node up"
+                )
+        return refusal(body, graph, definitions)
 
     def interrupt(self, prompt_id: str) -> Flow[None]:
         """Take one run out of the queue, or stop it at its next step.

@@ -13,9 +13,11 @@ from backend.errors import JobCancelled, JobError, JobFailed
 from backend.job_status import MAX_WORKER_ERROR
 from backend.json_reader import as_list, as_number, as_object, as_text, as_texts, shape_of
 from backend.result import Kind
-from backend.visible import quoted, shortened, visible
+from backend.visible import plain, quoted, shortened, visible
 
 ALLOWED_SHOWN: Final = 12
+ERROR_SHOWN: Final = 600
+"""Characters of a node's error that a message repeats."""
 _TEXT_KEYS: Final = ("text", "texts", "string", "strings")
 
 _KINDS: Final[Mapping[str, Kind]] = {
@@ -155,16 +157,35 @@ def working(
     return told
 
 
-def refusal(body: Any, graph: Mapping[str, Any]) -> JobFailed:
+def without_choices(body: Any) -> list[str]:
+    """List the classes of nodes of which a refusal says that a value is not in a list, without the list.
+
+    Source: ComfyUI v0.29.0, execution.py: a list of more than 20 choices is left out of ``input_config``.
+    """
+    found = [
+        kind
+        for _, kind, problem in _problems(body, {})
+        if problem.get("type") == "value_not_in_list"
+        and not as_object(problem.get("extra_info")).get("input_config")
+    ]
+    return list(dict.fromkeys(found))
+
+
+def refusal(body: Any, graph: Mapping[str, Any], definitions: Mapping[str, Any] | None = None) -> JobFailed:
     """The error of a graph that ``POST /prompt`` refused, or of the part that it left out on 200.
 
     Args:
         body: the answer, parsed: ``{"error", "node_errors"}``.
         graph: what was sent.
+        definitions: of the nodes in question, where they are known: they list what the refusal leaves out.
     """
     problems = list(_problems(body, graph))
     error = body.get("error") if isinstance(body, Mapping) else body
-    sentences = [f"node {node_id} ({kind}): {_problem(problem)}" for node_id, kind, problem in problems]
+    known = as_object(definitions)
+    sentences = [
+        f"node {node_id} ({kind}): {_problem(problem, as_object(known.get(kind)))}"
+        for node_id, kind, problem in problems
+    ]
     if not sentences and isinstance(error, Mapping):
         sentences = [_whole_error(error)]
     if not sentences:
@@ -205,14 +226,13 @@ def _problems(body: Any, graph: Mapping[str, Any]) -> Iterator[tuple[str, str, M
             yield node_id, kind, problem if isinstance(problem, Mapping) else {"message": as_text(problem)}
 
 
-def _problem(problem: Mapping[str, Any]) -> str:
+def _problem(problem: Mapping[str, Any], definition: Mapping[str, Any]) -> str:
     extra = as_object(problem.get("extra_info"))
     name, details = as_text(extra.get("input_name")), as_text(problem.get("details"))
     match problem.get("type"):
         case "value_not_in_list":
-            return (
-                f"{name} {quoted(extra.get('received_value'))} is not available; {_allowed(extra, details)}"
-            )
+            received = quoted(extra.get("received_value"))
+            return f"{name} {received} is not available; {_allowed(extra, definition)}"
         case "required_input_missing":
             return f"{name or details} is missing"
         case "value_smaller_than_min" | "value_bigger_than_max":
@@ -225,16 +245,29 @@ def _problem(problem: Mapping[str, Any]) -> str:
     return f"{message} ({details})" if details else message
 
 
-def _allowed(extra: Mapping[str, Any], details: str) -> str:
-    config = extra.get("input_config")
-    options = combo_options(config) if isinstance(config, list) else None
-    if options is None:
-        count = re.search(r"list of length (\d+)", details)
-        return f"there are {count[1]} others" if count else "look into /object_info for what is"
+def _allowed(extra: Mapping[str, Any], definition: Mapping[str, Any]) -> str:
+    """Name the choices of an input: from the refusal, or from the node's definition when the list is long."""
+    name = as_text(extra.get("input_name"))
+    sections = map(as_object, as_object(definition.get("input")).values())
+    specs = [extra.get("input_config"), *(section.get(name) for section in sections)]
+    found = [
+        options for spec in specs if isinstance(spec, list) and (options := combo_options(spec)) is not None
+    ]
+    return choices(extra.get("received_value"), found[0]) if found else "ComfyUI does not list what is"
+
+
+def choices(received: Any, options: Sequence[Any]) -> str:
+    """Name what an input takes instead of a value, as the end of a sentence; the nearest name first."""
+    from difflib import get_close_matches  # only mistakes pay for it
+
     if not options:
         return "there is none at all"
-    shown = ", ".join(str(option) for option in options[:ALLOWED_SHOWN])
-    return f"there is {shown}{' …' if len(options) > ALLOWED_SHOWN else ''}"
+    names = [visible(shortened(str(option), 200), lines=False) for option in options]
+    lower = {name.lower(): name for name in reversed(names)}
+    close = [lower[name] for name in get_close_matches(str(received)[:200].lower(), lower, n=1, cutoff=0.7)]
+    shown = ", ".join(names[:ALLOWED_SHOWN])
+    more = f" … ({len(names) - ALLOWED_SHOWN} more)" if len(names) > ALLOWED_SHOWN else ""
+    return f"there is {shown}{more}" + (f". Did you mean {close[0]}?" if close else "")
 
 
 def combo_options(spec: Sequence[Any]) -> list[Any] | None:
@@ -282,10 +315,10 @@ def failure(entry: Mapping[str, Any], prompt_id: str) -> JobError:
 
 
 def _execution_error(data: Mapping[str, Any], prompt_id: str) -> JobFailed:
-    message = as_text(data.get("exception_message")).strip()
+    message = plain(as_text(data.get("exception_message"))).strip()
     kind = as_text(data.get("exception_type"))
-    first = visible(shortened(message.partition("\n")[0])).rstrip(". ")
-    reason = ": ".join(part for part in (kind.rpartition(".")[2], first) if part) or "no reason given"
+    told = visible(summary(message)).rstrip(".: ")
+    reason = ": ".join(part for part in (kind.rpartition(".")[2], told) if part) or "no reason given"
     traceback = "".join(as_texts(data.get("traceback")))
     return JobFailed(
         f"{_node_of(data)} failed: {reason}.",
@@ -299,6 +332,14 @@ def _execution_error(data: Mapping[str, Any], prompt_id: str) -> JobFailed:
 def _node_of(data: Mapping[str, Any]) -> str:
     node_id, kind = as_text(data.get("node_id")), as_text(data.get("node_type"))
     return f"node {node_id or '?'}{f' ({kind})' if kind else ''}"
+
+
+def summary(message: str) -> str:
+    """Write an exception's message on one line: whole where it is short, else its start and its end.
+
+    The first line alone may only announce the cause ("Likely causes:"), and the last may only give advice.
+    """
+    return shortened(" ".join(message.split()), ERROR_SHOWN)
 
 
 def remedy(said: str) -> str | None:

@@ -34,6 +34,8 @@ OUTPUTS_FOLDER: Final = "outputs"
 """Where a worker leaves files that are too large to send inline, relative to the volume root."""
 INPUTS_FOLDER: Final = "inputs"
 """Where a client leaves inputs that are too large to send inline, relative to the volume root."""
+SHARED_INPUTS: Final = ("avatars", "voices")
+"""Folders of the volume that every job sees under ComfyUI's inputs: ``avatars/odin.png``."""
 
 
 class InputFile(TypedDict):

@@ -59,7 +59,7 @@ def translated(method: str, url: str) -> Iterator[None]:
             method=method,
             url=address,
         ) from None
-    logger.info("%s %s took %.0f ms", method, address, (time.monotonic() - start) * 1000)
+    logger.debug("%s %s took %.0f ms", method, address, (time.monotonic() - start) * 1000)
 
 
 class _Body:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from backend import transcripts
 from backend.comfyui_answers import combo_options
 from backend.errors import InvalidArgument
 from backend.flow import Flow
@@ -137,9 +138,7 @@ def _speech(comfyui: Target, request: Request) -> Flow[Planned]:
 
     reference = request["voice_reference"]
     voice = yield from bring(comfyui, reference)
-    voice_text: str | None = request["voice_reference_text"]
-    if voice_text is None:
-        voice_text = yield from transcript(comfyui, reference, voice)
+    voice_text = transcripts.given(request) or (yield from transcript(comfyui, reference, voice))
     seed = seed_of(request)
     graph = speech(
         voice=voice,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
+from backend import transcripts
 from backend.checks import data_address_bytes, is_address, media_suffix
 from backend.errors import InvalidArgument, NotFound, NotSupported
 from backend.flow import Download, Downloaded, Flow, download, work
@@ -15,7 +16,6 @@ from backend.result import GeneratedFile
 
 SUBFOLDER: Final = "comfyform"
 """Where uploads go under ComfyUI's input folder."""
-TRANSCRIPT_BYTES: Final = 64 * 1024
 MAX_NAME_CHARS: Final = 50
 """Characters that an upload keeps of a file's own name, from its end: they have at most 200 bytes."""
 
@@ -149,18 +149,12 @@ def audio_duration_s(comfyui: Target, value: InputLike, name: str) -> Flow[float
 
 
 def transcript(comfyui: Target, value: InputLike, name: str) -> Flow[str]:
-    """Give what a voice recording says, from the ``.txt`` file of the same stem beside it; "" without one."""
+    """Read what a voice recording says from the ``.txt`` file of the same stem beside it; "" without one."""
     if isinstance(value, Path):
-        beside = value.with_suffix(".txt")
-        if beside.is_file():
-            return beside.read_bytes()[:TRANSCRIPT_BYTES].decode("utf-8", "replace").strip()
-        return ""
+        return (yield from work(lambda: transcripts.read_beside(value)))
     if isinstance(value, GeneratedFile) or name.startswith(f"{SUBFOLDER}/"):
         return ""
-    folder, _, filename = name.rpartition("/")
-    stem = filename.rpartition(".")[0] or filename
-    content = yield from comfyui.read(f"{folder}/{stem}.txt" if folder else f"{stem}.txt")
-    return (content or b"")[:TRANSCRIPT_BYTES].decode("utf-8", "replace").strip()
+    return transcripts.decoded((yield from comfyui.read(transcripts.file_name(name))))
 
 
 def _not_among_inputs(comfyui: Target, name: str) -> InvalidArgument:

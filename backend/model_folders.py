@@ -10,6 +10,10 @@ from typing import Final
 MODELS: Final = "models"
 """The folder of all models, from a volume's root."""
 
+HF_HOME: Final = "huggingface-cache"
+"""The Hugging Face cache, from a volume's root. RunPod puts its cached models there, too."""
+HF_HUB: Final = f"{HF_HOME}/hub"
+
 ALIASES: Final[Mapping[str, str]] = {
     "clip": "text_encoders",
     "unet": "diffusion_models",

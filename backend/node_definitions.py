@@ -44,11 +44,13 @@ class NodeDefinitions:
         object_info: class of a node → its definition.
         started_at: when the worker that asked was started.
         worker_version: of that worker.
+        failed_imports: node packs and core extras whose nodes are unknown → the error of their import.
     """
 
     object_info: Mapping[str, Any] = field(repr=False)
     started_at: datetime
     worker_version: str = ""
+    failed_imports: Mapping[str, str] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """Write them: JSON in gzip, the same bytes for the same definitions."""
@@ -56,6 +58,7 @@ class NodeDefinitions:
             "contract": CONTRACT,
             "worker_version": self.worker_version,
             "started_at": self.started_at.isoformat(),
+            "failed_imports": self.failed_imports,
             "object_info": self.object_info,
         }
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -76,6 +79,7 @@ class NodeDefinitions:
                 object_info=value["object_info"],
                 started_at=datetime.fromisoformat(value["started_at"]),
                 worker_version=str(value.get("worker_version", "")),
+                failed_imports=dict(value.get("failed_imports") or {}),
             )
         except (OSError, EOFError, KeyError, TypeError) as error:
             raise ValueError(f"no node definitions: {error}") from error

@@ -209,7 +209,8 @@ _OWN: Final[Mapping[Verb, Mapping[str, Param]]] = {
         ),
         "voice_reference_text": Param(
             what="text",
-            sentence="What the recording says; by default the .txt file beside it, else recognised.",
+            sentence="What the recording says; by default the .txt file beside it; else the optional model "
+            "whisper-large-v3-turbo recognizes it.",
         ),
         "speed": Param(what="number", default=1.0, low=0.25, high=4, sentence="2 speaks twice as fast."),
         "model": Param(what="text", default="F5v1", sentence="F5-TTS model."),

@@ -19,12 +19,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from backend import transcripts
+from backend.contract import SHARED_INPUTS
 from backend.errors import ComfyformError, JobFailed, NotSupported
-from backend.flow import RETRY, Downloaded, Flow, Retry, Send, check, send
+from backend.flow import RETRY, Downloaded, Flow, Retry, Send, check, send, work
 from backend.graph_check import Problem, validate
 from backend.journal import state_folder
 from backend.local_graphs import plan
-from backend.model_folders import category_of, how_to_get, places_of
+from backend.model_folders import HF_HUB, category_of, how_to_get, places_of
 from backend.node_definitions import DefinitionsCopy, NodeDefinitions
 from backend.params import PARAMS
 from backend.request import Request
@@ -80,10 +82,11 @@ class Preflight:
         """Let a request through, unless a worker would certainly refuse it.
 
         Raises:
-            InvalidArgument: no graph can be made of it.
+            InvalidArgument: no graph can be made of it, or nothing tells what a voice recording says.
             JobFailed: it would be refused; the message names node, input and what is allowed, and
                 ``output["missing_models"]`` the places on the volume of models that are not there.
         """
+        yield from self._check_transcript(request)
         known = yield from self.definitions.get()
         if known is None or not (yield from doubts(request, known)):
             return
@@ -107,6 +110,43 @@ class Preflight:
                 output={"missing_models": missing},
             )
 
+    def _check_transcript(self, request: Request) -> Flow[None]:
+        """Refuse to clone a voice when the words of its recording are unknown and certainly stay so.
+
+        Raises:
+            InvalidArgument: they are neither given nor in a file, and the workers have no recognizer.
+        """
+        if request.verb not in ("tts", "talk") or transcripts.given(request):
+            return
+        recording = request["voice_reference"]
+        if (yield from work(lambda: transcripts.read_beside(recording))):
+            return
+        places = [f"{HF_HUB}/{transcripts.RECOGNIZER_REF}"]
+        if isinstance(recording, str) and "://" not in recording:
+            if not recording.startswith(tuple(f"{folder}/" for folder in SHARED_INPUTS)):
+                return  # the recording itself is missing, which the worker says
+            places.append(transcripts.file_name(recording))
+        if (yield from self._none_is_there(places)) and (yield from self._is_offline()):
+            raise transcripts.missing(request.verb, recording)
+
+    def _is_offline(self) -> Flow[bool]:
+        """Tell whether the endpoint's workers certainly load models from this volume's cache only."""
+        try:
+            endpoint = yield from self._endpoint()
+            environment = dict(endpoint["env"])
+        except (ComfyformError, KeyError, TypeError, ValueError):
+            return False
+        return (
+            endpoint.get("networkVolumes") == [self.volume_id]
+            and not environment.keys() & {"HF_HOME", "HF_HUB_CACHE", "RUNPOD_VOLUME_PATH"}
+            and not transcripts.is_online(environment)
+        )
+
+    def _endpoint(self) -> Flow[Mapping[str, Any]]:
+        url, key = self.rest
+        step = Send("GET", f"{url}/serverless/{self.endpoint_id}", key=key, timeout_s=10.0)
+        return check((yield from send(step)), "Look at the endpoint").object()
+
     def _describes_the_endpoint(self, known: NodeDefinitions) -> Flow[bool]:
         """Tell whether the definitions are certainly those of the workers that would take the job.
 
@@ -115,13 +155,10 @@ class Preflight:
         """
         url, key = self.rest
         try:
-            shown = yield from send(
-                Send("GET", f"{url}/serverless/{self.endpoint_id}", key=key, timeout_s=10.0)
-            )
+            endpoint = yield from self._endpoint()
             listed = yield from send(
                 Send("GET", f"{url}/serverless/{self.endpoint_id}/releases", key=key, timeout_s=10.0)
             )
-            endpoint = check(shown, "Look at the endpoint").object()
             releases = check(listed, "Look at its releases").object().get("releases") or []
             changes = [datetime.fromisoformat(item["createdAt"]) for item in releases if item.get("diff")]
             settled = not changes or known.started_at > max(changes) + ROLLOUT
@@ -150,10 +187,13 @@ def is_pinned(image: str) -> bool:
 
 def doubts(request: Request, known: NodeDefinitions) -> Flow[list[Problem]]:
     """Find what the definitions say against a request, as far as only the endpoint or a model can mend it."""
-    planned = yield from plan(_Paper(known.object_info), _on_paper(request))
+    planned = yield from plan(DefinitionsOnly(known.object_info), _on_paper(request))
     found = validate(planned.graph, known.object_info)
     # Without a wish the worker takes a checkpoint that it has when the job is there.
     free = request.verb in ("portrait", "imagine") and request["model"] is None
+    if known.failed_imports:
+        # One of these may have the node; only the worker's ComfyUI knows.
+        found = [problem for problem in found if problem.kind != "node"]
     return [
         problem
         for problem in found
@@ -196,7 +236,7 @@ def _on_paper(request: Request) -> Request:
 
 
 @dataclass(frozen=True, slots=True)
-class _Paper:
+class DefinitionsOnly:
     """A ComfyUI of which only the definitions are known: what `backend.local_graphs.plan` plans for."""
 
     definitions: Mapping[str, Any]
@@ -204,25 +244,31 @@ class _Paper:
     origin: str = ""
 
     def object_info(self, class_type: str = "") -> Flow[Mapping[str, Any]]:
+        """Look the definitions up."""
         yield from ()
         return {class_type: self.definitions.get(class_type, {})} if class_type else self.definitions
 
     def metadata(self, folder: str, filename: str) -> Flow[Mapping[str, str]]:  # noqa: ARG002
+        """Answer that no metadata is known."""
         yield from ()
         return {}
 
     def read(self, name: str) -> Flow[bytes | None]:  # noqa: ARG002
+        """Answer that the file does not exist."""
         yield from ()
         return None
 
     def fetch(self, name: str, to: Path) -> Flow[Downloaded]:
+        """Refuse: there are no files here."""
         yield from ()
         raise NotSupported(f"{name} is not here to be put into {to}.")
 
     def has(self, name: str, size_bytes: int) -> Flow[bool]:  # noqa: ARG002
+        """Answer that the file was uploaded already, so that nothing is sent."""
         yield from ()
         return True
 
     def upload(self, source: Path, name: str, *, subfolder: str = "") -> Flow[str]:
+        """Refuse: nothing is sent."""
         yield from ()
         raise NotSupported(f"{source} is not sent as {subfolder}/{name}.")

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from backend import transcripts
 from backend.checks import data_address_bytes, is_address, media_suffix
 from backend.contract import INPUTS_FOLDER, RUN_LIMIT_BYTES, InputFile
 from backend.errors import InvalidArgument
 from backend.flow import Flow, Progress, work
 from backend.local_graphs import renamed
-from backend.local_inputs import TRANSCRIPT_BYTES, clean_name
+from backend.local_inputs import clean_name
 from backend.params import PARAMS, InputLike
 from backend.request import Request
 from backend.result import GeneratedFile
@@ -83,8 +84,8 @@ def pack(request: Request, origin: str, volume: VolumeS3 | None) -> Flow[Packed]
         params["graph"] = renamed(request["graph"], names)
     else:
         params |= names
-    if request.verb in ("tts", "talk") and "voice_reference_text" not in params:
-        text = yield from work(lambda: _transcript(values["voice_reference"]))
+    if request.verb in ("tts", "talk") and not transcripts.given(request):
+        text = yield from work(lambda: transcripts.read_beside(values["voice_reference"]))
         params |= {"voice_reference_text": text} if text else {}
     return Packed(params=params, inputs=list(inputs.values()))
 
@@ -162,11 +163,3 @@ def _sent(file: _File, room: int, volume: VolumeS3 | None) -> Flow[InputFile]:
         yield Progress({"progress": "upload", "path": path, "size_bytes": file.size_bytes})
         yield from volume.put(file.path, path, size_bytes=file.size_bytes, sha256=file.sha256)
     return {"name": file.name, "sha256": file.sha256, "volume_path": path}
-
-
-def _transcript(voice: InputLike) -> str:
-    """What a recording here says, from the ``.txt`` beside it."""
-    beside = voice.with_suffix(".txt") if isinstance(voice, Path) else None
-    if beside is None or not beside.is_file():
-        return ""
-    return beside.read_bytes()[:TRANSCRIPT_BYTES].decode("utf-8", "replace").strip()

@@ -8,6 +8,9 @@ from urllib.parse import urlsplit, urlunsplit
 MAX_SHOWN: Final = 2000
 """Characters of a foreign text that a message or a log line repeats."""
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+_CONTROL_SEQUENCE: Final = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]"
+)
 _DATA: Final = re.compile(r"data:[\w.+-]+/[\w.+-]+[;,][^\s'\"<>]{40,}")
 
 
@@ -21,6 +24,15 @@ def visible(text: str, *, lines: bool = True) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or (lines and char == "\n") else _escape(char) for char in text)
+
+
+def plain(text: str) -> str:
+    """Remove a terminal's control sequences (colors, titles, cursor movements) and control characters.
+
+    Source: ECMA-48, 5.4 (control sequences) and 8.3.89 (operating system commands).
+    """
+    text = _CONTROL_SEQUENCE.sub("", text)
+    return text if text.isprintable() else "".join(char for char in text if char in "\t\n" or char >= " ")
 
 
 def _escape(char: str) -> str:

@@ -39,8 +39,8 @@ from backend.errors import InvalidArgument
 Place = Literal["models", "hf_cache"]
 
 MODELS: Final = model_folders.MODELS
-HF_HOME: Final = "huggingface-cache"
-HF_HUB: Final = f"{HF_HOME}/hub"
+HF_HOME: Final = model_folders.HF_HOME
+HF_HUB: Final = model_folders.HF_HUB
 OWN: Final = ".comfyform"
 RECORDS: Final = f"{OWN}/records"
 PARTIAL: Final = f"{OWN}/partial"

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from backend.model_folders import ALIASES, category_of
+from backend.transcripts import RECOGNIZER
 from ops.categories import EXTENSIONS, canonical
 from ops.inventory import Inventory
 from ops.layout import MODELS
@@ -92,7 +93,7 @@ def needs(content: str, registry: Registry, remote: Inventory | None = None) -> 
             nodes[node.kind] = NeededNode(node.kind, before.count + 1, pack)
         for category, name in _named(node):
             models.setdefault((category, name), _needed(node.kind, category, name, registry, remote))
-        for silent in _SILENT.get(node.kind, ()):
+        for silent in _silent(node):
             models.setdefault((None, silent), _silently(node.kind, silent, registry, remote))
     known = {name for category, name in models if category is not None}
     kept = [model for (category, name), model in models.items() if category is not None or name not in known]
@@ -140,6 +141,14 @@ def may_mean(path: str, said: Iterable[str]) -> bool:
         or (repository is not None and repository in text)
         for text in said
     )
+
+
+def _silent(node: Node) -> tuple[str, ...]:
+    """Name the registry's models that a node reads although no input names a file of theirs."""
+    found = _SILENT.get(node.kind, ())
+    # Its text of the sample; the node recognizes the words itself when that is empty.
+    unknown = node.kind == "F5TTSAudioInputs" and not str(node.values.get("sample_text", "?")).strip()
+    return (*found, RECOGNIZER) if unknown else found
 
 
 def _pack(kind: str) -> str | None:

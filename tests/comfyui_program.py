@@ -7,6 +7,7 @@ import json
 import struct
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,16 +139,21 @@ def running_comfyui(folder: Path, *flags: str) -> Iterator[ComfyUI]:
     ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
+    drain = threading.Thread(target=process.stderr.read, daemon=True)
     try:
         for line in process.stderr:
             if "To see the GUI go to: " in line:
                 break
         else:
             raise RuntimeError(f"the stand-in ended with {process.wait()}")
+        # A pipe that fills up would stop the program.
+        drain.start()
         client = ComfyUI(line.rpartition(" ")[2].strip(), folder, process)
         yield client
         client.http.close()
     finally:
         process.terminate()
         process.wait(20)
+        if drain.is_alive():
+            drain.join(20)
         process.stderr.close()

@@ -17,7 +17,7 @@ from backend.graphs.picture import picture
 from backend.graphs.speech import model_type_of, speech
 from backend.graphs.talking_head import svd_name, talking_head
 from backend.local_graphs import plan, renamed
-from backend.preflight import _on_paper, _Paper
+from backend.preflight import DefinitionsOnly, _on_paper
 from backend.request import read
 
 # Our own cut of what ComfyUI 0.29, F5-TTS 1.0.26 and SONIC 8556234 answer to /object_info.
@@ -207,7 +207,7 @@ def test_the_validator_names_node_input_and_what_is_allowed(node, change, said):
 def test_every_verb_is_planned_into_a_graph_that_comfyui_takes(verb, given):
     """As the pre-flight plans it: with definitions alone, and no ComfyUI to ask."""
     with Http() as http:
-        planned = http.run(plan(_Paper(OBJECT_INFO), _on_paper(read(verb, given))))
+        planned = http.run(plan(DefinitionsOnly(OBJECT_INFO), _on_paper(read(verb, given))))
 
     assert validate(planned.graph, OBJECT_INFO) == []
 

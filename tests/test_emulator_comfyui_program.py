@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from backend.visible import plain
 from tests.comfyui_program import running_comfyui, safetensors, slow, txt2img
 
 pytestmark = pytest.mark.slow
@@ -138,7 +139,7 @@ def test_a_port_that_is_taken_is_said_in_one_line(tmp_path):
             [*command, "--base-directory", str(tmp_path)], capture_output=True, text=True, timeout=20
         )
 
-    assert (done.returncode, done.stderr) == (
+    assert (done.returncode, plain(done.stderr)) == (
         1,
         f"[ERROR] cannot listen on 127.0.0.1:{port}: Address already in use\n",
     )

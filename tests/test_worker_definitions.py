@@ -25,6 +25,13 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
         yield program
 
 
+class FailedImports:
+    """A process of which only one thing is asked."""
+
+    def __init__(self) -> None:
+        self.failed_imports: dict[str, str] = {}
+
+
 class AtRest:
     """A studio whose ComfyUI is ready and has nothing to do."""
 
@@ -32,7 +39,7 @@ class AtRest:
         self.volume = folder / "volume"
         self.volume.mkdir()
         self.folders = Folders.make(folder)
-        self.folders.log.touch()
+        self.comfyui = FailedImports()
         self._url = url
 
     @contextmanager
@@ -63,12 +70,16 @@ def test_they_are_left_whole(comfyui, studio):
     assert (found.started_at, found.worker_version) == (STARTED, "0.1.0")
 
 
-def test_a_pack_that_failed_this_once_is_not_told_as_missing(studio, caplog):
-    """Other workers may have it, and clients would refuse what they can."""
-    studio.folders.log.write_text("0.1 seconds (IMPORT FAILED): /packs/sonic\n")
+def test_a_module_that_failed_to_import_is_named_with_the_nodes_that_did_load(studio, caplog):
+    """One optional extra does not switch off the check of everything else."""
+    studio.comfyui.failed_imports = {"nodes_glsl": "ModuleNotFoundError: No module named 'comfy_angle'"}
 
-    assert left(studio) is None
-    assert "a node pack could not be imported" in caplog.text
+    found = left(studio)
+
+    assert found is not None
+    assert found.failed_imports == studio.comfyui.failed_imports
+    assert "KSampler" in found.object_info
+    assert "nodes_glsl could not be imported: ModuleNotFoundError" in caplog.text
 
 
 def test_packs_on_the_volume_are_not_the_endpoints(studio):

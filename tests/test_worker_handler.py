@@ -1,6 +1,7 @@
 """Jobs in, answers out: failures are sentences, a cancelled job stops, progress comes before the result."""
 
 import asyncio
+import gc
 import threading
 from typing import Any
 
@@ -149,3 +150,21 @@ async def test_progress_that_cannot_be_posted_costs_no_job():
     answer = await handler(work, post_progress=post).handle({"id": "j", "input": {"prompt": "x"}})
 
     assert answer["seed"] == 7
+
+
+async def test_a_cancelled_job_prints_no_traceback(caplog, capfd):
+    """Its work ends with an exception that nobody waits for."""
+    begun = threading.Event()
+
+    def work(_request, stop, _tell):
+        begun.set()
+        stop.wait(30)
+
+    task = asyncio.create_task(handler(work).handle({"id": "j1", "input": {"action": "health"}}))
+    await asyncio.to_thread(begun.wait, 10)
+    task.cancel()
+    await asyncio.wait([task])
+    gc.collect()
+
+    assert task.cancelled()
+    assert "Traceback" not in caplog.text + "".join(capfd.readouterr())

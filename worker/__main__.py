@@ -87,6 +87,7 @@ def studio(config: WorkerConfig, comfyui: ComfyUIProcess, folders: Folders) -> S
         outlet=Outlet(config.volume, config.bucket),
         allow_hosts=config.settings.comfyform_allow_hosts,
         deadline_s=config.settings.comfyform_timeout_s,
+        recognizes_speech=config.recognizes_speech,
     )
 
 

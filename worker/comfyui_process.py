@@ -20,6 +20,7 @@ from typing import Final
 
 from backend.errors import ComfyformError
 from worker.comfyui_probe import HOST, free_port, is_idle, system_stats
+from worker.import_failures import ImportFailures
 from worker.post_mortem import death, quoted
 from worker.process_log import ProcessLog
 
@@ -79,6 +80,7 @@ class ComfyUIProcess:
         self._deaths: list[str] = []
         self._recent = 0
         self._failed_starts = 0
+        self._imports = ImportFailures()
         # A daemon, because the leash kills the child when this thread ends: it lives as long as the worker.
         self._thread = threading.Thread(target=self._supervise, name="comfyui", daemon=True)
 
@@ -105,6 +107,12 @@ class ComfyUIProcess:
         """Address, where it is ready."""
         with self._changed:
             return self._url if self._state is State.READY else None
+
+    @property
+    def failed_imports(self) -> dict[str, str]:
+        """Node packs and core extras that it could not import → the last line of the traceback."""
+        with self._changed:
+            return dict(self._imports.found)
 
     def log_tail(self, lines: int = 20) -> list[str]:
         """Give the last lines that it printed."""
@@ -176,7 +184,7 @@ class ComfyUIProcess:
     def down(self, what: str) -> ComfyUIDown:
         """Make the error of a ComfyUI that does not run, with how it died and the end of its log."""
         last = f": {self._deaths[-1]}" if self._deaths else ""
-        return ComfyUIDown(f"{what}{last}.{quoted(self._log.tail(8))}")
+        return ComfyUIDown(f"{what}{last}.{quoted(self._log.printed(8))}")
 
     def _supervise(self) -> None:
         """Start, watch, start again, until stopped."""
@@ -204,9 +212,10 @@ class ComfyUIProcess:
         )
         if process.stdout is None:
             raise OSError("no pipe")
-        reader = self._log.drain(process.stdout)
+        imports = ImportFailures()
+        reader = self._log.drain(process.stdout, imports.read)
         with self._changed:
-            self._process, self._port = process, port
+            self._process, self._port, self._imports = process, port, imports
         self._set(State.RESTARTING if self._deaths else State.STARTING)
         was_ready = self._await_ready(process, port)
         started = time.monotonic()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from backend import transcripts
 from backend.errors import ConfigError
 from backend.settings import SECRETS, Secret, Settings
 from ops.layout import HF_HOME
@@ -81,11 +82,17 @@ class WorkerConfig:
         # F5-TTS and vocos are read only from a Hugging Face cache. Offline, because a file that is not on
         # the volume must be an error that names it, not gigabytes fetched on a GPU that is paid for.
         result.setdefault("HF_HOME", str(self.volume / HF_HOME))
-        online = result.setdefault("HF_HUB_OFFLINE", "1") in {"0", "false", "no"}
-        if online and (token := self.environment.get("HF_TOKEN")):
+        result.setdefault("HF_HUB_OFFLINE", "1")
+        if transcripts.is_online(result) and (token := self.environment.get("HF_TOKEN")):
             result["HF_TOKEN"] = token
         result.setdefault("PYTHONUNBUFFERED", "1")
         return result
+
+    def recognizes_speech(self) -> bool:
+        """Tell whether F5-TTS can load its speech recognizer: from the Hugging Face cache, or by download."""
+        environment = self.comfyui_environment()
+        hub = Path(environment.get("HF_HUB_CACHE") or Path(environment["HF_HOME"]) / "hub")
+        return transcripts.is_online(environment) or (hub / transcripts.RECOGNIZER_REF).is_file()
 
     @property
     def comfyui_home(self) -> Path | None:

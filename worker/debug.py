@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from backend.contract import FileRecord
+from backend.contract import SHARED_INPUTS, FileRecord
 from ops.inventory import Inventory
 from ops.layout import HF_HUB, MODELS
 from worker.comfyui_probe import system_stats
 from worker.comfyui_process import ComfyUIProcess, State
 from worker.configuration import WorkerConfig
-from worker.folders import SHARED_INPUTS, Folders
+from worker.folders import Folders
 from worker.generate import Studio
 
 LISTED: Final = 1000
@@ -30,10 +30,18 @@ def health(config: WorkerConfig, comfyui: ComfyUIProcess | None) -> dict[str, An
         "volume": {"path": str(config.volume), "mounted": config.volume.is_dir()},
         "bucket_configured": config.bucket is not None,
         "comfyui": None,
+        "warnings": [],
     }
     if comfyui is not None:
         stats = _stats(comfyui)
-        answer["comfyui"] = {"state": comfyui.state.value, "url": comfyui.url, "deaths": list(comfyui.deaths)}
+        failed = comfyui.failed_imports
+        answer["comfyui"] = {
+            "state": comfyui.state.value,
+            "url": comfyui.url,
+            "deaths": list(comfyui.deaths),
+            "failed_imports": failed,
+        }
+        answer["warnings"] = [f"{name} could not be imported: {reason}" for name, reason in failed.items()]
         if stats is None:
             problems.append(comfyui.down(f"ComfyUI is {comfyui.state.value}").message)
         else:
@@ -60,15 +68,16 @@ def debug(
         notes: what could not be shown to ComfyUI.
     """
     comfyui, folders = (studio.comfyui, studio.folders) if studio else (None, None)
+    answer = health(config, comfyui)
     return (
-        health(config, comfyui)
+        answer
         | _origin(config, comfyui, folders)
         | {
             "inventory": by_category(inventory.files) if inventory else {},
             "total_bytes": inventory.total_bytes if inventory else None,
             "free_bytes": inventory.free_bytes if inventory else None,
             "comfyui_log": comfyui.log_tail(40) if comfyui else [],
-            "warnings": [*notes, *(inventory.warnings if inventory else ())],
+            "warnings": [*answer["warnings"], *notes, *(inventory.warnings if inventory else ())],
         }
     )
 

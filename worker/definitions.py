@@ -1,12 +1,11 @@
 """What this worker's ComfyUI knows, left on the volume for clients that ask before they pay.
 
-Only a whole truth is left there: a pack whose import failed this once would be
-missing from the definitions, and clients would refuse what other workers can.
+A pack or a core extra that failed to import is named in them: its nodes are unknown, not absent, so clients
+refuse no workflow for a node that another worker may have.
 """
 
 import logging
 from datetime import datetime
-from typing import Final
 
 from backend.comfyui import ComfyUI
 from backend.drivers import Http
@@ -18,9 +17,6 @@ from worker.generate import Studio
 from worker.stop import Stopped, StopSign
 
 logger = logging.getLogger("worker")
-
-LOG_READ_BYTES: Final = 1 << 20
-"""What ComfyUI prints until it is ready is a small part of it."""
 
 
 def leave(studio: Studio, endpoint_id: str, version: str, started_at: datetime, stop: StopSign) -> None:
@@ -39,13 +35,12 @@ def leave(studio: Studio, endpoint_id: str, version: str, started_at: datetime, 
             return
         with studio.at_rest(stop) as url, Http(wait=stop.wait) as http:
             object_info = http.run(ComfyUI(url).object_info())
-        with studio.folders.log.open("rb") as log:
-            if b"IMPORT FAILED" in log.read(LOG_READ_BYTES):
-                logger.warning(
-                    "a node pack could not be imported: no node definitions are left on the volume"
-                )
-                return
-        known = NodeDefinitions(object_info=object_info, started_at=started_at, worker_version=version)
+            failed = studio.comfyui.failed_imports
+        for name, reason in failed.items():
+            logger.warning("%s could not be imported: %s", name, reason)
+        known = NodeDefinitions(
+            object_info=object_info, started_at=started_at, worker_version=version, failed_imports=failed
+        )
         path = definitions_path(endpoint_id)
         land(known.to_bytes(), studio.volume / path, what="the node definitions")
         logger.info("left %d node definitions on the volume as %s", len(object_info), path)

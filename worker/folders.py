@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, Self
 
+from backend.contract import SHARED_INPUTS
 from ops.layout import MODELS
 from worker import extra_paths
 
-SHARED_INPUTS: Final = ("avatars", "voices")
-"""Folders of the volume that every job sees under ComfyUI's inputs: ``avatars/odin.png``."""
 SCRATCH_PREFIX: Final = "comfyform-worker-"
 CLAIM: Final = "claim"
 ONLY_IN_MODELS_DIR: Final = ("sonic",)
@@ -100,6 +99,9 @@ class Folders:
             str(self.temp),
             "--user-directory",
             str(self.user),
+            # Its default lies in ComfyUI's own folder, which may lack the user folder or be read-only.
+            "--database-url",
+            f"sqlite:///{self.user / 'comfyui.db'}",
         ]
 
     def connect(self, volume: Path, comfyui_home: Path | None) -> list[str]:

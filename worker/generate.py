@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
+from backend import transcripts
 from backend.checks import path_problem
 from backend.comfyui import ComfyUI
-from backend.contract import InputFile, Verb
+from backend.contract import SHARED_INPUTS, InputFile, Verb
 from backend.drivers import Http
 from backend.errors import ComfyformError, InvalidArgument, Unavailable, WaitTimeout
 from backend.local import LocalBackend
@@ -28,7 +29,7 @@ from backend.request import read
 from backend.result import GeneratedFile, GenerationResult
 from worker.comfyui_process import ComfyUIDown, ComfyUIProcess
 from worker.envelope import Request
-from worker.folders import SHARED_INPUTS, Folders
+from worker.folders import Folders
 from worker.inputs import placed
 from worker.missing import explained
 from worker.outputs import Made, Outlet
@@ -55,6 +56,7 @@ class Studio:
         outlet: where outputs go.
         allow_hosts: hosts that a job's URLs may name although they are private or plain http.
         deadline_s: for a job that names no limit of its own.
+        recognizes_speech: tells whether ComfyUI can find out what a voice recording says.
     """
 
     comfyui: ComfyUIProcess
@@ -63,6 +65,7 @@ class Studio:
     outlet: Outlet
     allow_hosts: Sequence[str]
     deadline_s: float
+    recognizes_speech: Callable[[], bool]
     _turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def make(self, request: Request, stop: StopSign, tell: Tell) -> dict[str, Any]:
@@ -92,6 +95,7 @@ class Studio:
             ),
         ):
             require_inputs(checked, self.folders.input)
+            self._require_transcript(checked)
             tell({"progress": "start", "state": self.comfyui.state.value})
             url = self.comfyui.wait_ready(max(0.0, min(START_S, end - time.monotonic())), stop.raised)
             ready = time.monotonic()
@@ -121,6 +125,14 @@ class Studio:
                 f"save_to_avatars: this worker has no network volume at {self.volume}.",
                 hint="Attach the volume to the endpoint, or leave save_to_avatars out.",
             )
+
+    def _require_transcript(self, request: VerbRequest) -> None:
+        """Refuse to clone a voice whose words are unknown and cannot be recognized."""
+        if request.verb not in ("tts", "talk") or transcripts.given(request):
+            return
+        recording = str(request["voice_reference"])
+        if not transcripts.read_beside(self.folders.input / recording) and not self.recognizes_speech():
+            raise transcripts.missing(request.verb, recording)
 
     def warm_up(self, workflow: Path, stop: StopSign) -> None:
         """Run a workflow once, so that its models are in the GPU's memory before the first job asks for them.

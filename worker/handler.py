@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -59,7 +60,9 @@ class Handler:
         try:
             request = envelope.read(job)
             action = request.action
+            start = time.monotonic()
             answer = await self._do(job, request)
+            logger.info("job %s: %s took %.1f s", job.get("id"), action, time.monotonic() - start)
             return envelope.success(request, self._version, answer)
         except ComfyformError as error:
             logger.warning("job %s: %s failed: %s", job.get("id"), action, error)
@@ -73,15 +76,18 @@ class Handler:
         stop = StopSign()
         async with self._progress(job) as tell:
             work = asyncio.get_running_loop().run_in_executor(self._threads, self._work, request, stop, tell)
+            # An exception that nobody waits for any more would be printed with its traceback.
+            work.add_done_callback(lambda done: done.cancelled() or done.exception())
             try:
-                return await asyncio.shield(work)
+                await asyncio.wait(
+                    [work]
+                )  # not a shield, which would report what is raised after a cancellation
+                return work.result()
             except asyncio.CancelledError:
                 logger.info("job %s: stopped", job.get("id"))
                 stop.raised.set()
                 # The next job needs what this one holds: ComfyUI, a file's lock.
                 await asyncio.wait([work], timeout=STOP_S)
-                if work.done() and not work.cancelled():
-                    work.exception()
                 raise
 
     @contextlib.asynccontextmanager

@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from backend.contract import INPUTS_FOLDER, OUTPUTS_FOLDER, InputFile
+from backend.contract import INPUTS_FOLDER, OUTPUTS_FOLDER, SHARED_INPUTS, InputFile
 from backend.errors import HashMismatch, InvalidArgument, SourceMissing
 from worker.fetch import fetch
-from worker.folders import SHARED_INPUTS
 from worker.paths import place
 from worker.stop import StopSign
 

@@ -5,15 +5,28 @@ with progress bars used to hang.
 """
 
 import os
+import re
 import threading
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
+
+from backend.visible import plain
 
 KEPT_LINES: Final = 400
+_PROGRESS_BAR: Final = re.compile(r"\d+%\|.*\| *[\d.?]+\w*/|\d+\w* ?(?:it)? ?\[\d+:\d+(?::\d+)?, ")
+"""A line that tqdm redraws."""
 LONGEST_LINE: Final = 500
 LARGEST_FILE_BYTES: Final = 32 << 20
 CONTAINER_LOG_FD: Final = 2
+
+
+class _Line(NamedTuple):
+    """A line that is kept, and whether the supervisor wrote it."""
+
+    text: str
+    own: bool
 
 
 class ProcessLog:
@@ -28,35 +41,48 @@ class ProcessLog:
         """
         self.path = path
         self._echo_fd = echo_fd
-        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._lines: deque[_Line] = deque(maxlen=KEPT_LINES)
         self._lock = threading.Lock()
 
-    def drain(self, stream: IO[bytes]) -> threading.Thread:
-        """Start to read a stream to its end; the thread ends with the stream."""
-        thread = threading.Thread(target=self._read, args=(stream,), name="process-log", daemon=True)
+    def drain(self, stream: IO[bytes], listener: Callable[[str], object] | None = None) -> threading.Thread:
+        """Start to read a stream to its end; the thread ends with the stream.
+
+        Args:
+            stream: what the program prints.
+            listener: called with every line, without control sequences.
+        """
+        thread = threading.Thread(target=self._read, args=(stream, listener), name="process-log", daemon=True)
         thread.start()
         return thread
 
     def note(self, line: str) -> None:
         """Add a line of the supervisor's own."""
-        self._add(f"[worker] {line}")
+        self._add(f"[worker] {line}", own=True)
 
     def tail(self, lines: int = 20) -> list[str]:
-        """Give the last lines, oldest first."""
+        """List the last lines, oldest first, without control sequences and progress bars."""
         with self._lock:
-            return list(self._lines)[-lines:]
+            return [line.text for line in list(self._lines)[-lines:]]
 
-    def _read(self, stream: IO[bytes]) -> None:
+    def printed(self, lines: int) -> list[str]:
+        """List the last lines that the program itself printed, for a message that quotes them."""
+        with self._lock:
+            return [line.text for line in self._lines if not line.own][-lines:]
+
+    def _read(self, stream: IO[bytes], listener: Callable[[str], object] | None) -> None:
         with stream:
             # A progress bar redraws its line with carriage returns: only its last state is a line.
             for raw in stream:
-                text = raw.decode("utf-8", errors="replace").rstrip().rpartition("\r")[2]
+                text = plain(raw.decode("utf-8", errors="replace").rstrip().rpartition("\r")[2]).rstrip()
                 if text:
                     self._add(text)
+                if listener is not None:
+                    listener(text)
 
-    def _add(self, text: str) -> None:
+    def _add(self, text: str, *, own: bool = False) -> None:
         with self._lock:
-            self._lines.append(text[:LONGEST_LINE])
+            if not _PROGRESS_BAR.search(text):
+                self._lines.append(_Line(text[:LONGEST_LINE], own))
             data = (text + "\n").encode()
             full = self.path.exists() and self.path.stat().st_size > LARGEST_FILE_BYTES
             with self.path.open("wb" if full else "ab") as file:

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import uvicorn
 
+from emulator.comfyui import console
 from emulator.comfyui.app import build
+from emulator.comfyui.node import NODES
 from emulator.comfyui.settings import Folders, Knobs, Settings, Version
 
 logger = logging.getLogger("comfyui")
@@ -85,6 +87,7 @@ def settings(argv: list[str]) -> tuple[Settings, str, int]:
         metadata=not args.disable_metadata,
         huggingface_cache=_huggingface_cache(),
         max_upload_bytes=int(args.max_upload_size * MIB),
+        prints=True,
         any_origin=args.enable_cors_header is not None,
         argv=("main.py", *argv),
         knobs=_knobs(args.emulate, parser),
@@ -94,12 +97,13 @@ def settings(argv: list[str]) -> tuple[Settings, str, int]:
 
 def main() -> int:
     """Serve until stopped; return the exit status."""
-    logging.basicConfig(level=logging.INFO, format="[%(levelname)s] %(message)s", stream=sys.stderr)
+    console.start()
     found, host, port = settings(sys.argv[1:])
     # As ComfyUI does: what an earlier run left in temp is gone.
     shutil.rmtree(found.folders.temp, ignore_errors=True)
     time.sleep(found.knobs.start_s)
-    comfyui, _ = build(found)
+    comfyui, engine = build(found)
+    console.failed_imports(node for name, node in NODES.items() if name not in engine.nodes)
     # A real ComfyUI is an aiohttp server, which keeps an idle connection for 75 s.
     config = uvicorn.Config(comfyui, log_level="warning", access_log=False, timeout_keep_alive=75)
     server = uvicorn.Server(config)

@@ -172,6 +172,7 @@ class _Execution:
             report=later(functools.partial(self._report, node_id)),
             send_image=later(self._send_image),
             previews=method != "none",
+            prints=self._settings.prints,
             loaded=self._executor._loaded,  # noqa: SLF001
         )
 

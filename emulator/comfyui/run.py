@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emulator.comfyui import console
 from emulator.comfyui.library import Library
 from emulator.comfyui.settings import Folders, Knobs
 
@@ -47,6 +48,7 @@ class Run:
         report: called as `report(value, maximum, preview JPEG or None)`.
         previews: whether previews are wanted.
         loaded: checkpoints that are in memory already.
+        prints: whether steps draw a progress bar on stderr.
     """
 
     node_id: str
@@ -62,6 +64,7 @@ class Run:
     send_image: Callable[[bytes], None]
     previews: bool
     loaded: set[Path]
+    prints: bool = False
 
     def check(self) -> None:
         """Raise if the prompt was interrupted."""
@@ -79,6 +82,8 @@ class Run:
             if self.knobs.step_s:
                 self.wait(self.knobs.step_s)
             self.check()
+            if self.prints:
+                console.bar(step, count)
             self.report(step, count, preview() if preview and self.previews else None)
 
     def place(self, prefix: str, *, kind: str = "output", width: int = 0, height: int = 0) -> SavedName:

@@ -92,6 +92,7 @@ class Settings:
         preview_method: none | auto | latent2rgb | taesd: whether sampling sends previews.
         huggingface_cache: folder of `models--…`, where node packs look for what huggingface_hub fetched.
         cache: whether the results of nodes are kept from one prompt to the next.
+        prints: whether it draws progress bars on stderr, as ComfyUI's own program does.
         argv: shown by `/system_stats`.
     """
 
@@ -104,6 +105,7 @@ class Settings:
     huggingface_cache: Path = Path("huggingface-cache/hub")
     max_upload_bytes: int = 104_857_600
     any_origin: bool = False
+    prints: bool = False
     argv: tuple[str, ...] = ("main.py",)
     knobs: Knobs = field(default_factory=Knobs)
 

@@ -58,6 +58,30 @@ REPOSITORIES = (
         architecture="whisper",
     ),
     Listed(
+        "openai/whisper-large-v3-turbo",
+        {
+            **dict.fromkeys(
+                (
+                    "added_tokens.json",
+                    "config.json",
+                    "generation_config.json",
+                    "normalizer.json",
+                    "preprocessor_config.json",
+                    "special_tokens_map.json",
+                    "tokenizer.json",
+                    "tokenizer_config.json",
+                    "vocab.json",
+                ),
+                KB,
+            ),
+            "merges.txt": KB,
+            "model.safetensors": 400 * KB,
+        },
+        license="mit",
+        revision="41f01f3fe87f28c78e2fbf8b568835947dd65ed9",
+        architecture="whisper",
+    ),
+    Listed(
         "stabilityai/stable-video-diffusion-img2vid-xt-1-1",
         {"svd_xt_1_1.safetensors": 4 * MB, "model_index.json": KB},
         license="other",

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from backend import GenerationResult, Settings, get_backend
-from backend.errors import ComfyformError, InvalidArgument
+from backend import Backend, GenerationResult, Settings, get_backend
+from backend.errors import ComfyformError, InvalidArgument, NotFound
 from backend.journal import Journal
 from backend.model_folders import missing_in
 from backend.params import PARAMS, Param
@@ -55,11 +55,39 @@ def generate(
                 again += f" --backend {client.name} --output-path {arguments.get('output_path', '…')}"
             console.say(f"Submitted. Fetch the result with: {again}")
             return 0
-        with watching(console) as on_progress:
-            result: GenerationResult = getattr(client, verb)(
-                timeout_s=timeout, on_progress=on_progress, **arguments
-            )
+        job_id = ""
+
+        def on_progress(event: Mapping[str, Any]) -> None:
+            nonlocal job_id
+            job_id = str(event.get("job_id") or event.get("prompt_id") or job_id)
+            tell(event)
+
+        try:
+            with watching(console) as tell:
+                result: GenerationResult = getattr(client, verb)(
+                    timeout_s=timeout, on_progress=on_progress, **arguments
+                )
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(after_interrupt(client, job_id)) from None
     return show(console, result)
+
+
+def after_interrupt(client: Backend, job_id: str) -> str:
+    """Say what became of a job whose wait was ended by Ctrl-C, which also cancels it."""
+    if not job_id:
+        return "Stopped before a job was submitted."
+    try:
+        state = client.status(job_id).state
+    except NotFound:
+        state = "CANCELLED"  # a run that was taken out of ComfyUI's queue leaves no trace
+    except ComfyformError as error:
+        return f"Stopped. Job {job_id} was cancelled, but its state is unknown: {error}"
+    match state:
+        case "COMPLETED":
+            return f"Stopped. Job {job_id} was done already: `inv jobs.wait {job_id}` fetches its result."
+        case "IN_QUEUE" | "IN_PROGRESS":
+            return f"Stopped. Job {job_id} was cancelled and is still {state}: see `inv jobs.show {job_id}`."
+    return f"Stopped. Job {job_id} was cancelled: it gives no result."
 
 
 def show(console: Console, result: GenerationResult) -> int:

@@ -81,8 +81,8 @@ def run(module: str, function: str, /, *arguments: Any, **options: Any) -> None:
         if error.filename is None:  # no file that somebody named: a bug of ours
             raise
         code = console.fail(ConfigError(f"{os.fsdecode(error.filename)}: {error.strerror}."))
-    except KeyboardInterrupt:
-        console.Console().say("Stopped. Run the same command again to go on.")
+    except KeyboardInterrupt as stop:
+        console.Console().say(str(stop) or "Stopped. Run the same command again to go on.")
         code = console.INTERRUPTED
     if code:
         raise Exit(code=code)
