@@ -143,6 +143,11 @@ def data_center(data_center_id: str) -> DataCenter | None:
     return next((center for center in DATA_CENTERS if center.id == data_center_id), None)
 
 
+def standard_usd_per_month(size_gb: int) -> float:
+    """Price a STANDARD volume: less for each GB beyond the first 1,000."""
+    return min(size_gb, 1000) * 0.07 + max(size_gb - 1000, 0) * 0.05
+
+
 def cpu(flavor: str) -> Cpu | None:
     """Find a CPU flavor."""
     return next((cpu for cpu in CPUS if cpu.id == flavor), None)

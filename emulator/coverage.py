@@ -61,6 +61,8 @@ ASSUMPTIONS = (
     "Only strings are split at `stream_chunk_bytes`: how RunPod splits another value is not documented.",
     "The documented rate limits do not grow with the running workers.",
     "`mounts` is missing in a template without a persistent volume, although the document requires it.",
+    "Billing gives a record for each bucket and each resource that was used in the window, also with zeros.",
+    "Weeks of the billing routes begin on Monday; the platform's fee is zero.",
     "An idle connection stays open for ten minutes.",
 )
 """What RunPod's documents leave open, and how the emulator decides it."""

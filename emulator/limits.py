@@ -74,6 +74,12 @@ class Limits:
     """How long a new resource is missing from the lists; by its id it is there at once."""
     endpoint_timeout_default_ms: int = 300_000
     """An endpoint's `timeout` when the create leaves it out; the service was seen to take 0."""
+    bill_idle: bool = True
+    """Whether a worker is billed from its start to its stop, or only while it has a job."""
+    billing_lag_s: float = 0.0
+    """How long it takes until what was used shows in the billing routes; RunPod's lag by days."""
+    high_performance_usd_per_gb_month: float = 0.14
+    """Price of a HIGH_PERFORMANCE volume; RunPod's depends on the data center."""
     volume_delete_checks_use: bool = True
     """Whether a volume that an endpoint uses cannot be deleted."""
     volume_release_s: float = 0.0

@@ -23,6 +23,7 @@ from emulator.clock import Clock
 from emulator.document import Document
 from emulator.faults import Faults
 from emulator.jobs.queue import Jobs
+from emulator.ledger import Ledger
 from emulator.limits import Limits
 from emulator.request_log import RequestLog
 from emulator.workers.fleet import Fleet
@@ -135,6 +136,9 @@ class State:
         }
         self.resources = self._load_resources()
         self.jobs = Jobs(self.root / "jobs", self.clock, self.limits, self.bells)
+        self.ledger = Ledger(self.root / "ledger.json", self.clock)
+        self.jobs.on_executed.append(self.ledger.executed)
+        self.views["billing"] = self.ledger.shown
 
     def volume_dir(self, volume_id: str) -> Path | None:
         """Give the folder of a network volume, or None when there is no such volume."""
@@ -147,6 +151,7 @@ class State:
     def drop_volume(self, volume_id: str) -> None:
         """Delete a network volume and its files."""
         del self.resources.volumes[volume_id]
+        self.ledger.drop(volume_id)
         shutil.rmtree(self.root / "volumes" / volume_id, ignore_errors=True)
 
     def new_id(self, length: int = 8) -> str:
@@ -178,6 +183,7 @@ class State:
         self.clock.skipped_s = 0.0
         self.created_at.clear()
         self.volume_held_until.clear()
+        self.ledger.clear()
         for folder in ("volumes", "jobs", "logs", "scratch"):
             shutil.rmtree(self.root / folder, ignore_errors=True)
             (self.root / folder).mkdir(mode=0o700, exist_ok=True)

@@ -112,6 +112,8 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._retried: dict[str, int] = {}
         self.on_final: list[Callable[[Job], None]] = []
+        self.on_executed: list[Callable[[str, float, float], None]] = []
+        """Called with a worker's id and the begin and end of its work on a job."""
         for path in sorted(folder.glob("*.json")):
             job = Job(**json.loads(path.read_text()))
             self._jobs[job.id] = job
@@ -264,13 +266,21 @@ class Jobs:
             job.status = CANCELLED
             self._bells.ring(("job", job.id))
 
+    def _worked(self, job: Job) -> None:
+        """Tell that a worker's time on a job is over."""
+        if job.status == IN_PROGRESS and job.worker_id is not None and job.started_at is not None:
+            for callback in self.on_executed:
+                callback(job.worker_id, job.started_at, self._clock.now())
+
     def _requeue(self, job: Job) -> None:
+        self._worked(job)
         job.status, job.queued_at = IN_QUEUE, self._clock.now()
         job.started_at = job.finished_at = job.worker_id = None
         job.result, job.chunks = {}, []
         self._changed(job)
 
     def _finish(self, job: Job, status: str) -> None:
+        self._worked(job)
         job.status, job.finished_at = status, self._clock.now()
         self._changed(job)
         for callback in self.on_final:
@@ -281,6 +291,7 @@ class Jobs:
             self._bells.ring(("stop", job.worker_id))
 
     def _forget(self, job: Job) -> None:
+        self._worked(job)
         del self._jobs[job.id]
         if job.status not in FINAL:
             # Nobody can ask for it any more, but somebody may be waiting for it.

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from emulator.rest import catalog, endpoints, registries, templates, volumes, worker_logs, workers
+from emulator.rest import billing, catalog, endpoints, registries, templates, volumes, worker_logs, workers
 from emulator.rest.call import Answer, Call, Handler
 from emulator.rest.problems import Problem
 from emulator.state import State
@@ -83,12 +83,12 @@ OPERATIONS = (
     Operation("updateCluster", "PATCH", "/clusters/{id}"),
     Operation("deleteCluster", "DELETE", "/clusters/{id}"),
     Operation("listClusterPods", "GET", "/clusters/{id}/pods"),
-    Operation("listBilling", "GET", "/billing"),
-    Operation("listPodBilling", "GET", "/billing/pods"),
-    Operation("listServerlessBilling", "GET", "/billing/serverless"),
-    Operation("listEndpointBilling", "GET", "/billing/endpoints"),
-    Operation("listNetworkVolumeBilling", "GET", "/billing/network-volumes"),
-    Operation("listClusterBilling", "GET", "/billing/clusters"),
+    Operation("listBilling", "GET", "/billing", billing.everything),
+    Operation("listPodBilling", "GET", "/billing/pods", billing.pods),
+    Operation("listServerlessBilling", "GET", "/billing/serverless", billing.serverless),
+    Operation("listEndpointBilling", "GET", "/billing/endpoints", billing.public_endpoints),
+    Operation("listNetworkVolumeBilling", "GET", "/billing/network-volumes", billing.network_volumes),
+    Operation("listClusterBilling", "GET", "/billing/clusters", billing.clusters),
 )
 
 

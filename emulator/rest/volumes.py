@@ -41,6 +41,7 @@ def create(state: State, call: Call) -> Answer:
     }
     state.resources.volumes[volume["id"]] = volume
     state.volume_dir(volume["id"])
+    state.ledger.keep(volume["id"], tier, volume["size"])
     state.save()
     return 201, volume
 
@@ -65,7 +66,10 @@ def update(state: State, call: Call) -> Answer:
         raise conflict(
             f"network volume storage cannot be reduced: size must be at least the current {volume['size']} GB"
         )
+    grows = body.get("size", volume["size"]) > volume["size"]
     volume.update(body)
+    if grows:
+        state.ledger.keep(volume["id"], volume["type"], volume["size"])
     state.save()
     return 200, volume
 

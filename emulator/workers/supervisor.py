@@ -16,7 +16,9 @@ import signal
 import sys
 from pathlib import Path
 
+from emulator.document import Document
 from emulator.jobs.queue import IN_PROGRESS, IN_QUEUE
+from emulator.ledger import Run
 from emulator.state import Endpoint, State
 from emulator.workers import fleet
 from emulator.workers.complaints import Complaints
@@ -211,6 +213,7 @@ class Supervisor:
         worker.pid, worker.started_at = process.pid, self._state.clock.now()
         self._tell_reaper(process.pid)
         worker.events.append("start container")
+        self._bill(worker)
         if worker.stopping:
             self.signal(worker, signal.SIGKILL)
         try:
@@ -223,6 +226,7 @@ class Supervisor:
             self.signal(worker, signal.SIGKILL)
             self._tell_reaper(-process.pid)
             worker.pid, worker.ready = None, False
+            self._state.ledger.end(worker.id)
             self._state.bells.ring(("stop", worker.id))
         worker.events.append(f"container exited with {code}")
         for job_id in list(worker.jobs):
@@ -234,6 +238,25 @@ class Supervisor:
             # It ended on its own will, as after refresh_worker: another one takes its place.
             worker.stopping = True
         worker.crashes += 1
+
+    def _bill(self, worker: Worker) -> None:
+        """Begin to count the seconds of a worker's process."""
+        endpoint, place = self._state.resources.endpoints.get(worker.endpoint_id), worker.place
+        if endpoint is None or place is None:
+            return
+        cpu: Document = endpoint.body["cpu"][0] if place.gpu_type is None else {"id": None, "vcpuCount": 0}
+        self._state.ledger.start(
+            Run(
+                endpoint_id=worker.endpoint_id,
+                worker_id=worker.id,
+                gpu_type=place.gpu_type,
+                gpus=worker.gpu_count,
+                cpu=cpu["id"],
+                vcpus=cpu["vcpuCount"],
+                disk_gb=endpoint.body["disk"],
+                started_at=self._state.clock.now(),
+            )
+        )
 
     def _tell_reaper(self, group: int) -> None:
         if self._reaper is not None and self._reaper.stdin is not None:
