@@ -68,11 +68,6 @@ def tell_others(kind: Kind[Spec], base: str, name: object, stack: str) -> None:
         )
 
 
-def forget(kind: Kind[Spec]) -> None:
-    """Drop what was listed, after every write."""
-    _listing.forget(kind.path)
-
-
 def _all(kind: Kind[Spec]) -> tuple[Live[Spec], ...]:
     return _listing.get(kind.path, lambda: session.api().list_all(kind))
 

@@ -13,10 +13,12 @@ from backend.drivers import Http
 from backend.errors import ComfyformError, ConfigError
 from backend.settings import Settings
 from infra.export import render
+from infra.import_plan import COLUMNS, OPS, VOLUME, WORKER, assignments, propose
 from infra.naming import stack_of
 from infra.preflight import price, survey
 from infra.pulumi_cli import Pulumi, locate
 from infra.pulumi_project import Project
+from infra.session import NAMESPACE
 from infra.stack_config import StackConfig
 from infra.stacks import FAILED, Stack
 from ops import doctor as checks
@@ -167,6 +169,58 @@ def orphans(*, stack: str = "", json: bool = False, project: str | Path = "") ->
         )
     else:
         console.say("Nothing is left over.")
+    return 0
+
+
+def import_(
+    *,
+    stack: str = "",
+    volume: str = "",
+    ops_endpoint: str = "",
+    worker_endpoint: str = "",
+    write: bool = False,
+    json: bool = False,
+    project: str | Path = "",
+) -> int:
+    """List what is at RunPod, and propose the configuration that takes an environment over.
+
+    Args:
+        stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
+        volume: id of the volume, where the account has several.
+        ops_endpoint: id of the endpoint that looks after the models, where there are several.
+        worker_endpoint: id of the endpoint that generates, where there are several.
+        write: put the proposal into the stack's configuration; nothing at RunPod changes before ``up``.
+        json: give JSON.
+        project: the folder of ``Pulumi.yaml``; by default that of ``COMFYFORM_PROJECT``, else the checkout.
+    """
+    named = _configured(stack, project)[0]
+    with Http() as http:
+        api = _api(named, http)
+        account = {kind.path: api.list_all(kind) for kind in _KINDS}
+    states = {reference: named.of(reference).ids() for reference in named.every().values()}
+    asked = {VOLUME: volume, OPS: ops_endpoint, WORKER: worker_endpoint}
+    proposal = propose(account, states, asked)
+    rows = [row for kind in _KINDS for row in proposal.rows(kind, account, states)]
+    keys = {f"{NAMESPACE}:{key}": text for key, text in proposal.keys().items()}
+    console = _console(json)
+    console.data({"objects": [dict(zip(COLUMNS, row, strict=True)) for row in rows], "config": keys})
+    console.table(COLUMNS, rows)
+    for note in proposal.notes:
+        console.say(note)
+    if not proposal.chosen:
+        console.say("Nothing to take over was found: every object is in a state, or the choice is unclear.")
+    elif write:
+        opened = named.opened(create=True)
+        for key in [key for key, value in keys.items() if isinstance(value, list)]:
+            opened.run("config", "rm", key, capture=True)  # else entries of a longer list would stay
+        pairs = [part for each in assignments(keys) for part in ("--plaintext", each)]
+        if opened.run("config", "set-all", "--path", *pairs).returncode:
+            return FAILED
+        console.say("Written. inv stack.preview shows what is taken over, and what changes on it.")
+    else:
+        console.say("This configuration takes it over (--write writes it):")
+        for key, value in keys.items():
+            console.say(f"  {key}: {value}")
     return 0
 
 

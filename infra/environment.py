@@ -63,12 +63,15 @@ class ComfyEnvironment(ComponentResource):
             data_center=config.data_center,
             type=config.volume_type,
             adopt=config.adopt_volume,
+            keep_adopted=config.keep_adopted,
             opts=ResourceOptions(parent=self, protect=config.protect_volume),
         )
         env = {**(worker_env or {}), **_tokens(config)}
         credential = self._credential(inside)
         self.ops_template = Template(
             names.ops,
+            adopt=config.adopt_ops_template,
+            keep_adopted=config.keep_adopted,
             image=images.get("ops") or config.ops_image,
             disk_gb=config.ops_disk_gb,
             # A mount shows the size of the whole file system, not of the volume on it.
@@ -79,6 +82,8 @@ class ComfyEnvironment(ComponentResource):
         )
         self.template = Template(
             names.worker,
+            adopt=config.adopt_worker_template,
+            keep_adopted=config.keep_adopted,
             image=images.get("worker") or config.worker_image,
             disk_gb=config.worker_disk_gb,
             # The worker gives up, and says why, when RunPod would end the job without a word.
@@ -88,6 +93,8 @@ class ComfyEnvironment(ComponentResource):
         )
         self.ops_endpoint = Endpoint(
             names.ops,
+            adopt=config.adopt_ops_endpoint,
+            keep_adopted=config.keep_adopted,
             template=self.ops_template,
             cpu=[{"id": config.ops_cpu, "vcpu_count": config.ops_vcpus}],
             workers_max=1,  # the volume's only writer of models
@@ -99,6 +106,8 @@ class ComfyEnvironment(ComponentResource):
         self.models = self._declare_models(models)
         self.endpoint = Endpoint(
             names.worker,
+            adopt=config.adopt_worker_endpoint,
+            keep_adopted=config.keep_adopted,
             template=self.template,
             gpu_pools=config.gpu_pools,
             gpu_excluded_types=config.gpu_excluded_types,
@@ -125,13 +134,17 @@ class ComfyEnvironment(ComponentResource):
         ).apply(lambda ids: {"COMFY_BACKEND": "runpod", **ids})
 
     def _credential(self, inside: ResourceOptions) -> RegistryCredential | None:
-        user, password = self._config.registry_username, self._config.registry_password
-        if user is None or password is None:
+        config = self._config
+        login = [config.registry_username, config.registry_password]
+        if config.adopt_registry_credential is None and None in login:
             return None
+        user, password = (None if each is None else Output.secret(each.reveal()) for each in login)
         return RegistryCredential(
             EnvironmentNames(self._name).registry,
-            username=Output.secret(user.reveal()),
-            password=Output.secret(password.reveal()),
+            username=user,
+            password=password,
+            adopt=config.adopt_registry_credential,
+            keep_adopted=config.keep_adopted,
             opts=inside,
         )
 

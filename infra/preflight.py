@@ -72,7 +72,7 @@ def preflight(api: RunPodApi, config: StackConfig, project: str, stack: str) -> 
     volume = existing_volume(found.volumes, config, project, stack)
     verdict = judge(found.catalog, _wish(config))
     verdict.check(volume_exists=volume is not None)
-    scarce = check_quota(config, other_workers(found.endpoints, project, stack))
+    scarce = check_quota(config, other_workers(found.endpoints, config, project, stack))
     cost = price(found, config, project, stack)
     check_budget(cost, usd_per_month=config.budget_usd_per_month, usd_per_hour=config.budget_usd_per_hour)
     unpriced = tuple(part.sentence for part in cost.unpriced)
@@ -108,13 +108,16 @@ def existing_volume(
     )
 
 
-def other_workers(endpoints: Sequence[Live[EndpointSpec]], project: str, stack: str) -> int:
-    """Count the most workers of all endpoints of the account that are not the stack's own."""
+def other_workers(
+    endpoints: Sequence[Live[EndpointSpec]], config: StackConfig, project: str, stack: str
+) -> int:
+    """Count the most workers of all endpoints of the account that are not the stack's."""
     own = (NAMES.ops, NAMES.worker)
+    adopted = (config.adopt_ops_endpoint, config.adopt_worker_endpoint)
     return sum(
         int(endpoint.values.get("workers_max") or 0)
         for endpoint in endpoints
-        if not is_object(endpoint.name, project, stack, own)
+        if endpoint.id not in adopted and not is_object(endpoint.name, project, stack, own)
     )
 
 

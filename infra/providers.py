@@ -140,7 +140,6 @@ class _RestProvider(_Provider):
             own_name = props.get(AUTO_NAME) == values["name"]
             live = api.create(self.kind, values, held=held, own_name=own_name)
         pulumi_state.took(live.id)
-        adoption.forget(self.kind)
         return CreateResult(live.id, self.outputs(live, {**props, ADOPTED: True if adopt else None}))
 
     @guarded

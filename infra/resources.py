@@ -221,9 +221,9 @@ class Endpoint(Resource, module="runpod", name="Endpoint"):
 class RegistryCredentialArgs(AdoptionArgs, total=False):
     """Fields of a registry credential. A change of any replaces it: RunPod cannot change one."""
 
-    username: Input[str]
+    username: Input[str] | None
     """Required, unless the credential is adopted; kept as a secret."""
-    password: Input[str]
+    password: Input[str] | None
     """Required, unless the credential is adopted; kept as a secret."""
 
 

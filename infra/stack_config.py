@@ -42,6 +42,17 @@ class StackConfig(BaseModel):
     volume_gb: int = _key(100, "Size of the network volume; it can grow, never shrink.", ge=10, le=4096)
     volume_type: VolumeType | None = _key(None, "Its storage tier; by default the data center's own.")
     adopt_volume: str | None = _key(None, "Id of an existing volume to take over instead of making one.")
+    adopt_ops_template: str | None = _key(None, "Id of an existing template for the ops endpoint.")
+    adopt_worker_template: str | None = _key(None, "Id of an existing template for the GPU endpoint.")
+    adopt_ops_endpoint: str | None = _key(None, "Id of an existing endpoint to look after the models.")
+    adopt_worker_endpoint: str | None = _key(None, "Id of an existing endpoint to generate with.")
+    adopt_registry_credential: str | None = _key(
+        None,
+        "Id of an existing login of the images' private registry; its name and password may be left out.",
+    )
+    keep_adopted: bool = _key(
+        True, "Leave objects that were taken over at RunPod when the stack is destroyed."
+    )
     protect_volume: bool = _key(True, "Refuse to destroy or replace the volume.")
     registry: str = _key("models-registry.yaml", "The models wanted, relative to Pulumi.yaml.", min_length=1)
     transport: Transport = _key(

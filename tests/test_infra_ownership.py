@@ -7,201 +7,31 @@ a resource of its own, so that all of them share the runs of the engine; the emu
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from tests.emulation import TESTS, Emulator
-from tests.pulumi_project import Project, project
+from infra import leftovers
+from infra.state_folder import repair, state_folder, unlock
+from tests.emulation import Emulator, until
+from tests.ownership_table import (
+    CELLS,
+    COLLECTIONS,
+    FIELDS,
+    OTHER,
+    REST,
+    SAME,
+    SHARED,
+    WAYS,
+    Cell,
+    Studio,
+    studio,
+)
+from tests.pulumi_project import STACK, kill, providers
 
 pytestmark = pytest.mark.slow
-
-SAME, OTHER = "the same object", "another object"
-SOURCE = "hf:openai/whisper-tiny@169d4a4341b33bc18d8881c4b69c2e104e1cc0af:config.json"
-COLLECTIONS = {
-    "NetworkVolume": ("volumes", "network-volumes"),
-    "Template": ("templates", "templates"),
-    "Endpoint": ("endpoints", "serverless"),
-    "RegistryCredential": ("registries", "registries"),
-}
-"""Class of resource → its key in the emulator's state, and its path at RunPod."""
-FIELDS: dict[str, dict[str, Any]] = {
-    "NetworkVolume": {"size_gb": 10, "data_center": "EU-RO-1"},
-    "Template": {"image": "echo"},
-    "Endpoint": {"image": "echo", "gpu_pools": ["AMPERE_48"], "workers_max": 1},
-    "RegistryCredential": {"username": "u", "password": "p"},
-    "Model": {"volume_id": {"of": "store"}, "endpoint_id": {"of": "keeper"}, "source": SOURCE},
-}
-REPLACING: dict[str, dict[str, Any]] = {
-    "NetworkVolume": {"data_center": "EU-CZ-1"},
-    "Endpoint": {"type": "LOAD_BALANCER"},
-    "RegistryCredential": {"password": "q"},
-}
-REST = tuple(COLLECTIONS)
-DELETED_FIRST = ("Template", "Endpoint", "RegistryCredential")
-SHARED: list[list[Any]] = [
-    ["NetworkVolume", "store", FIELDS["NetworkVolume"], {}],
-    [
-        "Endpoint",
-        "keeper",
-        {
-            "image": "comfyform/ops",
-            "env": "WORKER_ENV",
-            "cpu": [{"id": "cpu3c", "vcpu_count": 2}],
-            "workers_max": 1,
-            "volume_ids": [{"of": "store"}],
-        },
-        {},
-    ],
-]
-
-
-class Way(NamedTuple):
-    """A way to a replacement or a move.
-
-    Attributes:
-        outcome: what the resource must point at afterwards, as far as RunPod's objects go. A model is its
-            path, so another one of the same path is the same file.
-        kinds: where it applies.
-        fields, options: what becomes of the declaration; a field "ADOPT" is the id that the resource has.
-        before: the declaration's fields and options at first, beside the usual ones.
-        rename: whether the logical name changes.
-        act: what is done by hand: `taint`, `replace`, `state delete`, or `gone` in the console.
-    """
-
-    outcome: str
-    kinds: tuple[str, ...] = (*REST, "Model")
-    fields: dict[str, Any] = {}  # noqa: RUF012  # never changed
-    options: dict[str, Any] = {}  # noqa: RUF012
-    before: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
-    rename: bool = False
-    act: str = ""
-
-
-FIXED: tuple[dict[str, Any], dict[str, Any]] = ({"name": "FIXED"}, {})
-WAYS = {
-    "nothing": Way(SAME),
-    "taint": Way(OTHER, act="taint"),
-    "taint-created-first": Way(OTHER, DELETED_FIRST, before=({}, {"deleted_first": False}), act="taint"),
-    "replace": Way(OTHER, act="replace"),
-    "replace-deleted-first": Way(OTHER, before=({}, {"deleted_first": True}), act="replace"),
-    "moved": Way(OTHER, options={"parent": "group"}),
-    "moved-alias": Way(SAME, options={"parent": "group", "was": "NAME"}),
-    "renamed": Way(OTHER, REST, rename=True),
-    "renamed-alias": Way(SAME, REST, options={"was": "NAME"}, rename=True),
-    "fixed-nothing": Way(SAME, REST, before=FIXED),
-    "fixed-taint": Way(OTHER, REST, before=FIXED, act="taint"),
-    "fixed-moved": Way(OTHER, REST, options={"parent": "group"}, before=FIXED),
-    "fixed-renamed": Way(OTHER, REST, before=FIXED, rename=True),
-    "fixed-renamed-alias": Way(SAME, REST, options={"was": "NAME"}, before=FIXED, rename=True),
-    "unfixed": Way(SAME, REST, before=FIXED, fields={"name": None}),
-    "diff": Way(OTHER, tuple(REPLACING), fields={"REPLACING": True}),
-    "diff-fixed": Way(OTHER, tuple(REPLACING), fields={"REPLACING": True}, before=FIXED),
-    "state-delete": Way(SAME, ("NetworkVolume", "Template", "Endpoint", "Model"), act="state delete"),
-    # RunPod never shows a login, so the one that is found again makes room for the wanted one.
-    "state-delete-login": Way(OTHER, ("RegistryCredential",), act="state delete"),
-    "adopted-elsewhere": Way(SAME, REST, fields={"adopt": "ADOPT", "keep_adopted": False}, rename=True),
-    "process": Way(SAME, options={"provider": "another"}),
-    "gone": Way(OTHER, act="gone"),
-}
-
-
-class Cell(NamedTuple):
-    """A way and a kind, with a resource of its own."""
-
-    way: str
-    kind: str
-
-    @property
-    def name(self) -> str:
-        """The logical name at first; a model's is its path."""
-        own = f"{self.kind.lower()}-{self.way}"
-        return f"models/{own}/config.json" if self.kind == "Model" else own
-
-    @property
-    def later(self) -> str:
-        """The logical name afterwards."""
-        return f"{self.name}-later" if WAYS[self.way].rename else self.name
-
-    def entry(self, *, protect: bool, changed: bool = False, id_: str = "") -> list[Any]:
-        """Give the entry of the program."""
-        way = WAYS[self.way]
-        fields = {**FIELDS[self.kind], **way.before[0]}
-        options = {**way.before[1], "protect": protect}
-        if changed:
-            fields |= way.fields
-            options |= way.options
-        if fields.pop("REPLACING", False):
-            fields |= REPLACING[self.kind]
-        words = {"FIXED": f"fixed-{self.name}", "NAME": self.name, "ADOPT": id_}
-        fields = {
-            key: words.get(each, each) if isinstance(each, str) else each for key, each in fields.items()
-        }
-        options = {
-            key: words.get(each, each) if isinstance(each, str) else each for key, each in options.items()
-        }
-        return [self.kind, self.later if changed else self.name, fields, options]
-
-
-CELLS = [Cell(name, kind) for name, way in WAYS.items() for kind in way.kinds]
-
-
-class Studio:
-    """A project with the program that declares a list, and RunPod."""
-
-    def __init__(self, infra: Project, emu: Emulator) -> None:
-        self.infra, self.emu = infra, emu
-        self.folder = infra.root / "infra"
-        shutil.copyfile(TESTS / "ownership_program.py", self.folder / "__main__.py")
-
-    def declare(self, entries: list[list[Any]]) -> None:
-        """Write down the program."""
-        (self.folder / "resources.json").write_text(json.dumps(entries))
-
-    def state(self) -> dict[str, str]:
-        """Give the ids in the state, by logical name."""
-        return {name: each["id"] for name, each in self.infra.resources().items()}
-
-    def urns(self, names: list[str]) -> list[str]:
-        """Give the URNs of resources."""
-        resources = self.infra.resources()
-        return [resources[name]["urn"] for name in names]
-
-    def live(self) -> dict[str, set[str]]:
-        """Give the ids at RunPod, by kind; a model's is its path."""
-        state = self.emu.state()
-        found = {kind: {each["id"] for each in state[key]} for kind, (key, _) in COLLECTIONS.items()}
-        folders = [(each["id"], self.emu.volume_dir(each["id"])) for each in state["volumes"]]
-        found["Model"] = {
-            f"{id_}/{path.relative_to(folder)}"
-            for id_, folder in folders
-            for path in folder.rglob("config.json")
-        }
-        return found
-
-    def bodies(self) -> dict[str, Any]:
-        """Give what RunPod shows of each object, by id."""
-        state = self.emu.state()
-        return {each["id"]: each for key, _ in COLLECTIONS.values() for each in state[key]}
-
-    def owned(self) -> dict[str, set[str]]:
-        """Give the ids in the state, by kind."""
-        found: dict[str, set[str]] = {kind: set() for kind in (*COLLECTIONS, "Model")}
-        for each in self.infra.resources().values():
-            found[each["type"].rpartition(":")[2]].add(each["id"])
-        return found
-
-
-@contextmanager
-def studio(root: Path, emu: Emulator) -> Iterator[Studio]:
-    """Make a project on an account that has room."""
-    emu.set(worker_quota=1000)
-    with project(root, emu) as infra:
-        yield Studio(infra, emu)
 
 
 def chosen(act: str) -> list[Cell]:
@@ -250,3 +80,172 @@ def test_every_way_to_a_replacement_or_a_move(emu: Emulator, tmp_path: Path) -> 
 
         made.infra.pulumi("destroy", "--yes", "--skip-preview")
         assert not any(made.live().values())
+
+
+GUARDED = ("taint", "replace", "moved", "renamed")
+
+
+@pytest.mark.parametrize("way", GUARDED)
+def test_what_is_protected_is_refused_before_anything_is_touched(
+    emu: Emulator, tmp_path: Path, way: str
+) -> None:
+    """With `protect`, no way to a replacement or a move changes RunPod or the state; each kind is named."""
+    cells = [Cell(way, kind) for kind in WAYS[way].kinds]
+    with studio(tmp_path / "project", emu) as made:
+        made.declare(SHARED + [cell.entry(protect=True) for cell in cells])
+        made.infra.up()
+        first, live = made.state(), made.live()
+        if way == "taint":
+            made.infra.pulumi("state", "taint", "--yes", *made.urns([cell.name for cell in cells]))
+        made.declare(SHARED + [cell.entry(protect=True, changed=True) for cell in cells])
+        replaced = made.urns([cell.name for cell in cells]) if way == "replace" else []
+
+        done = made.infra.pulumi(
+            "up", "--yes", *(part for urn in replaced for part in ("--replace", urn)), ok=False
+        )
+
+        assert done.returncode == 1
+        assert "`protect` flag" in done.stdout or "is protected" in done.stdout, done.stdout
+        assert (made.state(), made.live()) == (first, live)
+
+
+def one_of_each(**options: Any) -> list[list[Any]]:
+    """Declare a resource of each kind."""
+    names = {kind: "models/one/config.json" if kind == "Model" else f"one-{kind.lower()}" for kind in FIELDS}
+    return SHARED + [[kind, names[kind], FIELDS[kind], options] for kind in FIELDS]
+
+
+def killed(made: Studio, method: str, path: str, *arguments: str) -> None:
+    """Start an up and kill it, as a crash would, while RunPod holds a request back."""
+    fault = made.emu.fault(path, method=method, delay_s=60)["id"]
+    run = made.infra.start("up", "--yes", "--skip-preview", *arguments)
+
+    def held() -> bool:
+        faults = made.emu.control("GET", "/faults")["faults"]
+        return run.poll() is not None or any(each["id"] == fault and each["hits"] for each in faults)
+
+    until(held, 120)
+    assert run.poll() is None, run.communicate()[0]
+    kill(run)
+    made.emu.control("DELETE", f"/faults/{fault}")
+    until(lambda: len(providers(made.infra.root)) <= 1, 60)
+    leftovers.end()
+    until(lambda: not providers(made.infra.root), 60)
+    folder = state_folder(made.infra.env)
+    repair(folder, "comfyform", STACK)
+    unlock(folder, run.pid)
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_killed_in_the_middle_of_a_replacement(emu: Emulator, tmp_path: Path, method: str) -> None:
+    """Before the new object is made, and between create and delete: the next up ends with one of each."""
+    with studio(tmp_path / "project", emu) as made:
+        made.declare(one_of_each())
+        made.infra.up()
+        for kind in REST:
+            before = made.state()
+            (urn,) = made.urns([f"one-{kind.lower()}"])
+            made.infra.pulumi("state", "taint", "--yes", urn)
+            path = COLLECTIONS[kind][1]
+            killed(made, method, f"/rest/v2/{path}" if method == "POST" else f"/rest/v2/{path}/*")
+            made.infra.up()
+            after = made.state()
+            assert made.owned() == made.live()
+            assert [name for name in after if after[name] != before[name]] == [f"one-{kind.lower()}"]
+        made.infra.up("--expect-no-changes")
+
+        made.infra.pulumi("destroy", "--yes", "--skip-preview")
+        assert not any(made.live().values())
+
+
+def test_an_id_that_two_resources_have_is_deleted_once_and_last(emu: Emulator, tmp_path: Path) -> None:
+    """A state that was damaged before, with two entries of one object: removing one leaves the object."""
+    with studio(tmp_path / "project", emu) as made:
+        made.declare(one_of_each())
+        made.infra.up()
+        exported = json.loads(made.infra.pulumi("stack", "export").stdout)
+        resources = exported["deployment"]["resources"]
+        doubled = [
+            {**each, "urn": f"{each['urn']}-twin"}
+            for each in resources
+            if "::one-" in each["urn"] or "::models/" in each["urn"]
+        ]
+        resources += doubled
+        (tmp_path / "state.json").write_text(json.dumps(exported))
+        made.infra.pulumi("stack", "import", "--file", str(tmp_path / "state.json"))
+        live = made.live()
+
+        made.infra.up()
+        assert (made.live(), made.owned()) == (live, live)
+
+        made.infra.pulumi("stack", "import", "--file", str(tmp_path / "state.json"))
+        made.infra.pulumi("destroy", "--yes", "--skip-preview")
+        assert not any(made.live().values())
+
+
+def test_a_stack_with_names_of_old_keeps_objects_and_names(emu: Emulator, tmp_path: Path) -> None:
+    """Names without a suffix stay, nothing is replaced; a replacement gets a name of its own."""
+    with studio(tmp_path / "project", emu) as made:
+        made.declare(one_of_each())
+        made.infra.up()
+        text = made.infra.pulumi("stack", "export").stdout
+        for kind, (key, path) in COLLECTIONS.items():
+            for each in emu.state()[key]:
+                plain = re.sub("-[0-9a-f]{6}$", "", each["name"])
+                text = text.replace(each["name"], plain)
+                if kind != "RegistryCredential":
+                    emu.rest("PATCH", f"/{path}/{each['id']}", {"name": plain})
+        exported = json.loads(text)
+        for each in exported["deployment"]["resources"]:
+            for part in ("inputs", "outputs"):
+                each.get(part, {}).pop("auto_name", None)
+        (tmp_path / "state.json").write_text(json.dumps(exported))
+        made.infra.pulumi("stack", "import", "--file", str(tmp_path / "state.json"))
+        first, bodies = made.state(), made.bodies()
+
+        made.infra.up("--expect-no-changes")
+        assert (made.state(), made.bodies()) == (first, bodies)
+
+        (urn,) = made.urns(["one-template"])
+        made.infra.up("--replace", urn)
+        assert made.owned() == made.live()
+        assert made.state()["one-template"] != first["one-template"]
+
+
+def test_a_chosen_name_that_is_taken_is_refused_at_preview(emu: Emulator, tmp_path: Path) -> None:
+    """The refusal names each object and the way out; with `adopt` it is taken over, and kept by destroy."""
+    bodies = {
+        "NetworkVolume": {"name": "mine", "size": 10, "dataCenter": "EU-RO-1"},
+        "Template": {"name": "mine", "image": "other", "serverless": True},
+        "Endpoint": {
+            "name": "mine",
+            "image": "other",
+            "type": "QUEUE",
+            "scaling": {"type": "QUEUE_DELAY", "queueDelay": 4},
+            "gpu": {"pools": ["AMPERE_48"]},
+            "workers": {"max": 1},
+        },
+        "RegistryCredential": {"name": "mine", "username": "u", "password": "p"},
+    }
+    with studio(tmp_path / "project", emu) as made:
+        theirs = {
+            kind: emu.rest("POST", f"/{COLLECTIONS[kind][1]}", body).json()["id"]
+            for kind, body in bodies.items()
+        }
+        live = made.live()
+        for kind, id_ in theirs.items():
+            made.declare([[kind, kind, {**FIELDS[kind], "name": "mine"}, {}]])
+            said = made.infra.pulumi("preview", ok=False).stdout
+            assert (
+                f"called 'mine' exists already and is not this stack's: {id_}. Declare adopt=<its id>" in said
+            )
+        assert made.infra.up(ok=False).returncode == 1
+        assert (made.live(), made.state()) == (live, {})
+
+        made.declare(
+            [[kind, kind, {**FIELDS[kind], "name": "mine", "adopt": theirs[kind]}, {}] for kind in REST]
+        )
+        made.infra.up()
+        assert (made.live(), made.state()) == (live, theirs)
+        made.infra.pulumi("destroy", "--yes", "--skip-preview")
+        assert made.live() == live

@@ -102,7 +102,8 @@ def tasks_of(module: str, names: Mapping[str, str] | None = None) -> Iterator[Ta
     constants = _constants(tree)
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     if names is None:
-        names = {name: name for name in functions if not name.startswith("_")}
+        # A task that is called like a keyword of Python is a function with an underscore behind.
+        names = {name.rstrip("_"): name for name in functions if not name.startswith("_")}
     for name, function in names.items():
         yield _task(name, module, functions[function], constants)
 
