@@ -12,10 +12,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import urljoin
 
 from backend.comfy_api import ASSET, ComfyApi
-from backend.comfy_api_answers import status_of
+from backend.comfy_api_answers import job_id_of, output_address, status_of
 from backend.delivery import deliver, journal_again, result_of
 from backend.errors import ComfyformError, JobFailed, NotSupported, WaitTimeout
 from backend.flow import Downloaded, Flow, Progress, work
@@ -23,7 +22,9 @@ from backend.graphs import Graph
 from backend.job_record import Record
 from backend.job_status import JobStatus
 from backend.journal import Journal
+from backend.json_reader import as_count, as_number, as_object, as_text, objects_in
 from backend.local_graphs import Planned, plan
+from backend.places import file_name
 from backend.request import Request
 from backend.result import GeneratedFile, GenerationResult, Health, Kind
 from backend.settings import Settings
@@ -79,8 +80,8 @@ class CloudBackend:
         job = yield from self._submit(record, planned, deadline_s - (self._clock() - start))
         try:
             done = yield from self.api.wait(
-                str(job["id"]),
-                str((job.get("urls") or {}).get("self") or ""),
+                job_id_of(job),
+                as_text(as_object(job.get("urls")).get("self")),
                 deadline_s=deadline_s - (self._clock() - start),
                 on_status=record.note,
                 graph=planned.graph,
@@ -91,7 +92,7 @@ class CloudBackend:
         except BaseException as error:
             if isinstance(error, WaitTimeout) or not isinstance(error, ComfyformError):
                 with contextlib.suppress(ComfyformError):
-                    yield from self.api.cancel(str(job["id"]))
+                    yield from self.api.cancel(job_id_of(job))
                     if isinstance(error, WaitTimeout):
                         error.hint = "It was cancelled. COMFYFORM_TIMEOUT_S gives jobs more time."
             yield from record.ended(error)
@@ -107,7 +108,7 @@ class CloudBackend:
         """
         planned = yield from self._plan(request)
         job = yield from self._submit((yield from self._begin(request, planned)), planned, deadline_s)
-        return str(job["id"])
+        return job_id_of(job)
 
     def resume(
         self, job_id: str, *, deadline_s: float, output_path: Path | None = None
@@ -161,7 +162,7 @@ class CloudBackend:
             yield from record.ended(error)
             raise
         yield from record.note(status_of(job))
-        yield Progress({"progress": "job", "state": "SUBMITTED", "job_id": str(job["id"])})
+        yield Progress({"progress": "job", "state": "SUBMITTED", "job_id": job_id_of(job)})
         return job
 
     def _finish(
@@ -173,26 +174,26 @@ class CloudBackend:
         start: float,
     ) -> Flow[GenerationResult]:
         """Fetch what a job gave, where it is wanted here, and write down where it is."""
-        made = saved(job.get("outputs") or [], planned.graph)
+        made = saved(objects_in(job.get("outputs")), planned.graph)
         if not made:
             raise JobFailed(
                 "The job ended well and gave no file.",
-                job_id=str(job["id"]),
+                job_id=job_id_of(job),
                 hint="The workflow should end in a node that saves, like SaveImage.",
             )
         delivered = yield from deliver(
             [self._left(output) for output in made],
             output_path,
             lambda number, place: self._fetch(made[number], place),
-            again=journal_again(str(job["id"])),
+            again=journal_again(job_id_of(job)),
         )
-        metrics = job.get("metrics") or {}
-        spent = {"queue": metrics.get("queue_ms"), "run": metrics.get("execution_ms")}
+        metrics = as_object(job.get("metrics"))
+        spent = {"queue": as_number(metrics.get("queue_ms")), "run": as_number(metrics.get("execution_ms"))}
         result = result_of(
             replace(delivered, warnings=(*planned.warnings, *delivered.warnings)),
             backend=self.name,
             seed=planned.seed,
-            job_id=str(job["id"]),
+            job_id=job_id_of(job),
             timings={
                 **{name: ms / 1000 for name, ms in spent.items() if ms is not None},
                 "total": self._clock() - start,
@@ -212,11 +213,11 @@ class CloudBackend:
     def _left(self, output: Mapping[str, Any]) -> GeneratedFile:
         return GeneratedFile(
             type=_KINDS.get(str(output.get("type")), "file"),
-            filename=Path(str(output["name"])).name,
-            remote_url=urljoin(self.api.url, output["url"]),
-            size_bytes=output.get("size_bytes") or None,
+            filename=file_name(as_text(output.get("name"))),
+            remote_url=output_address(self.api.url, output),
+            size_bytes=as_count(output.get("size_bytes")) or None,
             origin=self.api.origin,
-            origin_path=f"{ASSET}{output['id']}",
+            origin_path=f"{ASSET}{identity}" if (identity := as_text(output.get("id"))) else None,
         )
 
 

@@ -12,9 +12,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote
 
-from backend.comfy_api_answers import checked, ended_well, error_of, progress_of, refused, status_of
+from backend import comfy_api_answers as answers
+from backend.checks import check_id
+from backend.comfyui_answers import kind_of
 from backend.errors import (
     Conflict,
     Forbidden,
@@ -43,7 +45,10 @@ from backend.flow import (
 )
 from backend.graphs import Graph
 from backend.job_status import JobStatus
+from backend.json_reader import as_text, needed_text
 from backend.local_inputs import scratch
+from backend.places import file_name
+from backend.result import MEDIA
 from backend.settings import Secret
 from backend.waiting import OnStatus, wait_until_ended
 
@@ -81,8 +86,6 @@ class ComfyApi:
         """Its name as the holder of files."""
         return f"cloud {self.url}"
 
-    # --- what a graph is made for: see `backend.local_inputs.Target` ---
-
     def object_info(self, class_type: str = "") -> Flow[Mapping[str, Any]]:  # noqa: ARG002
         """Give {}: definitions of nodes are not shown."""
         yield from ()
@@ -103,7 +106,7 @@ class ComfyApi:
         asset_id = self._uploads.get(name)
         if asset_id is None:
             return False
-        reply = yield from self._send(self._get(f"/assets/{asset_id}"))
+        reply = yield from self._send(self._get(f"/assets/{quote(asset_id, safe='')}"))
         return reply.ok
 
     def upload(self, source: Path | bytes, name: str, *, subfolder: str = "") -> Flow[str]:
@@ -116,7 +119,7 @@ class ComfyApi:
         # Without an idempotency key: the same bytes sent twice are the same blob.
         asset = yield from persist(lambda: self._answer(step, f"Upload {name}"), retry=self._retry)
         stands_for = f"{subfolder}/{name}" if subfolder else name
-        self._uploads[stands_for] = str(asset["id"])
+        self._uploads[stands_for] = needed_text(asset, "id", "The uploaded asset")
         return stands_for
 
     def fetch(self, name: str, to: Path) -> Flow[Downloaded]:
@@ -154,17 +157,15 @@ class ComfyApi:
             uuid.UUID(asset_id)
         except ValueError:
             asset = yield from self._asset(asset_id)
-            filename = Path(str(asset.get("file_path") or "output")).name
+            filename = file_name(as_text(asset.get("file_path")))
             with scratch() as folder:
                 yield from self.save({**asset, "name": filename}, folder / filename)
                 sent = yield from self.upload(folder / filename, filename, subfolder=asset_id)
             self._uploads[name] = self._uploads[sent]
 
     def _asset(self, asset_id: str) -> Flow[Mapping[str, Any]]:
-        step = self._get(f"/assets/{asset_id}")
+        step = self._get(f"/assets/{quote(asset_id, safe='')}")
         return (yield from persist(lambda: self._answer(step, "Ask for an asset"), retry=self._retry))
-
-    # --- jobs ---
 
     def health(self) -> Flow[Mapping[str, Any]]:
         """Ask a proxy how it is; elsewhere, where nobody answers that, ask for a job that is not there.
@@ -174,10 +175,10 @@ class ComfyApi:
         """
         reply = yield from self._send(self._get("/health", timeout_s=10.0))
         if reply.status != 404:
-            return checked(reply, "Ask the Comfy API how it is").object()
+            return answers.checked(reply, "Ask the Comfy API how it is").object()
         reply = yield from self._send(self._get(f"/jobs/{uuid.uuid4()}", timeout_s=10.0))
         if reply.status not in (404, 429):
-            checked(reply, "Ask the Comfy API for a job")
+            answers.checked(reply, "Ask the Comfy API for a job")
         return {}
 
     def submit(self, graph: Graph, *, deadline_s: float) -> Flow[Mapping[str, Any]]:
@@ -203,9 +204,9 @@ class ComfyApi:
             attempt += 1
             try:
                 reply = yield from self._send(step)
-                if reply.status == 422 and error_of(reply).get("code") == "invalid_workflow":
-                    raise refused(error_of(reply), graph)
-                return checked(reply, "Submit the job").object()
+                if reply.status == 422 and answers.error_of(reply).get("code") == "invalid_workflow":
+                    raise answers.refused(answers.error_of(reply), graph)
+                return answers.checked(reply, "Submit the job").object()
             except Conflict as error:
                 if not lost or "idempotency_key_reuse" not in error.body:
                     raise
@@ -235,9 +236,9 @@ class ComfyApi:
         Raises:
             JobExpired: it is not known (any more).
         """
-        url = urljoin(self.url, link) if link else ""
-        if not self._own(url):
-            url = f"{self.url}/api/v2/jobs/{job_id}"
+        url = answers.link_address(self.url, link) if link else ""
+        if not answers.is_same_server(url, self.url):
+            url = f"{self.url}/api/v2/jobs/{check_id(job_id)}"
         try:
             return (yield from self._answer(Send("GET", url, key=self._key), "Ask for the job"))
         except NotFound:
@@ -272,13 +273,13 @@ class ComfyApi:
         def look() -> Flow[JobStatus]:
             nonlocal job, told, expired
             job = yield from self.job(job_id, link)
-            status = status_of(job)
+            status = answers.status_of(job)
             # A proxy calls a job expired also for the moment in which ComfyUI moves it from its queue
             # to its history, hence thrice.
             expired = expired + 1 if status.state == "TIMED_OUT" else 0
             if expired in (1, 2):
                 return JobStatus(id=job_id, state="IN_PROGRESS")
-            if (news := progress_of(job, graph or {})) != told:
+            if (news := answers.progress_of(job, graph or {})) != told:
                 told = news
                 yield Progress(news)
             return status
@@ -291,11 +292,13 @@ class ComfyApi:
             clock=self._clock,
             on_status=on_status,
         )
-        return ended_well(job)
+        return answers.ended_well(job)
 
     def cancel(self, job_id: str) -> Flow[bool]:
         """Ask for a job's end; False where it is not known (any more)."""
-        step = Send("POST", f"{self.url}/api/v2/jobs/{job_id}/cancel", key=self._key, timeout_s=10.0)
+        step = Send(
+            "POST", f"{self.url}/api/v2/jobs/{check_id(job_id)}/cancel", key=self._key, timeout_s=10.0
+        )
         try:
             yield from persist(lambda: self._answer(step, "Cancel the job"), retry=self._retry)
         except NotFound:
@@ -304,34 +307,34 @@ class ComfyApi:
 
     def save(self, asset: Mapping[str, Any], to: Path) -> Flow[Downloaded]:
         """Write an output or asset to disk; its link is asked for anew where it is missing or has died."""
-        name = str(asset.get("name"))
-        if url := asset.get("url"):
+        name = as_text(asset.get("name"))
+        if url := as_text(asset.get("url")):
             with contextlib.suppress(Forbidden, NotFound):
                 return (yield from self._download(url, to, name))
-        fresh = yield from self._asset(asset["id"])
-        return (yield from self._download(fresh["url"], to, name))
+        fresh = yield from self._asset(needed_text(asset, "id", f"The output {name}"))
+        return (yield from self._download(needed_text(fresh, "url", f"The asset of {name}"), to, name))
 
     def text(self, output: Mapping[str, Any]) -> Flow[str]:
         """Read an output that is a text."""
-        url = urljoin(self.url, output["url"])
-        key = self._key if self._own(url) else None
+        url, key = self._linked(needed_text(output, "url", "The output"))
         step = Send("GET", url, key=key, follow_redirects=True)
-        return (yield from ask(step, f"Fetch {output['name']}")).text
+        return (yield from ask(step, f"Fetch {as_text(output.get('name'))}")).text
 
     def _download(self, link: str, to: Path, what: str) -> Flow[Downloaded]:
-        url = urljoin(self.url, link)
-        # A signed link is on another host, whose business the key is not.
-        key = self._key if self._own(url) else None
-        return (yield from download(Download(url=url, key=key, to=to, what=what)))
+        url, key = self._linked(link)
+        step = Download(url=url, key=key, to=to, what=what, media=kind_of(what) in MEDIA)
+        return (yield from download(step))
 
-    def _own(self, url: str) -> bool:
-        return urlsplit(url)[:2] == urlsplit(self.url)[:2]
+    def _linked(self, link: str) -> tuple[str, Secret | None]:
+        """A link's address and its key: a signed link is on another host, where the key must not go."""
+        url = answers.link_address(self.url, link)
+        return url, self._key if answers.is_same_server(url, self.url) else None
 
     def _get(self, path: str, timeout_s: float = 30.0) -> Send:
         return Send("GET", f"{self.url}/api/v2{path}", key=self._key, timeout_s=timeout_s)
 
     def _answer(self, step: Send, what: str) -> Flow[Mapping[str, Any]]:
-        return checked((yield from self._send(step)), what).object()
+        return answers.checked((yield from self._send(step)), what).object()
 
     def _send(self, step: Send) -> Flow[Reply]:
         try:

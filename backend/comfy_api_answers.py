@@ -6,11 +6,14 @@ Source: Comfy API v2, openapi-v2.yaml of 2026-08-21; recordings of comfy-api-pro
 import contextlib
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
 
+from backend.checks import address_problem, is_id
 from backend.comfyui_answers import refusal, remedy, working
 from backend.errors import (
     ApiError,
     Conflict,
+    InvalidJson,
     JobCancelled,
     JobExpired,
     JobFailed,
@@ -20,7 +23,9 @@ from backend.errors import (
 )
 from backend.flow import Reply, check
 from backend.graphs import Graph
-from backend.job_status import JobStatus, State
+from backend.job_status import MAX_WORKER_ERROR, JobStatus, State
+from backend.json_reader import as_number, as_object, as_text, as_texts, needed_text, objects_in
+from backend.visible import quoted, shortened, visible
 
 _STATES: Final[Mapping[str, State]] = {
     "queued": "IN_QUEUE",
@@ -49,18 +54,31 @@ _CODES: Final[Mapping[str, tuple[type[ApiError] | None, str]]] = {
 
 def status_of(job: Mapping[str, Any]) -> JobStatus:
     """Say how a job is, in RunPod's words. A status that is added later is UNKNOWN."""
-    error = (job.get("error") or {}).get("message")
-    return JobStatus(id=str(job["id"]), state=_STATES.get(str(job.get("status")), "UNKNOWN"), error=error)
+    error = as_text(as_object(job.get("error")).get("message")) or None
+    return JobStatus(id=job_id_of(job), state=_STATES.get(as_text(job.get("status")), "UNKNOWN"), error=error)
+
+
+def job_id_of(job: Mapping[str, Any]) -> str:
+    """The id of a job.
+
+    Raises:
+        InvalidJson: it has none that could be asked for.
+    """
+    job_id = needed_text(job, "id", "The job")
+    if not is_id(job_id):
+        raise InvalidJson(f"The job's id is {quoted(job_id)}, which cannot be asked for.")
+    return job_id
 
 
 def progress_of(job: Mapping[str, Any], graph: Mapping[str, Any]) -> dict[str, Any]:
     """Say how far a job is, as a `backend.contract.RunProgress`."""
-    event: dict[str, Any] = {"progress": "run", "job_id": str(job["id"])}
+    event: dict[str, Any] = {"progress": "run", "job_id": job_id_of(job)}
     if job.get("status") == "queued":
         place = job.get("queue_position")
         return event | {"state": "queued"} | ({} if place is None else {"position": place})
-    done = job.get("progress") or {}
-    return event | working(done.get("current_node"), graph, done.get("step"), done.get("steps"))
+    done = as_object(job.get("progress"))
+    steps = (as_number(done.get(name)) for name in ("step", "steps"))
+    return event | working(done.get("current_node"), graph, *steps)
 
 
 def ended_well(job: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -69,10 +87,10 @@ def ended_well(job: Mapping[str, Any]) -> Mapping[str, Any]:
     Raises:
         JobFailed, JobCancelled, JobExpired: it did not.
     """
-    job_id = str(job["id"])
+    job_id = job_id_of(job)
     match job.get("status"):
         case "failed":
-            raise _failed(job.get("error") or {}, job_id)
+            raise _failed(as_object(job.get("error")), job_id)
         case "canceled":
             raise JobCancelled(f"Job {job_id} was cancelled.", job_id=job_id)
         case "expired":
@@ -85,18 +103,45 @@ def ended_well(job: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _failed(error: Mapping[str, Any], job_id: str) -> JobFailed:
-    message = str(error.get("message") or error.get("code") or "no reason given").strip()
-    traceback = str(error.get("traceback") or "")
-    node = (
-        f"node {error['node_id']} ({error.get('class_type')}) failed" if error.get("node_id") else "it failed"
-    )
+    message = (as_text(error.get("message")) or as_text(error.get("code")) or "no reason given").strip()
+    traceback = "\n".join(as_texts(error.get("traceback")))
+    node_id = as_text(error.get("node_id"))
+    node = f"node {node_id} ({as_text(error.get('class_type'))}) failed" if node_id else "it failed"
     return JobFailed(
-        f"Job {job_id}: {node}: {message.partition(chr(10))[0].rstrip('.')}.",
+        f"Job {job_id}: {node}: {visible(shortened(message.partition(chr(10))[0])).rstrip('. ')}.",
         job_id=job_id,
         hint=remedy(f"{message}\n{traceback}"),
-        worker_error=f"{message}\n{traceback}".strip(),
+        worker_error=shortened(f"{message}\n{traceback}".strip(), MAX_WORKER_ERROR),
         output={"node_id": error.get("node_id"), "node_type": error.get("class_type")},
     )
+
+
+def link_address(base_url: str, link: str) -> str:
+    """A link of an answer as an address.
+
+    Raises:
+        InvalidJson: it is not one.
+    """
+    try:
+        url = urljoin(base_url, link)
+    except ValueError:
+        url = ""
+    if problem := address_problem(url):
+        raise InvalidJson(f"A link of {base_url} {problem}.")
+    return url
+
+
+def output_address(base_url: str, output: Mapping[str, Any]) -> str | None:
+    """Where an output can be fetched; None where the server gave no usable link."""
+    try:
+        return link_address(base_url, needed_text(output, "url", "The output"))
+    except InvalidJson:
+        return None
+
+
+def is_same_server(url: str, base_url: str) -> bool:
+    """Whether an address is on a server: only there its key may go."""
+    return urlsplit(url)[:2] == urlsplit(base_url)[:2]
 
 
 def error_of(reply: Reply) -> Mapping[str, Any]:
@@ -134,11 +179,9 @@ def checked(reply: Reply, what: str) -> Reply:
 
 def refused(error: Mapping[str, Any], graph: Graph) -> JobFailed:
     """The error of a graph that is not taken. Problems of nodes come in ComfyUI's shape, or in the API's."""
-    problems = (error.get("details") or {}).get("node_errors") or {}
-    nodes = {
-        node_id: value
-        if isinstance(value, Mapping)
-        else {"errors": [{"type": one.get("reason"), "details": one.get("field")} for one in value]}
-        for node_id, value in problems.items()
-    }
+    problems = as_object(as_object(error.get("details")).get("node_errors"))
+    nodes = {}
+    for node_id, value in problems.items():
+        found = [{"type": one.get("reason"), "details": one.get("field")} for one in objects_in(value)]
+        nodes[node_id] = value if isinstance(value, Mapping) else {"errors": found}
     return refusal({"error": {"message": error.get("message")}, "node_errors": nodes}, graph)

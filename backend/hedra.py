@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
-from backend.checks import media_suffix
+from backend.checks import check_id, is_id, media_suffix
 from backend.comfyui_answers import kind_of
 from backend.delivery import deliver, journal_again, result_of
 from backend.errors import (
@@ -24,6 +24,7 @@ from backend.errors import (
     ComfyformError,
     ConfigError,
     Forbidden,
+    InvalidJson,
     JobCancelled,
     JobError,
     JobExpired,
@@ -38,10 +39,11 @@ from backend.hedra_inputs import OTHERS, HedraInputs
 from backend.job_record import Record
 from backend.job_status import JobStatus, State
 from backend.journal import Journal
-from backend.json_reader import as_text
+from backend.json_reader import as_number, as_object, as_text, needed_text, objects_in, shape_of
 from backend.request import Request
 from backend.result import GeneratedFile, GenerationResult, Health
 from backend.settings import Settings
+from backend.visible import quoted
 from backend.waiting import wait_until_ended
 
 STATES: Final[Mapping[str, State]] = {
@@ -90,7 +92,8 @@ class HedraBackend:
             wallet = check((yield from send(self._get("/balance"))), "Ask Hedra for the balance").object()
         except ComfyformError as error:
             return Health(backend=self.name, healthy=False, error=str(error))
-        empty = None if wallet["balance"] > 0 else "The wallet at Hedra is empty: add funds."
+        funds = as_number(wallet.get("balance"))
+        empty = None if funds is None or funds > 0 else "The wallet at Hedra is empty: add funds."
         return Health(backend=self.name, healthy=not empty, error=empty, details=wallet)
 
     def generate(self, request: Request, *, deadline_s: float) -> Flow[GenerationResult]:
@@ -121,9 +124,10 @@ class HedraBackend:
 
     def status(self, job_id: str) -> Flow[JobStatus]:
         """Ask how a job is. A status that is added later is UNKNOWN."""
-        reply = yield from send(self._get(f"/jobs/{job_id}/status"))
+        reply = yield from send(self._get(f"/jobs/{check_id(job_id)}/status"))
         body = check(reply, "Ask Hedra for the job").object()
-        return JobStatus(id=job_id, state=STATES.get(body["status"], "UNKNOWN"), output=body.get("progress"))
+        state = STATES.get(as_text(body.get("status")), "UNKNOWN")
+        return JobStatus(id=job_id, state=state, output=body.get("progress"))
 
     def cancel(self, job_id: str) -> Flow[bool]:
         """Say that Hedra cannot."""
@@ -136,7 +140,12 @@ class HedraBackend:
         """Fill in the model's input, ask for the price, and submit once."""
         filled = yield from self.inputs.fill(request)
         path, body = f"/models/{filled.model}", {"input": filled.values}
-        usd = (yield from self._post(f"{path}/estimate", body, "Ask Hedra for the price"))["cost"]
+        answer = yield from self._post(f"{path}/estimate", body, "Ask Hedra for the price")
+        usd = as_number(answer.get("cost"))
+        if usd is None:
+            raise InvalidJson(
+                f"Hedra's answer names no price: it is {shape_of(answer)}.", hint="Nothing was submitted."
+            )
         if usd > self._max_usd:
             raise ConfigError(
                 f"The job would cost ${usd:.4g} at Hedra, and HEDRA_MAX_USD is {self._max_usd:.4g}.",
@@ -148,12 +157,15 @@ class HedraBackend:
         # Under one key: however many attempts arrive, Hedra starts one job and gives the same answer.
         once = {**body, "idempotency_key": str(uuid.uuid4())}
         try:
-            job = yield from self._post(path, once, "Submit the job to Hedra")
+            answer = yield from self._post(path, once, "Submit the job to Hedra")
+            job_id = answer.get("job_id")
+            if not isinstance(job_id, str) or not is_id(job_id):
+                raise Unavailable(f"Hedra took the job and gave {quoted(job_id)} for its id.")
         except BaseException as error:
             yield from record.ended(error)
             raise
-        yield from record.note(JobStatus(id=job["job_id"], state="IN_QUEUE"))
-        yield Progress({"progress": "job", "state": "SUBMITTED", "job_id": job["job_id"], "usd": usd})
+        yield from record.note(JobStatus(id=job_id, state="IN_QUEUE"))
+        yield Progress({"progress": "job", "state": "SUBMITTED", "job_id": job_id, "usd": usd})
         return record, filled.warnings
 
     # --- from a job to its result ---
@@ -173,7 +185,7 @@ class HedraBackend:
                 on_status=record.note,
             )
             job = yield from self._job(job_id)
-            items, lost = _outputs(job)
+            items, lost = _outputs(job, job_id)
         except JobError as error:
             if isinstance(error, WaitTimeout):
                 error.hint = f"Hedra cannot cancel it: it is paid for. backend.resume({job_id!r}) fetches it."
@@ -186,7 +198,7 @@ class HedraBackend:
             lambda number, target: self._fetch(job_id, number, left[number], target),
             again=journal_again(job_id),
         )
-        run_s = ((job.get("metrics") or {}).get("processing_time_ms") or 0) / 1000
+        run_s = (as_number(as_object(job.get("metrics")).get("processing_time_ms")) or 0.0) / 1000
         result = result_of(
             replace(delivered, warnings=(*warnings, *lost, *delivered.warnings)),
             backend=self.name,
@@ -208,7 +220,8 @@ class HedraBackend:
     def _job(self, job_id: str) -> Flow[Mapping[str, Any]]:
         """Give a job that has ended, its links good for another hour."""
         try:
-            return (yield from ask(self._get(f"/jobs/{job_id}"), "Ask Hedra for the result")).object()
+            step = self._get(f"/jobs/{check_id(job_id)}")
+            return (yield from ask(step, "Ask Hedra for the result")).object()
         except Unavailable as error:
             error.sent = True  # the job was: it is not to be given to another backend
             raise
@@ -223,9 +236,10 @@ class HedraBackend:
         try:
             got = yield from download(step)
         except Forbidden:
-            fresh = _outputs((yield from self._job(job_id)))[0][number]
-            file = replace(file, signed_url=fresh["url"])
-            got = yield from download(replace(step, url=fresh["url"]))
+            fresh = _outputs((yield from self._job(job_id)), job_id)[0][number : number + 1]
+            url = needed_text(fresh[0] if fresh else {}, "url", f"{file.filename} at Hedra")
+            file = replace(file, signed_url=url)
+            got = yield from download(replace(step, url=url))
         return replace(file, local_path=place, size_bytes=got.size_bytes, sha256=got.sha256)
 
     def _left(self, verb: str, job_id: str, item: Mapping[str, Any]) -> GeneratedFile:
@@ -233,9 +247,9 @@ class HedraBackend:
         return GeneratedFile(
             type=kind_of(name),
             filename=name,
-            signed_url=item["url"],
+            signed_url=as_text(item.get("url")) or None,
             origin=self.inputs.origin,
-            origin_path=item["asset_id"],
+            origin_path=as_text(item.get("asset_id")) or None,
         )
 
     def _get(self, path: str) -> Send:
@@ -252,27 +266,27 @@ class HedraBackend:
             raise
 
 
-def _outputs(job: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], list[str]]:
+def _outputs(job: Mapping[str, Any], job_id: str) -> tuple[list[Mapping[str, Any]], list[str]]:
     """Give what a job made that can be fetched, and sentences about what was lost.
 
     Raises:
         JobFailed, JobCancelled, JobExpired: there is nothing.
     """
-    job_id, error = job["job_id"], job.get("error") or {}
-    items = [item for item in job["outputs"] if item["status"] == "COMPLETED"]
+    error, outputs = as_object(job.get("error")), objects_in(job.get("outputs"))
+    items = [item for item in outputs if item.get("status") == "COMPLETED"]
     reasons = [
-        (item.get("error") or {}).get("message", item["status"])
-        for item in job["outputs"]
+        as_text(as_object(item.get("error")).get("message")) or as_text(item.get("status")) or "no reason"
+        for item in outputs
         if item not in items
     ]
-    said = error.get("message") or "; ".join(reasons) or "it gave nothing"
+    said = as_text(error.get("message")) or "; ".join(reasons) or "it gave nothing"
     if items:
         return items, [f"One output of job {job_id} failed: {reason}" for reason in reasons]
     if error.get("code") == "CANCELLED":
         raise JobCancelled(f"Job {job_id} was cancelled: {said}", job_id=job_id)
     if error.get("code") == "DEADLINE_EXCEEDED":
         raise JobExpired(f"Job {job_id} timed out at Hedra: {said}", job_id=job_id)
-    if any(item["status"] == "EXPIRED" for item in job["outputs"]):
+    if any(item.get("status") == "EXPIRED" for item in outputs):
         raise JobExpired(
             f"What job {job_id} made is no longer kept: Hedra keeps it for a day.", job_id=job_id
         )

@@ -7,15 +7,15 @@ Source: Hedra API v3, spec 3.9.0 to 3.17.8 and developer documentation of Octobe
 """
 
 import contextlib
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from backend.checks import data_address_bytes, is_address
-from backend.errors import ApiError, NotSupported, Unavailable
+from backend.errors import ApiError, InvalidJson, NotSupported, Unavailable
 from backend.flow import Flow, Form, FormFile, Send, ask, send, work
 from backend.image import HEAD_BYTES, image_size
+from backend.json_reader import as_object, as_text, needed_text, objects_in, read_json
 from backend.local_graphs import seed_of
 from backend.local_inputs import bring
 from backend.params import InputLike
@@ -36,6 +36,10 @@ MODEL_SETTINGS: Final = {
     "audio": "HEDRA_SPEECH_MODEL",
     "video": "HEDRA_AVATAR_MODEL",
 }
+
+
+MAX_LISTED: Final = 10_000
+"""Entries of a list after which no further page is asked for."""
 
 
 class HedraInputs:
@@ -72,7 +76,8 @@ class HedraInputs:
         """Send a file up, which is free, and give the name that stands for it."""
         form = Form(file=FormFile(name="file", filename=name, source=source))
         step = Send("POST", f"{self._url}/files", form=form, key=self._key, timeout_s=300.0)
-        url = (yield from ask(step, f"Send {name} to Hedra")).object()["url"]
+        answer = (yield from ask(step, f"Send {name} to Hedra")).object()
+        url = needed_text(answer, "url", "Hedra's answer to an upload")
         self._uploads[f"{subfolder}/{name}"] = (url, self._clock())
         return f"{subfolder}/{name}"
 
@@ -123,11 +128,12 @@ class HedraInputs:
         filled = yield from self._input(request, "audio")
         path = f"/models/{filled.model}/voices"
         voices = yield from self._list(path)
-        found = [voice for voice in voices if wanted.lower() in (voice["id"].lower(), voice["name"].lower())]
+        labels = [(as_text(voice.get("id")), as_text(voice.get("name"))) for voice in voices]
+        found = [voice_id for voice_id, name in labels if wanted.lower() in (voice_id.lower(), name.lower())]
         if not found:
-            names = ", ".join(voice["name"] for voice in voices)
+            names = ", ".join(name for _, name in labels)
             raise NotSupported(f"{filled.model} has no voice {wanted!r}.", hint=f"It has {names}.")
-        filled.values.update(text=request["text"], voice_id=found[0]["id"])
+        filled.values.update(text=request["text"], voice_id=found[0])
         filled.put_rest(request, {}, but={"text", "voice_reference", "model", "seed"})
         return filled
 
@@ -171,17 +177,18 @@ class HedraInputs:
         try:
             step = Send("GET", f"{self._url}/models/{model}")
             found = (yield from ask(step, f"Ask Hedra for its model {model}")).object()
-            if found["modality"] == modality:
-                properties: Mapping[str, Any] = found["input_schema"]["properties"]
-                return properties
+            if found.get("modality") == modality:
+                return as_object(as_object(found.get("input_schema")).get("properties"))
         except ApiError as error:
             if error.status not in (404, 410):
                 raise
             why = error.message
-            with contextlib.suppress(ValueError, KeyError):
-                replaced = json.loads(error.body)["error"]["replaced_by"]
+            with contextlib.suppress(InvalidJson):
+                replaced = as_text(
+                    as_object(as_object(read_json(error.body)).get("error")).get("replaced_by")
+                )
         models = yield from self._list(f"/models?modality={modality}")
-        names = replaced or ", ".join(each["id"] for each in models)
+        names = replaced or ", ".join(as_text(each.get("id")) for each in models)
         raise NotSupported(why, hint=f"There is {names}; {MODEL_SETTINGS[modality]} names the one to use.")
 
     def _reference(self, value: InputLike) -> Flow[dict[str, str]]:
@@ -217,10 +224,11 @@ class HedraInputs:
         while True:
             reply = yield from ask(Send("GET", self._url + path, query=query), "Ask Hedra for a list")
             page = reply.object()
-            found += page["data"]
-            if not page.get("next_cursor"):
+            found += objects_in(page.get("data"))
+            cursor = as_text(page.get("next_cursor"))
+            if not cursor or cursor == query.get("cursor") or len(found) > MAX_LISTED:
                 return found
-            query["cursor"] = page["next_cursor"]
+            query["cursor"] = cursor
 
 
 def _head(path: Path) -> bytes:

@@ -190,6 +190,23 @@ def _own_error(value: Any) -> Any:
     return next((answer[name] for name in ("error", "errors", "error_message") if answer.get(name)), None)
 
 
+def needed_text(value: Any, name: str, what: str) -> str:
+    """A text field that an answer must have.
+
+    Raises:
+        InvalidJson: it has none; the message says what it has instead.
+    """
+    text = as_text(as_object(value).get(name))
+    if not text:
+        raise InvalidJson(f"{what} has no {name}: it is {shape_of(value)}.")
+    return text
+
+
+def objects_in(value: Any) -> list[Mapping[str, Any]]:
+    """The objects of a list; whatever else is in it is left out."""
+    return [item for item in as_list(value) if isinstance(item, Mapping)]
+
+
 def shape_of(value: Any) -> str:
     """What a value looks like, without its content, for an error: ``an object with files (list of 2)``."""
     match value:
