@@ -5,13 +5,9 @@ the worker would refuse. ``…_problem`` says what is wrong as the end of a
 sentence, or gives None; ``check_…`` raises an `InvalidArgument` with it.
 """
 
-import base64
-import binascii
 import math
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
@@ -36,7 +32,6 @@ MAX_PATH_BYTES: Final = 900
 MAX_KEY_BYTES: Final = 1024
 """Of a path that exists already: what an S3 key may have."""
 
-_ID: Final = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_CHARS}}}")
 _SUFFIXES: Final = {"jpeg": "jpg", "mpeg": "mp3", "x-wav": "wav", "quicktime": "mov", "octet-stream": ""}
 _WINDOWS_DEVICES: Final = frozenset(
     {"con", "prn", "aux", "nul", "conin$", "conout$"}
@@ -50,7 +45,9 @@ _WINDOWS_FORBIDDEN: Final = frozenset('<>:"|?*\\')
 
 def is_id(value: object) -> bool:
     """Tell whether a value can be the id of a job, a run or a resource: letters, digits, ``-`` and ``_``."""
-    return isinstance(value, str) and _ID.fullmatch(value) is not None
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARS or not value.isascii():
+        return False
+    return value.replace("-", "a").replace("_", "a").isalnum()
 
 
 def check_id(value: object, what: str = "job id") -> str:
@@ -97,6 +94,8 @@ def check_path(path: str) -> str:
 
 def path_problem(path: str) -> str | None:
     """Say what is wrong with a path, as the end of a sentence, or None."""
+    import unicodedata  # loaded with the first path, not with `import backend`
+
     if not path:
         return "it is empty"
     try:
@@ -171,6 +170,8 @@ def _folded_problem(name: str) -> str | None:
 
 def _name_problem(name: str) -> str | None:
     """Say what is wrong with one component of a path."""
+    import unicodedata
+
     if not name:
         return "it has an empty component"
     if name in {".", ".."}:
@@ -218,6 +219,8 @@ def is_address(text: str) -> bool:
 
 def address_problem(url: str) -> str | None:
     """Say why an http or https address cannot be used, as the end of a sentence, or None."""
+    import unicodedata
+
     if len(url) > MAX_ADDRESS_CHARS:
         return f"has {len(url)} characters, and an address may have {MAX_ADDRESS_CHARS}"
     if not is_address(url):
@@ -255,6 +258,9 @@ def data_address_bytes(uri: str) -> tuple[str, bytes]:
     Raises:
         ValueError: it has no comma or is not base64; the text ends a sentence.
     """
+    import base64
+    import binascii
+
     head, comma, body = uri.partition(",")
     if uri[:5].lower() != "data:" or not comma:
         raise ValueError("is not a data: URI (data:image/png;base64,…)")
@@ -277,7 +283,6 @@ def media_suffix(media_type: str) -> str:
 # --- JSON values -------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class JsonProblem:
     """A part of a value that JSON cannot hold.
 
@@ -286,8 +291,11 @@ class JsonProblem:
         sentence: what is wrong, as the end of a sentence.
     """
 
-    path: tuple[str | int, ...]
-    sentence: str
+    __slots__ = ("path", "sentence")
+
+    def __init__(self, path: tuple[str | int, ...], sentence: str) -> None:
+        self.path = path
+        self.sentence = sentence
 
     def __str__(self) -> str:
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)

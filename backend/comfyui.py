@@ -179,11 +179,10 @@ class ComfyUI:
     def position(self, prompt_id: str) -> Flow[int | None]:
         """Give a run's place in the queue: 0 while it runs, 1 when it is next; None when it is not there."""
         body = yield from self._once("/queue", "Look into the queue")
-        if any(waiting.prompt_id == prompt_id for waiting in queued_runs(body.get("queue_running"))):
+        if any(running == prompt_id for _, running in queued_runs(body.get("queue_running"))):
             return 0
-        waiting = sorted(queued_runs(body.get("queue_pending")), key=lambda run: run.number)
-        places = [place for place, run in enumerate(waiting, start=1) if run.prompt_id == prompt_id]
-        return places[0] if places else None
+        waiting = [run for _, run in queued_runs(body.get("queue_pending"))]
+        return waiting.index(prompt_id) + 1 if prompt_id in waiting else None
 
     def knows(self, prompt_id: str) -> Flow[bool]:
         """Tell whether a run is in the queue or the history."""

@@ -113,16 +113,11 @@ def nothing_given(entry: Mapping[str, Any]) -> JobFailed:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedRun:
-    """A run of ComfyUI's queue: its number, by which the queue is sorted, and its id."""
+def queued_runs(items: Any) -> list[tuple[float, str]]:
+    """Numbers and ids of a list of ``/queue``, whose items are ``[number, prompt id, …]``; sorted by number.
 
-    number: float
-    prompt_id: str
-
-
-def queued_runs(items: Any) -> list[QueuedRun]:
-    """Read a list of ``/queue``, each ``[number, prompt id, …]``; forks give objects, and null numbers."""
+    Forks give objects, and numbers may be null.
+    """
     found = []
     for item in as_list(items):
         number, prompt_id = (
@@ -133,8 +128,8 @@ def queued_runs(items: Any) -> list[QueuedRun]:
             else (None, None)
         )
         if isinstance(prompt_id, str):
-            found.append(QueuedRun(as_number(number) or 0.0, prompt_id))
-    return found
+            found.append((as_number(number) or 0.0, prompt_id))
+    return sorted(found, key=lambda run: run[0])
 
 
 def working(

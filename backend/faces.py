@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from backend.api_graph import load_graph
 from backend.contract import VERBS, Verb
 from backend.errors import ComfyformError, ConfigError, InvalidArgument, NotSupported
 from backend.flow import Flow
@@ -81,6 +80,8 @@ def _request(verb: Verb, params: Mapping[str, Any]) -> Request:
         raise InvalidArgument(f"There is no verb {verb!r}.", hint=f"There are {', '.join(VERBS)}.")
     graph = params.get("graph")
     if verb == "workflow" and isinstance(graph, str | os.PathLike):
+        from backend.api_graph import load_graph
+
         params = {**params, "graph": load_graph(graph)}
     request = read(verb, params)
     if request.output_path is not None:

@@ -1,9 +1,16 @@
 """A job's entry in the journal, kept up to date from within the flow that runs the job."""
 
+# Modules that are loaded on first use elsewhere and needed once a job is paid for: an import may fail then,
+# for want of an open file. Whoever keeps a journal has them loaded before.
+import base64  # noqa: F401
+import binascii  # noqa: F401
 import contextlib
+import hashlib  # noqa: F401
 import json
 import logging
 import os
+import reprlib  # noqa: F401
+import unicodedata  # noqa: F401
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial

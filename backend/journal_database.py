@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS jobs (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS jobs_by_id ON jobs (job_id) WHERE job_id != '';
 CREATE INDEX IF NOT EXISTS jobs_open ON jobs (open, key);
+CREATE INDEX IF NOT EXISTS jobs_by_age ON jobs (open, submitted_at);
 """
 
 Row = tuple[str, str, bool, str, Mapping[str, Any]]
@@ -90,7 +91,7 @@ class JournalDatabase:
 
     def open_before(self, submitted_at: str, limit: int) -> list[Mapping[str, Any]]:
         """Open entries that were submitted before a time, oldest first."""
-        statement = "SELECT entry FROM jobs WHERE open = 1 AND submitted_at < ? ORDER BY key LIMIT ?"
+        statement = "SELECT entry FROM jobs WHERE open = 1 AND submitted_at < ? ORDER BY submitted_at LIMIT ?"
         return list(
             self._entries(lambda database: database.execute(statement, (submitted_at, limit)).fetchall())
         )

@@ -12,6 +12,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +25,6 @@ MAX_DEPTH: Final = 100
 """Deepest nesting that is read: ComfyUI's deepest known answers have about 15 levels."""
 _MAX_DIGITS: Final = 308
 """Digits of an integer that still fits a float; a longer one would raise wherever it meets one."""
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SHOWN_KEYS: Final = 8
 
 
@@ -51,8 +51,7 @@ def read_json(
         raise InvalidJson(f"{what} has {len(content)} bytes; at most {max_bytes} are read.")
     try:
         text = content if isinstance(content, str) else _decoded(content)
-        hooks = {"parse_constant": _no_number, "parse_float": _float, "parse_int": _integer}
-        value = json.loads(text, **hooks) if finite else json.loads(text)  # type: ignore[arg-type]
+        value = _finite_decoder().decode(text) if finite else json.loads(text)
     except RecursionError:
         raise InvalidJson(f"{what} is nested too deeply.") from None
     except ValueError as error:
@@ -60,7 +59,7 @@ def read_json(
     # Few brackets cannot be deep; only a document with many is walked.
     if text.count("[") + text.count("{") > max_depth and _is_deeper(value, max_depth):
         raise InvalidJson(f"{what} is nested more than {max_depth} levels deep.")
-    return without_surrogates(value) if "\\u" in text or _SURROGATE.search(text) else value
+    return without_surrogates(value) if "\\u" in text or not _is_utf8(text) else value
 
 
 def read_json_file(path: Path, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Any:
@@ -73,6 +72,20 @@ def read_json_file(path: Path, *, max_bytes: int = MAX_BYTES, max_depth: int = M
     with path.open("rb") as file:
         content = file.read(max_bytes + 1)
     return read_json(content, what=str(path), max_bytes=max_bytes, max_depth=max_depth)
+
+
+@cache
+def _finite_decoder() -> json.JSONDecoder:
+    """Made once: building one takes longer than reading a small document."""
+    return json.JSONDecoder(parse_constant=_no_number, parse_float=_float, parse_int=_integer)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _decoded(content: bytes) -> str:
@@ -113,7 +126,12 @@ def without_surrogates(value: Any) -> Any:
     """Copy a JSON value with each lone surrogate replaced by U+FFFD, so that it can be written as UTF-8."""
     match value:
         case str():
-            return _SURROGATE.sub("\ufffd", value)
+            # Two halves that belong together become their character.
+            return (
+                value
+                if _is_utf8(value)
+                else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            )
         case dict():
             return {without_surrogates(name): without_surrogates(item) for name, item in value.items()}
         case list():

@@ -2,12 +2,10 @@
 
 import os
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from backend.checks import path_problem
 from backend.comfyui_answers import kind_of
 from backend.errors import InvalidArgument
 
@@ -71,6 +69,8 @@ def within(folder: Path, filenames: Sequence[str]) -> list[Path]:
 
 def _apart(paths: Iterable[Path]) -> list[Path]:
     """Number the paths that would be one file, also on a disk that ignores case or normalizes letters."""
+    import unicodedata
+
     taken: set[str] = set()
     result = []
     for path in paths:
@@ -85,6 +85,8 @@ def _apart(paths: Iterable[Path]) -> list[Path]:
 
 def file_name(name: str) -> str:
     """A name from outside as a file name that every system takes: its last part, short, without controls."""
+    from backend.checks import path_problem  # loaded with the first result
+
     last = re.split(r"[/\\]", name)[-1]
     clean = "".join("_" if char in '<>:"|?*' or not char.isprintable() else char for char in last)
     stem, dot, suffix = clean.rpartition(".")

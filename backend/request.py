@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from backend.api_graph import api_graph
-from backend.checks import text_problem
 from backend.contract import Verb
 from backend.errors import InvalidArgument
-from backend.input_files import input_file, output_place
 from backend.params import PARAMS, InputLike, Lora, Param
 from backend.visible import quoted
 
@@ -85,6 +82,10 @@ def _did_you_mean(name: str, table: Mapping[str, Param]) -> str:
 
 def _checked(spec: Param, value: Any) -> Any:
     """Give a value in its own type, or say in a ValueError what is wrong with it."""
+    from backend.api_graph import api_graph  # loaded with the first call, not with the backend
+    from backend.checks import text_problem
+    from backend.input_files import input_file, output_place
+
     match spec.what:
         case "text":
             if not isinstance(value, str):
@@ -140,6 +141,9 @@ def _number(spec: Param, value: Any) -> int | float:
 
 def _named_input(name: Any, value: Any) -> InputLike:
     """Check a file of a workflow, which the graph knows by a name."""
+    from backend.checks import text_problem
+    from backend.input_files import input_file
+
     if not isinstance(name, str) or text_problem(name):
         raise ValueError(f"has the name {quoted(name)}, which no text in a graph can be")
     try:
@@ -149,6 +153,8 @@ def _named_input(name: Any, value: Any) -> InputLike:
 
 
 def _loras(value: Any) -> list[Lora]:
+    from backend.checks import text_problem
+
     if not isinstance(value, list | tuple):
         raise ValueError("must be a list")
     loras: list[Lora] = []

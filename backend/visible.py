@@ -1,17 +1,15 @@
 """Text and addresses from outside, made fit for terminals, logs and error messages. Pure."""
 
 import re
-import reprlib
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 MAX_SHOWN: Final = 2000
 """Characters of a foreign text that a message or a log line repeats."""
-_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
-_CONTROL_SEQUENCE: Final = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]"
-)
-_DATA: Final = re.compile(r"data:[\w.+-]+/[\w.+-]+[;,][^\s'\"<>]{40,}")
+# Compiled with their first use, like every expression here: `import backend` must stay quick.
+_ADDRESS: Final = r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+"
+_DATA: Final = r"data:[\w.+-]+/[\w.+-]+[;,][^\s'\"<>]{40,}"
+_CONTROL_SEQUENCE: Final = r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]"
 
 
 def visible(text: str, *, lines: bool = True) -> str:
@@ -31,7 +29,7 @@ def plain(text: str) -> str:
 
     Source: ECMA-48, 5.4 (control sequences) and 8.3.89 (operating system commands).
     """
-    text = _CONTROL_SEQUENCE.sub("", text)
+    text = re.sub(_CONTROL_SEQUENCE, "", text)
     return text if text.isprintable() else "".join(char for char in text if char in "\t\n" or char >= " ")
 
 
@@ -55,6 +53,8 @@ def quoted(value: Any, most: int = 200) -> str:
     if isinstance(value, str):
         # Cut before it is quoted: the repr of megabytes is slow.
         return repr(without_secrets(shortened(value, most)))
+    import reprlib  # only mistakes pay for it
+
     try:
         return without_secrets(shortened(visible(reprlib.repr(value)), most))
     except (ValueError, RecursionError):  # an integer of thousands of digits, or a value that holds itself
@@ -75,5 +75,5 @@ def shown(url: str) -> str:
 def without_secrets(text: str) -> str:
     """A text whose addresses have lost query, fragment and credentials, and its data: URIs their bytes."""
     if "://" in text:
-        text = _ADDRESS.sub(lambda found: shown(found[0]), text)
-    return _DATA.sub(lambda found: shown(found[0]), text) if "data:" in text else text
+        text = re.sub(_ADDRESS, lambda found: shown(found[0]), text)
+    return re.sub(_DATA, lambda found: shown(found[0]), text) if "data:" in text else text
