@@ -9,7 +9,8 @@ from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 from backend.checks import address_problem, is_id
-from backend.comfyui_answers import refusal, remedy, working
+from backend.comfyui_answers import remedy, working
+from backend.comfyui_refusals import refusal
 from backend.errors import (
     ApiError,
     Conflict,

@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from backend.checks import check_id, is_id
-from backend.comfyui_answers import Output, kind_of, queued_runs, refusal, view_query, without_choices
+from backend.comfyui_answers import Output, kind_of, queued_runs, view_query
+from backend.comfyui_refusals import refusal, without_choices
 from backend.errors import (
     ComfyformError,
     InvalidRequest,

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from backend.comfyui_answers import ALLOWED_SHOWN, combo_options
+from backend.comfyui_answers import ALLOWED_SHOWN
+from backend.comfyui_refusals import combo_options
 from backend.errors import InvalidArgument
 from backend.json_reader import as_list, as_number, as_object
 from backend.visible import quoted, shortened, visible

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from backend import transcripts
-from backend.comfyui_answers import combo_options
+from backend.comfyui_refusals import combo_options
 from backend.errors import InvalidArgument
 from backend.flow import Flow
 from backend.graphs import Graph

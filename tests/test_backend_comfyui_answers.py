@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from backend import Backend, GenerationResult, Settings, get_backend
 from backend.comfyui import ComfyUI
-from backend.comfyui_answers import failure, outputs, queued_runs, refusal
+from backend.comfyui_answers import failure, outputs, queued_runs
+from backend.comfyui_refusals import refusal
 from backend.comfyui_run import wait
 from backend.errors import ComfyformError, InvalidArgument, JobError, JobFailed, TransferError
 from backend.flow import Reply, Send, Sleep

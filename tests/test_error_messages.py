@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from backend import Backend, InvalidArgument, Settings, get_backend
-from backend.comfyui_answers import choices, failure
+from backend.comfyui_answers import failure
+from backend.comfyui_refusals import choices
 from tests.comfyui_program import ComfyUI, running_comfyui, slow, txt2img
 from tests.pages import ROOT
 

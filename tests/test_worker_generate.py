@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.comfyui_answers import refusal
+from backend.comfyui_refusals import refusal
 from backend.errors import InvalidArgument, JobFailed
 from worker.generate import named, require_inputs
 from worker.missing import explained
