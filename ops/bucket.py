@@ -10,10 +10,8 @@ reports collected until 2026-11.
 
 import contextlib
 import io
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from backend.errors import Forbidden, NotFound, TransferError, Unavailable
@@ -48,11 +46,10 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part that arrived: its size, its ETag without quotes, and when (Unix seconds)."""
+    """A part that arrived: its size, and its ETag without quotes."""
 
     size_bytes: int
     etag: str
-    modified_s: float
 
 
 class Bucket:
@@ -252,24 +249,13 @@ class Bucket:
                     ),
                 )
                 for part in page.get("Parts", []):
-                    found[part["PartNumber"]] = Part(
-                        part["Size"], part["ETag"].strip('"'), part["LastModified"].timestamp()
-                    )
+                    found[part["PartNumber"]] = Part(part["Size"], part["ETag"].strip('"'))
                 following = int(page.get("NextPartNumberMarker") or 0)
                 if not page.get("IsTruncated") or following <= marker:
                     return found
                 marker = following
         except NotFound:
             return None
-
-    def now(self) -> float:
-        """Tell the time by the gateway's clock, which is the one that its objects' times are of."""
-        answer = self._ask("Tell the time", lambda: self._client.head_bucket(Bucket=self._name))
-        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
-        try:
-            return parsedate_to_datetime(date).timestamp()
-        except ValueError:
-            return time.time()
 
     def complete_upload(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
         """Put the parts together under the final name. Not repeated here: see ``ops.uploads``."""

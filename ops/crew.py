@@ -59,7 +59,7 @@ class Crew(Generic[T, R]):
             and end early.
         tasks: in the order in which they will be taken.
         threads: how many work at once.
-        ahead: how many tasks may be begun and not yet taken, to begin with; see `reach`.
+        ahead: how many tasks may be begun and not yet taken.
     """
 
     def __init__(
@@ -69,7 +69,6 @@ class Crew(Generic[T, R]):
         self._tasks = iter(tasks)
         self._results: dict[int, R | BaseException] = {}
         self._begun = self._taken = 0
-        self._ahead = self._wanted = ahead
         self._room = threading.Semaphore(ahead)
         self._order = threading.Lock()
         self._changed = threading.Condition()
@@ -98,13 +97,6 @@ class Crew(Generic[T, R]):
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def reach(self, ahead: int) -> None:
-        """Let so many tasks be begun and not yet taken from now on; called where results are taken."""
-        self._wanted = ahead
-        while self._ahead < ahead:
-            self._ahead += 1
-            self._room.release()
-
     def take(self) -> R:
         """Give the next result, or raise what its work raised.
 
@@ -119,10 +111,7 @@ class Crew(Generic[T, R]):
                     raise KeyboardInterrupt
             result = self._results.pop(number)
             self._taken += 1
-        if self._ahead > self._wanted:
-            self._ahead -= 1
-        else:
-            self._room.release()
+        self._room.release()
         if isinstance(result, BaseException):
             raise result
         return result

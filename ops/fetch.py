@@ -1,7 +1,8 @@
-"""Get the right bytes of one file, ready to be given its name.
+"""Get the right bytes of one file, ready to be given their name.
 
 Decides what `ops.transfer` does not: which bytes are right, what happens to
-wrong ones, and whether there is room.
+wrong ones, and whether there is room. What the registry pins is stronger than
+what a source announces, and the bytes that came are stronger than both.
 """
 
 from collections.abc import Callable
@@ -9,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.contract import ProvisionProgress
-from backend.errors import HashMismatch, VolumeFull
+from backend.errors import HashMismatch, TransferError, VolumeFull
 from ops.disk import settle, translated
 from ops.hashing import hash_file
+from ops.model_content import Finding, examine
 from ops.partial import Partial
 from ops.patience import PACE, Pace
 from ops.sources import Origin, Sources
-from ops.transfer import Fetched, Outlet, Transfer
+from ops.transfer import Fetched, Transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,9 @@ def fetch(
 ) -> Ready:
     """Fetch a file, going on with what an earlier attempt left.
 
-    Bytes with the wrong hash are put into quarantine and fetched once more from
-    the beginning; the second time they are refused. They are taken from there
-    when it was the hash that was wrong, and has been corrected.
+    Wrong bytes are fetched once more, in one answer from the beginning; the second time they are
+    refused. Those that are a whole model with another hash are put into quarantine, and taken from there
+    when it was the hash that was wrong, and has been corrected. Those that are no model are deleted.
 
     Args:
         wish: what is wanted.
@@ -77,48 +79,50 @@ def fetch(
     Raises:
         SourceMissing, HashMismatch, VolumeFull, TransferError, ApiError: it cannot be had.
     """
-    origin = sources.resolve(wish.source)
-    sha256 = agreed_hash(wish, origin)
-    if sha256 is not None:
-        released = _release(quarantine(sha256), sha256, partial, wish.path)
+    if wish.sha256 is not None:
+        released = _release(quarantine(wish.sha256), wish.sha256, partial, wish.path)
         if released is not None:
             return released
-    spent, wrong = 0, ""
+    origin = sources.resolve(wish.source)
+    expected = wish.sha256 or origin.sha256
+    spent = 0
+    refusal: TransferError | None = None
     for last in (False, True):
         held = Partial(partial)
         try:
-            fetched = transfer(
+            fetched = _transfer(
                 wish,
                 origin,
-                sha256,
                 sources,
                 held,
+                whole=last,
                 need_room=need_room,
                 on_progress=on_progress,
                 pace=pace,
             )
         except VolumeFull:
-            if not wrong:
+            if refusal is None:
                 raise
-            break  # what came first, and was wrong, has taken the room for another try
+            raise refusal from None  # what came first, and was wrong, has taken the room for another try
         spent += fetched.fetched_bytes
-        if sha256 in (None, fetched.sha256):
-            held.close()
-            return Ready(held, fetched.size_bytes, fetched.sha256, spent)
-        wrong = fetched.sha256
+        held.close()
         with translated(wish.path):
-            quarantine(wrong).parent.mkdir(parents=True, exist_ok=True)
-            held.path.replace(quarantine(wrong))
+            finding = examine(partial, wish.path)
+            if finding.problem is None and expected in (None, fetched.sha256):
+                return Ready(held, fetched.size_bytes, fetched.sha256, spent)
+            if finding.problem is not None:
+                refusal = _not_a_model(wish, finding)
+            else:
+                place = quarantine(fetched.sha256)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                partial.replace(place)
+                refusal = _wrong_hash(wish, origin, fetched.sha256, place)
             held.discard()
-        if last:
-            break
-    raise refused(
-        wish,
-        sha256 or "",
-        wrong,
-        f"They were refused and lie in {quarantine(wrong)}. Correct the sha256 in the registry, and they are "
-        "taken from there; or name another source, and they are deleted.",
-    )
+        # A bit that flipped on the way, or a cut that nobody noticed, will not come twice.
+        as_announced = fetched.sha256 in (expected, origin.sha256)
+        if last or as_announced or (expected is None and not finding.incomplete):
+            raise refusal
+    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def _release(prison: Path, sha256: str, partial: Path, path: str) -> Ready | None:
@@ -133,21 +137,23 @@ def _release(prison: Path, sha256: str, partial: Path, path: str) -> Ready | Non
         return Ready(held, partial.stat().st_size, sha256, 0)
 
 
-def transfer(
+def _transfer(
     wish: Wish,
     origin: Origin,
-    sha256: str | None,
     sources: Sources,
     held: Partial,
     *,
+    whole: bool,
     need_room: Callable[[int], object],
     on_progress: Callable[[ProvisionProgress], object],
-    pace: Pace = PACE,
-    outlet: Outlet | None = None,
+    pace: Pace,
 ) -> Fetched:
-    """Run one transfer into a partial file, and through it where there is an outlet."""
+    """Run one transfer into a partial file."""
+    # A size that is announced beside a hash decides nothing: the hash does.
+    announced = None if wish.sha256 or origin.sha256 else origin.size_bytes
+    size_bytes = announced if wish.size_bytes is None else wish.size_bytes
 
-    def tell(done: int, total: int | None) -> None:
+    def report(done: int, total: int | None) -> None:
         on_progress({"progress": "provision", "path": wish.path, "done_bytes": done, "total_bytes": total})
 
     return Transfer(
@@ -155,21 +161,41 @@ def transfer(
         sources,
         held,
         source=wish.source,
-        size_bytes=wish.size_bytes if wish.size_bytes is not None else origin.size_bytes,
-        sha256=sha256,
+        size_bytes=size_bytes,
+        sha256=wish.sha256 or origin.sha256,
         need_room=need_room,
-        on_bytes=tell,
-        outlet=outlet,
+        on_bytes=report,
+        whole=whole,
         pace=pace,
     ).run()
 
 
-def refused(wish: Wish, expected: str, actual: str, hint: str) -> HashMismatch:
-    """Make the error for bytes that came twice and were wrong twice.
+def _not_a_model(wish: Wish, finding: Finding) -> TransferError:
+    """The error for bytes that are not what the file's name promises, whatever hash is pinned."""
+    return TransferError(
+        f"{wish.path}: what {wish.source} sent is not used: {finding.problem}.",
+        path=wish.path,
+        hint="Nothing of it was kept. Check the address and the login that it needs (HF_TOKEN, "
+        "CIVITAI_TOKEN), or name another source.",
+    )
 
-    Args:
-        hint: what became of them, and what to do.
-    """
+
+def _wrong_hash(wish: Wish, origin: Origin, actual: str, place: Path) -> HashMismatch:
+    """The error for a whole model with another hash than expected."""
+    if wish.sha256 is None:
+        hint = (
+            "The source announces a hash that its bytes do not have. They look like a whole file and lie in "
+            f"{place}. If they are the ones that you want, pin their hash in the registry, and they are "
+            f'taken from there: sha256: "{actual}".'
+        )
+    else:
+        also = " The source announces what it sent." if origin.sha256 == actual else ""
+        hint = (
+            f"The source has another file than the registry pins.{also} Name a revision or a source that has "
+            f"the right one. What came lies in {place}; where the registry's sha256 is the mistake, correct "
+            "it, and it is taken from there."
+        )
+    expected = wish.sha256 or origin.sha256 or ""
     return HashMismatch(
         f"{wish.path}: what {wish.source} sent has sha256 {actual} instead of {expected}.",
         path=wish.path,
@@ -177,17 +203,3 @@ def refused(wish: Wish, expected: str, actual: str, hint: str) -> HashMismatch:
         actual=actual,
         hint=hint,
     )
-
-
-def agreed_hash(wish: Wish, origin: Origin) -> str | None:
-    """Give the hash that the bytes must have, refusing at once when the source already says otherwise."""
-    if wish.sha256 and origin.sha256 and wish.sha256 != origin.sha256:
-        raise HashMismatch(
-            f"{wish.path}: {wish.source} now has sha256 {origin.sha256} instead of {wish.sha256}.",
-            path=wish.path,
-            expected=wish.sha256,
-            actual=origin.sha256,
-            hint="Nothing was fetched. The file was replaced at its source: "
-            "pin an older revision, or correct the sha256 in the registry.",
-        )
-    return wish.sha256 or origin.sha256

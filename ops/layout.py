@@ -12,7 +12,6 @@
         ├── records/<path>.json                           written last: a file with a record was complete
         ├── partial/<path>                                bytes on their way, with a journal beside them
         ├── locks/<hash>.lock                             one writer a file
-        ├── uploads/<path>/<owner>.json                   which machine is sending a file over S3
         ├── quarantine/<path>.<hash>                      bytes that were not what was asked for
         └── replaced/<path>.<time>                        files of other hands that a wanted file replaced
 
@@ -46,7 +45,6 @@ RECORDS: Final = f"{OWN}/records"
 PARTIAL: Final = f"{OWN}/partial"
 LOCKS: Final = f"{OWN}/locks"
 QUARANTINE: Final = f"{OWN}/quarantine"
-UPLOADS: Final = f"{OWN}/uploads"
 REPLACED: Final = f"{OWN}/replaced"
 ROOTS: Final = (f"{MODELS}/", f"{HF_HUB}/")
 """The folders that hold model files."""
@@ -221,8 +219,3 @@ def quarantine_path(path: str, sha256: str) -> str:
 def is_quarantined(place: str, path: str) -> bool:
     """Tell whether a place in quarantine is of a model file."""
     return re.fullmatch(rf"{re.escape(f'{QUARANTINE}/{path}')}\.[0-9a-f]{{12}}", place) is not None
-
-
-def claims_folder(path: str) -> str:
-    """Give the folder of the claims on a file: which machines are sending it, each with its upload."""
-    return f"{UPLOADS}/{path}"

@@ -7,28 +7,25 @@ killed loses at most what was in its hands. Pieces that a failed flush may have
 lost are counted out again. After a power cut the journal may promise more than
 the disk kept; the hash over the whole file finds that.
 
-A file that goes on to another place is not kept whole: the last pieces are,
-in a ring, and a piece takes the room of the one that went on before it.
-
 The journal is a header, one line of JSON padded to `HEADER_BYTES`, then one
 unsigned 32-bit little-endian number a piece.
 """
 
+import errno
+import hashlib
 import json
 import os
 import struct
 import threading
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Self
 
 from backend.errors import TransferError
 from ops.flusher import Flusher
 
-HEADER_BYTES: Final = 2048
+HEADER_BYTES: Final = 512
 _COUNT: Final = struct.Struct("<I")
-_READ_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,20 +33,31 @@ class Identity:
     """Which bytes these are, so that a later run may go on with them.
 
     Attributes:
-        source: as a registry writes it.
+        source: a digest of how a registry writes it, so that its length does not matter.
         size_bytes: of the whole file.
-        sha256: of the whole file, when known beforehand.
-        etag: what the server called this version, strong ones only.
+        sha256: of the whole file, where it is known already.
+        version: a digest of what the server calls this version; None where it does not say.
         piece_bytes: size of a piece; the last may be shorter.
-        window: how many pieces are kept at a time; None keeps all of them.
     """
 
     source: str
     size_bytes: int
     sha256: str | None
-    etag: str | None
+    version: str | None
     piece_bytes: int
-    window: int | None = None
+
+    @classmethod
+    def of(
+        cls, source: str, *, size_bytes: int, sha256: str | None, version: str | None, piece_bytes: int
+    ) -> Self:
+        """An identity of a source and a version as they are written."""
+        return cls(
+            source=_digest(source),
+            size_bytes=size_bytes,
+            sha256=sha256,
+            version=None if version is None else _digest(version),
+            piece_bytes=piece_bytes,
+        )
 
     @property
     def pieces(self) -> int:
@@ -61,17 +69,29 @@ class Identity:
         return min(self.piece_bytes, self.size_bytes - index * self.piece_bytes)
 
     def offset(self, index: int) -> int:
-        """Where a piece lies in the partial file."""
-        return (index if self.window is None else index % self.window) * self.piece_bytes
+        """Where a piece begins."""
+        return index * self.piece_bytes
+
+    def is_version(self, version: str | None) -> bool:
+        """Tell whether a server's name for a version is this one's."""
+        return version is not None and self.version == _digest(version)
 
     def continues(self, earlier: "Identity") -> bool:
-        """Tell whether bytes kept under the earlier identity are bytes of this one."""
-        shape, before = ((one.size_bytes, one.piece_bytes, one.window) for one in (self, earlier))
-        if shape != before:
+        """Tell whether bytes kept under the earlier identity can be used for this one.
+
+        Where the sha256 of the whole is known, it decides in the end, so bytes of a file of the same
+        size can be used whatever server and version they came from. Where it is not, nothing but the
+        same source and version will do.
+        """
+        if (self.size_bytes, self.piece_bytes) != (earlier.size_bytes, earlier.piece_bytes):
             return False
-        if self.source == earlier.source and self.etag is not None and earlier.etag is not None:
-            return self.etag == earlier.etag and earlier.sha256 in (None, self.sha256)
-        return self.sha256 is not None and self.sha256 == earlier.sha256
+        if self.sha256 is not None and earlier.sha256 in (None, self.sha256):
+            return True
+        return self.source == earlier.source and self.version is not None and self.version == earlier.version
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class Partial:
@@ -120,12 +140,11 @@ class Partial:
     def _continues(self, identity: Identity) -> bool:
         return self.identity is not None and identity.continues(self.identity)
 
-    def begin(self, identity: Identity, *, passing: bool = False) -> bool:
+    def begin(self, identity: Identity) -> bool:
         """Open for writing: go on where the kept bytes are of this identity, else from nothing.
 
         Args:
             identity: which bytes will be here.
-            passing: they go on to another place, so no disk need be done with them.
 
         Returns:
             True when kept bytes are gone on with.
@@ -143,14 +162,11 @@ class Partial:
         self._journal = os.open(self._journal_path, os.O_RDWR | os.O_CREAT, 0o644)
         self.identity = identity
         header = json.dumps(asdict(identity)).encode().ljust(HEADER_BYTES - 1) + b"\n"
-        if len(header) != HEADER_BYTES:
-            raise TransferError(f"The source of {self._path.name} has too long a name.", path=str(self._path))
         self._write(self._journal, header + b"".join(map(_COUNT.pack, self._done)), 0)
-        if not passing:
-            held = [index for index, done in enumerate(self._done) if done]
-            self._flusher = Flusher(self._file, held)
-            if held:
-                self._flusher.flush()
+        held = [index for index, done in enumerate(self._done) if done]
+        self._flusher = Flusher(self._file, held)
+        if held:
+            self._flusher.flush()
         return kept
 
     def plain(self) -> BinaryIO:
@@ -163,36 +179,41 @@ class Partial:
         """Bytes of a piece that are here, from its start."""
         return self._done[index]
 
-    def write(self, index: int, data: bytes | memoryview) -> None:
-        """Append to a piece. Only one thread may write one piece.
+    def write(self, index: int, data: bytes | memoryview, at: int) -> None:
+        """Write bytes of a piece. Only one thread may write one piece.
+
+        Args:
+            index: the piece.
+            data: the bytes.
+            at: where they begin in the piece; up to there it is here already.
 
         Raises:
             OSError: the disk refuses.
             TransferError: the file was closed meanwhile: a straggler of a transfer that has ended.
         """
         with self._gate:
-            if self.identity is None or self._file is None or self._journal is None:
+            if self.identity is None or self._file is None:
                 raise TransferError("The transfer has ended.", path=str(self._path))
-            done, window = self._done[index], self.identity.window
-            if window is not None and index >= window and self._done[index - window]:
-                self._note(index - window, 0)
-            self._write(self._file, data, self.identity.offset(index) + done)
-            self._note(index, done + len(data))
+            self._write(self._file, data, self.identity.offset(index) + at)
+            self._note(index, max(self._done[index], at + len(data)))
             if self._flusher is not None:
                 self._flusher.wrote(index, len(data))
 
-    def read(self, index: int) -> Iterator[bytes]:
-        """Give the bytes of a piece that are here."""
+    def read(self, index: int, into: memoryview) -> int:
+        """Read the bytes of a piece that are here; returns how many these are.
+
+        Raises:
+            OSError: the disk does not give them back.
+        """
         if self.identity is None or self._file is None:
             raise TransferError("The transfer has ended.", path=str(self._path))
-        start = self.identity.offset(index)
-        end = start + self._done[index]
-        while start < end:
-            data = os.pread(self._file, min(_READ_BYTES, end - start), start)
-            if not data:
-                raise TransferError("Bytes that were kept are gone.", path=str(self._path))
-            yield data
-            start += len(data)
+        at, start = 0, self.identity.offset(index)
+        while at < self._done[index]:
+            count = os.preadv(self._file, [into[at : self._done[index]]], start + at)
+            if not count:
+                raise OSError(errno.EIO, "bytes that were kept are gone", str(self._path))
+            at += count
+        return at
 
     def finish(self) -> None:
         """Wait until all bytes are on the disk.

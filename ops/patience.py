@@ -21,9 +21,8 @@ class Pace:
 
     Attributes:
         piece_bytes: what one request asks for.
-        connections: requests at a time for one file, to begin with. With `piece_bytes` they bound what a
+        connections: requests at a time for one file. With `piece_bytes` they bound the memory, and what a
             killed process fetches a second time: the bytes that are under way. The rest is on the disk.
-        most_connections: where more of them bring more; see `ops.width`.
         silence_s: how long a connection may be silent before it counts as stalled.
         slowest_bytes_per_s: less than this over ``silence_s`` counts as stalled as well.
         deadline_s: for one file, all attempts together.
@@ -31,8 +30,7 @@ class Pace:
     """
 
     piece_bytes: int = 4 * 1024 * 1024
-    connections: int = 2
-    most_connections: int = 6
+    connections: int = 6
     silence_s: float = 30.0
     slowest_bytes_per_s: int = 4096
     deadline_s: float = 6 * 3600.0

@@ -5,25 +5,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from backend.errors import ComfyformError, Unavailable
+from backend.errors import ComfyformError, SourceMissing, TransferError
 from backend.flow import RETRY
 from ops.crew import Crew, pause
 from ops.disk import translated
 from ops.hashing import hash_file
 from ops.local_models import Locate
 from ops.lock import Locked
+from ops.model_content import examine, examine_head
 from ops.patience import PACE, Patience
+from ops.range_requests import RangeReader
 from ops.registry import ModelFile, Registry
-from ops.route import Route
 from ops.scan import Hashes, ScannedFile
-from ops.source_names import LocalSource, parse
+from ops.source_names import LocalSource, file_name, parse
 from ops.sources import Origin, Sources
 from ops.store import OnProgress, ignore_progress
 
 _THREADS: Final = 8
+_READ_BYTES: Final = 256 * 1024
+_HEAD_BYTES: Final = 4096
 _SMALL_BYTES: Final = 32 * 1024 * 1024
 """Up to here a file whose hash nobody announces is read: what Hugging Face keeps in git, and small ones
 elsewhere."""
+_REPLACE: Final = "Put the whole file there, or remove its entry from the registry."
 # An answer is waited for, not a large file.
 _PACE: Final = replace(PACE, deadline_s=120.0, retry=RETRY)
 
@@ -94,13 +98,18 @@ class Resolver:
         origin = self.sources.resolve(name)
         if origin.sha256 is not None and origin.size_bytes is not None:
             return Locked(origin.revision, origin.size_bytes, origin.sha256)
-        size, sha256 = Patience(_PACE, name).persist(lambda: _look(origin, self.sources))
+        size, sha256 = Patience(_PACE, name).persist(
+            lambda: _look(origin, self.sources, file_name(origin.source))
+        )
         return Locked(origin.revision, size, sha256)
 
     def _here(self, source: LocalSource) -> Locked:
         """Hash a file of this machine, unless its hash is remembered."""
         path = self.locate().need(source)
         with translated(str(path)):
+            problem = examine(path).problem
+            if problem is not None:
+                raise TransferError(f"{path} is not used: {problem}.", path=str(path), hint=_REPLACE)
             stat = path.stat()
             size = stat.st_size
             file = ScannedFile("", path.name, "", str(path), size, stat.st_mtime_ns, stat.st_ino)
@@ -124,21 +133,29 @@ class Resolver:
         return Locked(None, size, sha256)
 
 
-def _look(origin: Origin, sources: Sources) -> tuple[int | None, str | None]:
-    """Open a source: its size, and the hash of what is small and whose hash nobody announces."""
-    digest, count = hashlib.sha256(), 0
-    with Route(origin, sources, timeout_s=_PACE.silence_s).open(0, None) as (begun, reply):
-        size = origin.size_bytes if origin.size_bytes is not None else begun.total_bytes
-        if origin.sha256 is not None or (size or 0) > _SMALL_BYTES:
-            return size, origin.sha256
-        for chunk in reply.iter_bytes():
-            digest.update(chunk)
-            count += len(chunk)
-            if count > _SMALL_BYTES:  # of something that does not say its size
-                return size, None
-    if size not in (None, count):
-        raise Unavailable(f"{origin.source} ended after {count} of {size} bytes.")
-    return count, digest.hexdigest()
+def _look(origin: Origin, sources: Sources, name: str) -> tuple[int | None, str | None]:
+    """Open a source: its size, and the hash of what is small and whose hash nobody announces.
+
+    Raises:
+        SourceMissing: its first bytes are not those of the model that its name promises.
+    """
+    reader = RangeReader(origin, sources, timeout_s=_PACE.silence_s)
+    with reader, reader.open(0, None) as (content, response):
+        size = content.total_bytes if content.total_bytes is not None else origin.size_bytes
+        body = bytearray()
+        buffer = memoryview(bytearray(_READ_BYTES))
+        most = _HEAD_BYTES if origin.sha256 is not None or (size or 0) > _SMALL_BYTES else _SMALL_BYTES
+        while len(body) <= most and (count := response.readinto(buffer)):
+            body += buffer[:count]
+            pause(0)  # where Ctrl-C is noticed
+    complete = len(body) <= most and not content.encoding
+    problem = examine_head(bytes(body), len(body) if complete else size, name).problem
+    if problem is not None:
+        raise SourceMissing(
+            f"{origin.source} does not have a model: {problem}.",
+            hint="Check the address and the login that it needs, or name another source.",
+        )
+    return (len(body), hashlib.sha256(body).hexdigest()) if complete else (size, origin.sha256)
 
 
 def _resolution(

@@ -14,7 +14,7 @@ from ops.crew import Crew
 from ops.hashing import hash_file
 from ops.inventory import Inventory
 from ops.layout import MODELS
-from ops.safetensors import Header, read_header
+from ops.model_content import Finding, examine
 from ops.walk import folders
 
 _THREADS: Final = 4
@@ -183,12 +183,14 @@ def scan(roots: Sequence[Root]) -> Scan:
 
 
 def look_inside(scanned: Scan) -> Scan:
-    """Read the headers of safetensors files: what they are, and whether they are whole."""
+    """Look at the bytes of every file: what it is, and whether it is whole."""
     files = list(scanned.files)
     for index, file in enumerate(files):
-        if file.name.lower().endswith((".safetensors", ".sft")):
-            header: Header = read_header(Path(file.location))
-            files[index] = file._replace(architecture=header.architecture, problem=header.problem)
+        try:
+            finding = examine(Path(file.location), file.name)
+        except OSError as error:
+            finding = Finding(problem=f"it cannot be read: {error.strerror or error}")
+        files[index] = file._replace(architecture=finding.architecture, problem=finding.problem)
     return replace(scanned, files=tuple(files))
 
 

@@ -76,6 +76,18 @@ class LocalSource:
 Source = HfSource | UrlSource | CivitaiSource | LocalSource
 
 
+def file_name(source: Source) -> str:
+    """The name of a source's file, as far as the source says it; a CivitAI version has none."""
+    match source:
+        case HfSource():
+            return source.file.rpartition("/")[2]
+        case UrlSource():
+            return unquote(urlsplit(source.url).path).rpartition("/")[2]
+        case LocalSource():
+            return source.path.rpartition("/")[2]
+    return ""
+
+
 def parse(text: str) -> Source:
     """Read a source.
 

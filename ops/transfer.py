@@ -1,32 +1,37 @@
-"""Move a file's bytes from an origin to a partial file: in parallel pieces, hashed on the way, resumable.
+"""Bring a file's bytes from an origin into a partial file: in parallel pieces, hashed on the way, resumable.
 
-Knows bytes, not models: what they should be and where they end up is decided
-in ``ops.fetch``, or in ``ops.relay`` where the partial file is a station on the
-way to a volume. Memory holds at most a piece a connection and one more, in buffers
-that are used again: an allocator that is given pieces to juggle keeps twice as much.
+Knows bytes, not models: what they should be and what name they get is decided in
+``ops.fetch``. Where a server sends ranges, pieces are fetched in parallel; where it
+does not, whatever is wrong with its answers, the whole is asked for in one answer.
+
+Where the sha256 of the whole is known, pieces of an equal total are put together
+whatever their versions: a server with several machines gives each its own ETag.
+Memory holds at most a piece a connection and two more, in buffers that are used again.
 """
 
 import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 from backend.errors import TransferError, Unavailable
 from ops.crew import Crew, beside, pause
 from ops.disk import translated
+from ops.download_client import Response
 from ops.partial import Identity, Partial
 from ops.patience import PACE, Pace, Patience
-from ops.route import Changed, NoRange, Range, Route
+from ops.range_requests import Changed, Content, NoRange, RangeReader
 from ops.sources import Origin, Sources
-from ops.width import Width
 
 _WRITE_BYTES: Final = 512 * 1024
 """Bytes gathered before a write."""
 _PROGRESS_S: Final = 0.25
 _RESTARTS: Final = 2
+_REFUSALS: Final = 3
+"""Answers without the range that was asked for, after which the whole is asked for."""
 
 OnBytes = Callable[[int, int | None], object]
 """Called now and then, from any thread, with bytes here and bytes in all."""
@@ -43,40 +48,8 @@ class Fetched:
     fetched_bytes: int
 
 
-class Hash(Protocol):
-    """A hash over the bytes so far, such as ``hashlib``'s."""
-
-    def update(self, data: bytes | memoryview, /) -> object:
-        """Add bytes."""
-        ...
-
-    def hexdigest(self) -> str:
-        """Give the hash in hex."""
-        ...
-
-
-class Outlet(Protocol):
-    """What becomes of the pieces once they are in the partial file and hashed, in their order."""
-
-    def window(self, size_bytes: int) -> int | None:
-        """Say how many pieces the partial file keeps at a time; None for all."""
-        ...
-
-    def begin(self, partial: Partial, *, kept: bool) -> tuple[int, Hash]:
-        """Get ready for a file.
-
-        Args:
-            partial: where its pieces will be; its identity says which file.
-            kept: an earlier run is gone on with.
-
-        Returns:
-            The first piece that has not gone through, and the hash of those before it.
-        """
-        ...
-
-    def passed(self, index: int) -> None:
-        """Take a piece that is complete and hashed. Its room may be used again after this returns."""
-        ...
+class _OnlyWhole(Exception):
+    """The server sends no ranges, or does not any more."""
 
 
 class Transfer:
@@ -84,13 +57,13 @@ class Transfer:
 
     Args:
         origin: where the bytes are.
-        sources: the driver, and what refusals mean.
+        sources: which redirects are allowed, and what refusals mean.
         partial: where they go.
         source: how the registry calls them.
         size_bytes, sha256: what they should be, as far as it is known.
         need_room: called with the bytes still to come, before the first of them; raises if they do not fit.
         on_bytes: progress.
-        outlet: where the pieces go; by default they stay. With one, a server must be able to send parts.
+        whole: ask for everything in one answer, so that all of it is of one version.
         pace: how hard to try.
         clock: monotonic seconds.
     """
@@ -106,7 +79,7 @@ class Transfer:
         sha256: str | None,
         need_room: Callable[[int], object],
         on_bytes: OnBytes,
-        outlet: Outlet | None = None,
+        whole: bool = False,
         pace: Pace = PACE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -116,15 +89,17 @@ class Transfer:
         self._sha256 = sha256
         self._need_room = need_room
         self._on_bytes = on_bytes
-        self._outlet = outlet
+        self._one_version = sha256 is None
+        self._in_ranges = not whole
         self._pace = pace
         self._clock = clock
-        self._route = Route(origin, sources, timeout_s=pace.silence_s)
+        self._reader = RangeReader(origin, sources, timeout_s=pace.silence_s)
         self._patience = Patience(pace, source, clock=clock)
         self._lock = threading.Lock()
-        self._came = self._here = 0
+        self._etag: str | None = None
+        self._came = self._here = self._refused = 0
         self._buffers: list[bytearray] = []
-        self._told = float("-inf")
+        self._reported_s = float("-inf")
 
     def run(self) -> Fetched:
         """Bring all bytes here.
@@ -133,44 +108,58 @@ class Transfer:
             SourceMissing: the server refuses for good.
             ApiError: it did not answer properly within the attempts or the deadline.
             TransferError: it has another size than it should, or the disk refuses.
-            NoRange: there is an outlet, and the server sends everything or nothing.
         """
-        restarts = 0
-        while True:
-            try:
-                identity = self._learn()
-                return self._whole() if identity is None else self._in_pieces(identity)
-            except Changed as error:
-                restarts += 1
-                if restarts > _RESTARTS:
-                    raise TransferError(
-                        f"{error.message} It changed again each time.", path=self._partial.path.name
-                    ) from error
-                self._partial.discard()
-            except NoRange:
-                return self._whole()
+        with self._reader:
+            for _ in range(1 + _RESTARTS if self._in_ranges else 0):
+                # What is kept of another version goes when the next one is begun, and only then.
+                with contextlib.suppress(Changed):
+                    try:
+                        identity = beside(lambda: self._patience.persist(self._learn))
+                        if identity is not None:
+                            return self._in_pieces(identity)
+                    except (NoRange, _OnlyWhole):
+                        pass
+                    break
+            return beside(lambda: self._patience.persist(self._whole))
 
     def _learn(self) -> Identity | None:
-        """Ask for one byte, to learn size and version; None where the server cannot send parts."""
-
-        def ask() -> Range | None:
-            with self._route.open(0, 1) as (answer, _):
-                return answer if answer.partial else None
-
+        """Ask for one byte, to learn size and version; None where only the whole can be used."""
         try:
-            answer = beside(lambda: self._patience.persist(ask))
+            with self._reader.open(0, 1) as (content, response):
+                self._etag = content.etag
+                if content.partial:
+                    response.readinto(memoryview(bytearray(1)))  # so that the connection can be used again
+                return self._identity(content) if content.partial else None
         except Changed:
             return None  # an empty file has no first byte
-        if answer is None or answer.total_bytes is None:
+        except NoRange:
+            self._see_whole()
             return None
-        self._check_size(answer.total_bytes)
-        return Identity(
-            source=self._source,
-            size_bytes=answer.total_bytes,
+        except Unavailable as error:
+            self._refused += 1
+            if error.status is None or error.status == 429 or self._refused < _REFUSALS:
+                raise
+            self._see_whole()
+            return None
+
+    def _see_whole(self) -> None:
+        """Look whether the server sends the whole, where it did not send a byte."""
+        with self._reader.open(0, None):
+            pass
+
+    def _identity(self, content: Content) -> Identity | None:
+        """Which bytes an answer is of; None where nothing could tell them from those of another version."""
+        if content.total_bytes is None or not (self._sha256 or content.version) or content.encoding:
+            return None
+        if self._size not in (None, content.total_bytes) and content.partial:
+            return None  # some servers say the part's size; what the whole has decides
+        self._check_size(content.total_bytes)
+        return Identity.of(
+            self._source,
+            size_bytes=content.total_bytes,
             sha256=self._sha256,
-            etag=answer.etag,
+            version=content.version,
             piece_bytes=self._pace.piece_bytes,
-            window=None if self._outlet is None else self._outlet.window(answer.total_bytes),
         )
 
     def _check_size(self, size_bytes: int) -> None:
@@ -183,140 +172,169 @@ class Transfer:
 
     def _in_pieces(self, identity: Identity) -> Fetched:
         """Fetch the missing pieces in parallel, and hash all of them in order."""
-        with contextlib.closing(self._partial) as partial:
-            with translated(self._source):
-                # First: a server may announce any size, and what is kept of each piece costs memory.
-                self._need_room(identity.size_bytes - partial.held_bytes(identity))
-                kept = partial.begin(identity, passing=self._outlet is not None)
-            first, digest = (
-                (0, hashlib.sha256()) if self._outlet is None else self._outlet.begin(partial, kept=kept)
-            )
-            ahead = range(first, identity.pieces)
-            left = sum(identity.length(index) - partial.done(index) for index in ahead)
-            self._here = identity.size_bytes - left
-            fewest = self._pace.connections
-            # Through an outlet, memory is the sender's too, and its pace is the slower one.
-            most = self._pace.most_connections if self._outlet is None else fewest
-            width = Width(fewest, most, now=self._clock(), busy=time.process_time())
+        digest = hashlib.sha256()
+        with self._begun(identity) as partial:
+            connections = self._pace.connections
 
             def work(crew: _Pieces, index: int) -> memoryview:
                 return self._piece(crew, identity, index)
 
-            # Pieces that are here are tasks too: none is begun further ahead than the window allows.
-            with Crew(work, ahead, threads=min(most, len(ahead)), ahead=fewest) as crew:
-                for index in ahead:
+            # Pieces that are here are tasks too: none is begun further ahead than memory allows.
+            with Crew(
+                work, range(identity.pieces), threads=min(connections, identity.pieces), ahead=connections + 1
+            ) as crew:
+                for _ in range(identity.pieces):
                     piece = crew.take()
-                    crew.reach(width.look(self._came, now=self._clock(), busy=time.process_time()))
                     digest.update(piece)
                     self._buffers.append(cast("bytearray", piece.obj))
-                    if self._outlet is not None:
-                        self._outlet.passed(index)
             with translated(self._source):
                 partial.finish()
-        self._tell(identity.size_bytes, last=True)
+        self._report(identity.size_bytes, last=True)
         return Fetched(identity.size_bytes, digest.hexdigest(), self._came)
 
+    @contextlib.contextmanager
+    def _begun(self, identity: Identity) -> Iterator[Partial]:
+        """Open the partial file for these bytes, within a ``with``."""
+        with contextlib.closing(self._partial) as partial:
+            with translated(self._source):
+                # First: a server may announce any size, and what is kept of each piece costs memory.
+                held = partial.held_bytes(identity)
+                self._need_room(identity.size_bytes - held)
+                partial.begin(identity)
+            self._here = held
+            yield partial
+
     def _piece(self, crew: _Pieces, identity: Identity, index: int) -> memoryview:
-        """Fetch what is missing of a piece, and give all of its bytes."""
+        """Fetch what is missing of a piece; returns all of its bytes."""
         try:
             buffer = self._buffers.pop()
         except IndexError:
             buffer = bytearray(identity.piece_bytes)
         piece = memoryview(buffer)[: identity.length(index)]
-        at = 0
         try:
-            for chunk in self._partial.read(index):
-                piece[at : at + len(chunk)] = chunk
-                at += len(chunk)
+            self._partial.read(index, piece)
         except OSError:  # the disk does not give back what it took: then it comes again
             with translated(self._source):
                 self._partial.forget(index)
 
         def go_on() -> None:
-            self._read(crew, identity, index, piece)
+            try:
+                self._read(crew, identity, index, piece)
+            except NoRange as error:
+                self._refused += 1
+                if self._refused >= _REFUSALS:
+                    raise _OnlyWhole from error
+                raise
 
-        self._patience.persist(go_on, wait=crew.wait, headway=lambda: self._partial.done(index))
+        while self._partial.done(index) < len(piece) and not crew.stopped:
+            self._patience.persist(go_on, wait=crew.wait, headway=lambda: self._partial.done(index))
         return piece
 
     def _read(self, crew: _Pieces, identity: Identity, index: int, piece: memoryview) -> None:
-        """Ask for the rest of a piece and write it as it comes."""
-        written = at = self._partial.done(index)
-        if at == len(piece):
-            return
-        start = index * identity.piece_bytes
-        with self._route.open(start + at, start + len(piece), etag=identity.etag) as (answer, reply):
-            if answer.total_bytes not in (None, identity.size_bytes):
-                raise Changed(f"{self._source} was changed while it was fetched.")
-            watch = self._patience.watch()
-            try:
-                for chunk in reply.iter_bytes(None):
-                    if crew.stopped:
-                        return
-                    end = min(at + len(chunk), len(piece))
-                    piece[at:end] = chunk[: end - at]
-                    at = end
-                    watch.saw(len(chunk))
-                    if at == len(piece) or at - written >= _WRITE_BYTES:
-                        self._keep(index, piece[written:at])
-                        written = at
-                    if at == len(piece) and not answer.partial:
-                        break  # the rest of the file comes in pieces
-                    self._patience.check_deadline()
-            finally:
-                # What came before a cut is as good as the rest.
-                if at > written and not crew.stopped:
-                    self._keep(index, piece[written:at])
-        if at < len(piece):
-            raise Unavailable(f"{self._source} ended {len(piece) - at} bytes early.")
+        """Ask for the rest of a piece and write it as it comes; a server may send less than was asked for."""
+        at = self._partial.done(index)
+        start = identity.offset(index)
+        etag = self._etag if self._one_version else None
+        with self._reader.open(start + at, start + len(piece), etag=etag) as (content, response):
+            self._check_version(identity, content)
+            self._store(response, index, piece, at, stopped=lambda: crew.stopped)
+        if self._partial.done(index) == at and not crew.stopped:
+            raise Unavailable(f"{self._source} sent an empty part.")
 
-    def _keep(self, index: int, data: memoryview) -> None:
+    def _check_version(self, identity: Identity, content: Content) -> None:
+        """Refuse bytes of another version than the one that was begun with."""
+        if content.total_bytes not in (None, identity.size_bytes):
+            if self._size == identity.size_bytes:
+                raise Unavailable(f"{self._source} sent a part of a file of another size.")
+            raise Changed(f"{self._source} was changed while it was fetched.")
+        if self._one_version and not identity.is_version(content.version):
+            raise Changed(f"{self._source} was changed while it was fetched.")
+
+    def _store(
+        self, response: Response, index: int, piece: memoryview, at: int, *, stopped: Callable[[], bool]
+    ) -> int:
+        """Read into a piece from an offset on, and write what came; returns where the answer ended."""
+        written = at
+        watch = self._patience.watch()
+        try:
+            while at < len(piece) and (count := response.readinto(piece[at:])):
+                if stopped():
+                    break
+                at += count
+                watch.saw(count)
+                if at - written >= _WRITE_BYTES:
+                    self._keep(index, piece[written:at], written)
+                    written = at
+                self._patience.check_deadline()
+        finally:
+            # What came before a cut is as good as the rest.
+            if at > written and not stopped():
+                self._keep(index, piece[written:at], written)
+        return at
+
+    def _keep(self, index: int, data: memoryview, at: int) -> None:
         """Write bytes that came."""
         with translated(self._source):
-            self._partial.write(index, data)
+            self._partial.write(index, data, at)
         with self._lock:
             self._came += len(data)
             self._here += len(data)
-        self._tell(self._here)
+        self._report(self._here)
 
     def _whole(self) -> Fetched:
-        """Fetch everything in one answer, from its beginning, as often as it takes."""
-        if self._outlet is not None:
-            raise NoRange(f"{self._source} cannot be had in parts.")
-
-        def once() -> Fetched:
-            digest, size = hashlib.sha256(), 0
-            self._partial.discard()
-            with self._route.open(0, None) as (answer, reply):
-                if answer.total_bytes is not None:
-                    self._check_size(answer.total_bytes)
-                    self._need_room(answer.total_bytes)
-                watch = self._patience.watch()
-                with translated(self._source), self._partial.plain() as file:
-                    for chunk in reply.iter_bytes(None):
-                        file.write(chunk)
-                        digest.update(chunk)
-                        size += len(chunk)
-                        self._came += len(chunk)
-                        watch.saw(len(chunk))
-                        if self._size is not None and size > self._size:
-                            self._check_size(size)
-                        self._patience.check_deadline()
-                        pause(0)
-                        self._tell(size, total=answer.total_bytes)
-            self._check_size(size)
-            return Fetched(size, digest.hexdigest(), self._came)
-
-        fetched = self._patience.persist(once)
-        self._size = fetched.size_bytes
-        self._tell(fetched.size_bytes, last=True)
+        """Fetch everything in one answer, from its beginning."""
+        with self._reader.open(0, None) as (content, response):
+            identity = self._identity(content)
+            if identity is None or not identity.size_bytes:
+                fetched = self._unsized(content, response)
+            else:
+                fetched = self._sized(identity, response)
+        self._report(fetched.size_bytes, total=fetched.size_bytes, last=True)
         return fetched
 
-    def _tell(self, done: int, total: int | None = None, *, last: bool = False) -> None:
+    def _sized(self, identity: Identity, response: Response) -> Fetched:
+        """Store one answer piece by piece, so that a later run with a better server can use its beginning."""
+        digest = hashlib.sha256()
+        buffer = memoryview(bytearray(identity.piece_bytes))
+        with self._begun(identity) as partial:
+            self._here = 0
+            for index in range(identity.pieces):
+                pause(0)  # where Ctrl-C is noticed
+                piece = buffer[: identity.length(index)]
+                if self._store(response, index, piece, 0, stopped=lambda: False) < len(piece):
+                    raise Unavailable(f"{self._source} ended before its end.")
+                digest.update(piece)
+            with translated(self._source):
+                partial.finish()
+        return Fetched(identity.size_bytes, digest.hexdigest(), self._came)
+
+    def _unsized(self, content: Content, response: Response) -> Fetched:
+        """Store one answer that does not say its size, or nothing else of it, or is compressed."""
+        digest, size = hashlib.sha256(), 0
+        if content.total_bytes is not None:
+            self._check_size(content.total_bytes)
+            self._need_room(content.total_bytes)
+        watch = self._patience.watch()
+        with translated(self._source), self._partial.plain() as file:
+            for data in response.decoded(content.encoding, self._source, watch.saw):
+                file.write(data)
+                digest.update(data)
+                size += len(data)
+                self._came += len(data)
+                if self._size is not None and size > self._size:
+                    self._check_size(size)
+                self._patience.check_deadline()
+                pause(0)
+                self._report(size, total=content.total_bytes)
+        self._check_size(size)
+        return Fetched(size, digest.hexdigest(), self._came)
+
+    def _report(self, done: int, total: int | None = None, *, last: bool = False) -> None:
         """Report progress, not too often."""
         with self._lock:
             now = self._clock()
-            if now - self._told < _PROGRESS_S and not last:
+            if now - self._reported_s < _PROGRESS_S and not last:
                 return
-            self._told = now
+            self._reported_s = now
         identity = self._partial.identity
         self._on_bytes(done, total if total is not None else identity.size_bytes if identity else self._size)

@@ -1,8 +1,8 @@
 """Model files on a network volume, over RunPod's S3 and through this machine; it needs no worker.
 
-A file from the internet passes through (``ops.relay``). Only where its source
-cannot send parts is all of it staged in a folder of this machine first: such a
-fetch could not be gone on with otherwise.
+A file from the internet is fetched into a folder of this machine first, and
+its hash is checked there. Both ways can be continued after a kill: the fetch by
+its journal, the upload by its parts.
 """
 
 import contextlib
@@ -16,11 +16,9 @@ from backend.contract import FileRecord, ProvisionedFile, WantedFile
 from backend.errors import ComfyformError, HashMismatch, TransferError, VolumeFull
 from ops.adoption import announced, place_aside
 from ops.bucket import Bucket, Stored
-from ops.claims import LOOK_S, STALE_S, Claims, Outrun
-from ops.disk import one_writer, translated
-from ops.fetch import Wish
-from ops.folder import FolderStore
-from ops.hashing import can_run, hash_file
+from ops.disk import need_room, one_writer, translated
+from ops.fetch import Wish, fetch
+from ops.hashing import hash_file
 from ops.inventory import Inventory
 from ops.layout import (
     HF_HUB,
@@ -37,17 +35,16 @@ from ops.layout import (
     record_path,
 )
 from ops.local_models import Locate
+from ops.model_content import examine
 from ops.other_places import OTHER_PLACES, belongs_at
-from ops.parts import PART_BYTES
+from ops.partial import Partial
 from ops.patience import PACE, Pace
 from ops.records import Record, describe
-from ops.relay import forget, relay
-from ops.route import NoRange
 from ops.source_names import LocalSource, parse
 from ops.sources import Sources
 from ops.store import FileByFile, OnProgress, Removal, ignore_progress
 from ops.transfer import Fetched
-from ops.uploads import Parcel, upload
+from ops.uploads import PART_BYTES, Parcel, UploadNote, drop_upload, upload
 
 _READERS: Final = 8
 """Records that are read at a time."""
@@ -59,13 +56,11 @@ class S3Store(FileByFile):
     Args:
         bucket: the volume.
         sources: where files come from.
-        staging: a folder of this machine for files on their way, and for who we are to other machines.
+        staging: a folder of this machine for files on their way and notes of uploads.
         locate: finds the models of this machine, which ``local:`` sources name.
         capacity_bytes: the volume's size, where it is known; the gateway does not say.
         pace: how hard a fetch tries.
-        part_bytes: size of an uploaded part; a multiple of the pace's pieces.
-        stale_s, look_s: how long a machine that sends the same file may be silent, and how often to look;
-            see `ops.claims`.
+        part_bytes: size of an uploaded part.
     """
 
     def __init__(
@@ -78,8 +73,6 @@ class S3Store(FileByFile):
         capacity_bytes: int | None = None,
         pace: Pace = PACE,
         part_bytes: int = PART_BYTES,
-        stale_s: float = STALE_S,
-        look_s: float = LOOK_S,
     ) -> None:
         self._bucket = bucket
         self._sources = sources
@@ -88,7 +81,6 @@ class S3Store(FileByFile):
         self._capacity = capacity_bytes
         self._pace = pace
         self._part_bytes = part_bytes
-        self._claims = Claims(bucket, staging, stale_s=stale_s, look_s=look_s)
 
     def inventory(self, *, hash: bool = False, on_progress: OnProgress = ignore_progress) -> Inventory:  # noqa: A002
         """List every model file; see `ops.store.ModelStore`. To hash, every byte travels to this machine."""
@@ -97,10 +89,8 @@ class S3Store(FileByFile):
             stored = [entry for entries in readers.map(self._bucket.list, prefixes) for entry in entries]
             by_key = {entry.key: entry for entry in stored}
             held = list(readers.map(self._describe, [by_key[path] for path in listed_paths(by_key)]))
-        for path in {record["path"] for record in held if record["sha256"]}.intersection(self._claims.ours()):
-            # It got there another way: what we had sent of it, and have kept here, is of no use any more.
-            self._claims.drop(path)
-            forget(self._staging / partial_path(path))
+        for record in held:
+            self._drop_superseded(record)
         if hash:
             held = [self._hashed(record, on_progress) for record in held]
         used = sum(record["size_bytes"] for record in held)
@@ -123,41 +113,47 @@ class S3Store(FileByFile):
         return Removal(tuple(removed), tuple(missing))
 
     def _clear(self, path: str) -> None:
-        """Delete what an attempt of ours left of a file, here and there, and bytes of it in quarantine."""
-        self._claims.drop(path)
-        forget(self._staging / partial_path(path))
+        """Delete what an earlier run left of a file, here and there, and bytes of it in quarantine."""
+        self._drop_upload(path)
+        self._empty_quarantine(path)
         for entry in self._bucket.list(quarantine_path(path, "")):
             if is_quarantined(entry.key, path):
                 self._bucket.delete(entry.key)
 
+    def _drop_superseded(self, record: FileRecord) -> None:
+        """Drop what was sent, and is kept here, of bytes that got to the volume another way."""
+        path, sha256 = record["path"], record["sha256"]
+        note, identity = (
+            UploadNote.read(self._note(path)),
+            Partial(self._staging / partial_path(path)).identity,
+        )
+        if sha256 and sha256 in (note and note.sha256, identity and identity.sha256):
+            self._drop_upload(path)
+
+    def _drop_upload(self, path: str) -> None:
+        """Drop what was sent and what is kept on this machine of a file that needs it no more."""
+        if self._note(path).exists():
+            drop_upload(path, self._bucket, self._note(path))
+        Partial(self._staging / partial_path(path)).discard()
+
+    def _empty_quarantine(self, path: str) -> None:
+        """Delete bytes on this machine that came for a file and were wrong."""
+        folder = (self._staging / quarantine_path(path, "")).parent
+        for wrong in folder.iterdir() if folder.is_dir() else ():
+            if is_quarantined(wrong.relative_to(self._staging).as_posix(), path):
+                wrong.unlink(missing_ok=True)
+
+    def _note(self, path: str) -> Path:
+        """Where an upload of a file is noted on this machine."""
+        return self._staging / "uploads" / f"{path}.json"
+
     def _provision(self, wanted: WantedFile, on_progress: OnProgress) -> ProvisionedFile:
         """Make one file be there."""
         path = check_wanted_path(wanted["path"])
-        # One process of this machine, and then one machine: see ops.claims.
+        # One process of this machine; of two machines both send the file, and its bytes are right.
         with one_writer(self._staging / "sending" / lock_path(path)):
-            while True:
-                held = self._held(path)
-                kept = self._keep(wanted, held, on_progress)
-                if kept is not None:
-                    return kept
-                try:
-                    return self._send(wanted, held, on_progress)
-                except Outrun:
-                    self._wait_for_rival(wanted, on_progress)
-                except (ComfyformError, KeyboardInterrupt):
-                    with contextlib.suppress(ComfyformError, KeyboardInterrupt):
-                        self._claims.rest(path)
-                    raise
-
-    def _wait_for_rival(self, wanted: WantedFile, on_progress: OnProgress) -> None:
-        """Wait while another machine sends the file, and show how far that is."""
-        path, size = wanted["path"], wanted.get("size_bytes")
-
-        def tell(host: str, done: int) -> None:
-            shown = f"{path} (sent by {host})"
-            on_progress({"progress": "provision", "path": shown, "done_bytes": done, "total_bytes": size})
-
-        self._claims.wait_for_rival(path, tell, patience_s=self._pace.deadline_s)
+            held = self._held(path)
+            return self._keep(wanted, held, on_progress) or self._send(wanted, held, on_progress)
 
     def _announced(self, wanted: WantedFile) -> WantedFile:
         """Add what is known of the wanted bytes: from the source, or from this machine's own file."""
@@ -170,8 +166,7 @@ class S3Store(FileByFile):
 
     def _drop_attempts(self, path: str) -> None:
         """Delete what a run of ours left that died between the file and its record."""
-        forget(self._staging / partial_path(path))
-        self._claims.release(path)
+        self._drop_upload(path)
 
     def _look_at(self, path: str) -> FileRecord | None:
         stored = self._bucket.head(path)
@@ -201,7 +196,6 @@ class S3Store(FileByFile):
             raise
         self._write_record(path, sent.sha256, wanted["source"])
         self._write_ref(path)
-        self._claims.release(path)
         done = ProvisionedFile(
             path=path,
             status="fetched",
@@ -228,6 +222,12 @@ class S3Store(FileByFile):
         """Send a file that exists only here."""
         file = self._locate().need(source, path=wanted["path"])
         with translated(str(file)):
+            if (problem := examine(file, wanted["path"]).problem) is not None:
+                raise TransferError(
+                    f"{file} is not sent: {problem}.",
+                    path=wanted["path"],
+                    hint="Put the whole file there, or remove its entry from the registry.",
+                )
             size, sha256 = file.stat().st_size, hash_file(file)
         expected = wanted.get("sha256")
         if expected is not None and expected != sha256:
@@ -242,39 +242,39 @@ class S3Store(FileByFile):
         return self._upload(Parcel(file, wanted["path"], size, sha256), on_progress)
 
     def _send_fetched(self, wanted: WantedFile, held: FileRecord | None, on_progress: OnProgress) -> Fetched:
-        """Pass a file on from its source; where that cannot be done, fetch it first."""
+        """Fetch a file from its source into the staging folder, and send it from there."""
         path, size = wanted["path"], wanted.get("size_bytes")
         if size is not None:
             self._need_room(path, size, held)
-        if can_run():
-            with contextlib.suppress(NoRange):
-                return relay(
-                    Wish(path, wanted["source"], size, wanted.get("sha256")),
-                    self._sources,
-                    self._bucket,
-                    self._claims,
-                    partial=self._staging / partial_path(path),
-                    need_room_there=lambda left: self._need_room(path, left, held),
-                    on_progress=on_progress,
-                    pace=self._pace,
-                    part_bytes=self._part_bytes,
-                )
-        if self._claims.rival(path) is not None:
-            raise Outrun
-        staging = FolderStore(self._staging, self._sources, pace=self._pace)
-        (staged,) = staging.provision([wanted], on_progress=on_progress)
-        self._need_room(path, staged["size_bytes"], held)
-        parcel = Parcel(self._staging / path, path, staged["size_bytes"], staged["sha256"])
-        self._upload(parcel, on_progress)
-        staging.remove([path])
-        return Fetched(parcel.size_bytes, parcel.sha256, staged["fetched_bytes"])
+        partial = self._staging / partial_path(path)
+
+        def need(left: int) -> None:
+            self._need_room(path, left, held)
+            with translated(str(partial)):
+                partial.parent.mkdir(parents=True, exist_ok=True)
+            need_room(partial.parent, left, path=path)
+
+        ready = fetch(
+            Wish(path, wanted["source"], size, wanted.get("sha256")),
+            self._sources,
+            partial=partial,
+            quarantine=lambda sha256: self._staging / quarantine_path(path, sha256),
+            need_room=need,
+            on_progress=on_progress,
+            pace=self._pace,
+        )
+        self._need_room(path, ready.size_bytes, held)
+        self._upload(Parcel(partial, path, ready.size_bytes, ready.sha256), on_progress)
+        ready.held.discard()
+        self._empty_quarantine(path)
+        return Fetched(ready.size_bytes, ready.sha256, ready.fetched_bytes)
 
     def _upload(self, parcel: Parcel, on_progress: OnProgress) -> Fetched:
         """Send a file whose bytes are known to be right."""
         sent = upload(
             parcel,
             self._bucket,
-            self._claims,
+            note=self._note(parcel.key),
             on_bytes=lambda done, total: on_progress(
                 {"progress": "provision", "path": parcel.key, "done_bytes": done, "total_bytes": total}
             ),

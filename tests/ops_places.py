@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
+import random
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +23,6 @@ PIECE = 256 * 1024
 QUICK = Pace(
     piece_bytes=PIECE,
     connections=3,
-    most_connections=3,
     silence_s=0.5,
     deadline_s=20.0,
     retry=Retry(attempts=4, first_s=0.01, most_s=0.02),
@@ -77,6 +79,14 @@ def bytes_sent(emu: Emulator, glob: str = FILE_GLOB) -> int:
     return sum(
         request["sent_bytes"] for request in emu.requests("GET", glob) if request["status"] in {200, 206}
     )
+
+
+def safetensors(size: int, *, seed: int = 0) -> bytes:
+    """Make a valid safetensors file of that many bytes, at least 120; the seed decides them."""
+    room = 104
+    tensors = {"a": {"dtype": "U8", "shape": [size - 8 - room], "data_offsets": [0, size - 8 - room]}}
+    header = json.dumps(tensors).encode().ljust(room)
+    return struct.pack("<Q", room) + header + random.Random(seed).randbytes(size - 8 - room)
 
 
 def put(path: Path, content: bytes = b"x") -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +15,7 @@ from ops.local_models import LocalModels
 from ops.scan import Root
 from ops.volume import S3Store
 from tests.emulation import Emulator
-from tests.ops_places import QUICK, sources_of
+from tests.ops_places import QUICK, safetensors, sources_of
 
 PART = 256 * 1024
 SIZE = 5 * PART + 77
@@ -33,7 +32,7 @@ class Shelf:
         self.folder = emu.volume_dir(self.id)
         self.mine = root / "models" / "loras" / "mine.safetensors"
         self.mine.parent.mkdir(parents=True, exist_ok=True)
-        self.mine.write_bytes(random.Random(7).randbytes(SIZE))
+        self.mine.write_bytes(safetensors(SIZE, seed=7))
         self.sha256 = hashlib.sha256(self.mine.read_bytes()).hexdigest()
         self.local = self.wanted(sha256=self.sha256)
         self.http = http

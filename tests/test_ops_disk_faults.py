@@ -72,10 +72,10 @@ def test_a_full_disk_is_said(
     served = serve(emu)
     write = Partial.write
 
-    def full(self: Partial, index: int, data: bytes) -> None:
+    def full(self: Partial, index: int, data: memoryview, at: int) -> None:
         if index >= 2:
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(self, index, data)
+        write(self, index, data, at)
 
     with monkeypatch.context() as patch:
         patch.setattr(Partial, "write", full)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 from ops.commands import models as commands_models
 from ops.commands import registry as commands_registry
 from ops.commands import upkeep as commands_upkeep
-from ops.layout import claims_folder, record_path
+from ops.layout import record_path
 from tests.emulation import Emulator
 from tests.ops_desk import HEAD, ROOT, SVD, Desk
 
@@ -82,18 +81,15 @@ def test_ctrl_c_within_a_prune(emu: Emulator, desk: Desk):
 
 @pytest.mark.slow
 def test_ctrl_c_stops_at_once_and_goes_on_later(emu: Emulator, desk: Desk):
-    """One Ctrl-C ends a sync in the middle of a file with one line; the next run fetches only the rest.
-
-    Other machines need not wait until this one is taken for dead: its claim says that it rests.
-    """
+    """One Ctrl-C ends a sync in the middle of a file with one line; the next run fetches only the rest."""
     body = {"repo": "LeonJoe13/Sonic", "path": "Sonic/unet.pth", "size_bytes": 40 << 20}
     emu.control("POST", "/hub/files", body)
     emu.fault("/s3/*unet.pth", method="PUT", delay_s=60, times=0)
     interrupt(emu, desk, "models.sync --yes --transport s3", "PUT", "/s3/*unet.pth")
 
-    (claim,) = (desk.volume / claims_folder("models/sonic/unet.pth")).iterdir()
-    assert json.loads(claim.read_bytes())["resting"] is True
     synced = desk.run(commands_models.sync, registry=str(desk.registry), transport="s3", yes=True)
     (done,) = synced["done"]
-    # The first part had come whole, 32 MiB, before it was sent.
-    assert (done["status"], done["fetched_bytes"] <= 8 << 20) == ("fetched", True)
+    assert (done["status"], done["fetched_bytes"]) == (
+        "fetched",
+        0,
+    )  # all of it had come before the first part

@@ -20,7 +20,6 @@ import pytest
 
 from backend.drivers import Http
 from backend.errors import VolumeFull
-from ops.layout import claims_folder
 from ops.patience import PACE
 from tests.emulation import Emulator
 from tests.ops_places import FILE_GLOB, PATH, PIECE, QUICK, bytes_sent, folder, serve, sources_of
@@ -75,16 +74,16 @@ ON_DISK = {
 }
 OVER_S3 = {
     "before the upload": ("ops.bucket:Bucket.begin_upload", 1, False),
-    "between the upload and its claim": ("ops.bucket:Bucket.begin_upload", 1, True),
-    "after the claim": ("ops.claims:Claims._write", 1, True),
+    "between the upload and its note": ("ops.bucket:Bucket.begin_upload", 1, True),
+    "after the note": ("ops.uploads:UploadNote.write", 1, True),
     "in the first piece": ("ops.partial:Partial.write", 1, False),
-    "between a part's hash and its sending": ("ops.relay:Mark.write", 4, True),
+    "between the fetch and the upload": ("ops.volume:S3Store._upload", 1, False),
     "before a part": ("ops.bucket:Bucket.upload_part", 5, False),
     "after a part": ("ops.bucket:Bucket.upload_part", 5, True),
     "before all is put together": ("ops.bucket:Bucket.complete_upload", 1, False),
     "when all is put together": ("ops.bucket:Bucket.complete_upload", 1, True),
     "before its record": ("ops.volume:S3Store._write_record", 1, False),
-    "before the claim is released": ("ops.claims:Claims.release", 1, False),
+    "after its record": ("ops.volume:S3Store._write_record", 1, True),
 }
 
 
@@ -141,9 +140,7 @@ def test_killed_over_s3(shelf: Shelf, at: tuple[str, int, bool]):
     assert bytes_sent(shelf.emu) - served.size_bytes <= UNDER_WAY + 2
     sent = [one for one in shelf.emu.requests("PUT", "/s3/*a.bin") if one["status"] == 200]
     assert len(sent) <= 13 + 3  # those that were under way may go up again
-    if not at[0].endswith("release"):
-        assert [path.name for path in (shelf.root / "staging").rglob("a.bin*")] == []
-        assert list((shelf.folder / claims_folder(PATH)).glob("*.json")) == []
+    assert [path.name for path in (shelf.root / "staging").rglob("a.bin*")] == []
     assert shelf.files_of_uploads() <= (1 if at[0].endswith("begin_upload") and at[2] else 0)
 
 
@@ -173,7 +170,6 @@ MOODS: dict[str, dict[str, Any]] = {
         "skip": 2,
         "cut": "after",
     },
-    "500 on the claim": {"path": "/s3/*uploads/*", "method": "PUT", "status": 500},
     "500 on complete": {"path": "/s3/*a.bin", "method": "POST", "skip": 1, "status": 500},
     "a complete that works and is not answered": {
         "path": "/s3/*a.bin",
@@ -200,7 +196,7 @@ def test_a_mood_of_the_gateway(shelf: Shelf, mood: dict[str, Any]):
 
 
 def test_a_token_that_is_given_twice(shelf: Shelf):
-    """A listing that repeats its token hides neither the file that is there nor another machine's claim."""
+    """A listing that repeats its token does not hide the file that is there."""
     served = serve(shelf.emu, size=LONG)
     store = shelf.store(capacity_bytes=10**9)
     store.provision([served.wanted()])

@@ -14,7 +14,7 @@ import pytest
 from ops.categories import canonical, category, model_extensions
 from ops.console import Console
 from ops.hash_cache import HashCache, hash_cache
-from ops.safetensors import read_header
+from ops.model_content import examine
 from ops.scan import Root, ScannedFile, hash_all, look_inside, scan
 from ops.show_models import show_scan
 from tests.ops_places import put
@@ -212,7 +212,7 @@ WHOLE = {"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
         (tensors(WHOLE, b"1234"), None, None),
         (tensors(WHOLE, b"12"), None, "it has 71 bytes and its header promises 73"),
         (b"", None, "it is too short for a safetensors file"),
-        (b"PK\x03\x04 a zip archive", None, "it is no safetensors file, or its end is missing"),
+        (b"PK\x03\x04 zip", None, "it is a ZIP archive; unpack it, and use the model file in it"),
         (struct.pack("<Q", 4) + b"{no}", None, "its header is damaged"),
         (tensors({"w": {"data_offsets": "x"}}, b""), None, "its header is damaged"),
         (tensors({"w": {"data_offsets": [0, float("inf")]}}, b""), None, "its header is damaged"),
@@ -231,7 +231,7 @@ def test_headers_of_safetensors(
     """A file that is cut short, or something else, is seen without loading it."""
     path = put(tmp_path / "m/loras/a.safetensors", content)
 
-    header = read_header(path)
+    header = examine(path)
     (file,) = look_inside(scan([Root(tmp_path / "m")])).files
 
     assert (header.architecture, header.problem) == (architecture, problem)

@@ -126,7 +126,7 @@ def test_quarantine_that_takes_the_room(
     frees = iter([10**9, 1000])
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": next(frees), "total": 9})())
 
-    with pytest.raises(HashMismatch, match="Correct the sha256"):
+    with pytest.raises(HashMismatch, match="another file than the registry pins"):
         folder(tmp_path, sources).provision([served.wanted(sha256="0" * 64)])
 
 

@@ -23,10 +23,10 @@ from backend.errors import (
     TransferError,
     Unavailable,
 )
-from ops.layout import partial_path
+from ops.layout import QUARANTINE, partial_path
 from ops.sources import Sources
 from tests.emulation import Emulator
-from tests.ops_places import FILE_GLOB, PATH, PIECE, Served, folder, serve, sources_of
+from tests.ops_places import FILE_GLOB, PATH, PIECE, Served, bytes_sent, folder, serve, sources_of
 
 GLOB = "/hub/files/*"
 
@@ -309,14 +309,15 @@ def test_a_gated_file_without_a_token(emu: Emulator, tmp_path: Path):
     assert "Accept its licence at https://huggingface.co/stabilityai/" in str(caught.value)
 
 
-def test_a_hash_that_the_source_denies_costs_nothing(emu: Emulator, sources: Sources, tmp_path: Path):
-    """Where the source says that it has other bytes, none of them is fetched."""
+def test_a_pin_outranks_what_the_source_announces(emu: Emulator, sources: Sources, tmp_path: Path):
+    """Where pin and announcement differ the bytes decide, and they come once: they are what was announced."""
     wanted = {"path": PATH, "source": "hf:LeonJoe13/Sonic:Sonic/unet.pth", "sha256": "0" * 64}
 
-    with pytest.raises(HashMismatch, match="Nothing was fetched"):
+    with pytest.raises(HashMismatch, match="The source announces what it sent"):
         folder(tmp_path, sources).provision([wanted])  # type: ignore[list-item]
 
-    assert emu.requests("GET", "/hub/*") == []
+    (wrong,) = (file for file in (tmp_path / QUARANTINE).rglob("*") if file.is_file())
+    assert bytes_sent(emu, "*") < 2 * wrong.stat().st_size
 
 
 def test_plain_http_is_not_fetched(emu: Emulator, tmp_path: Path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,8 +20,9 @@ from backend.errors import (
     Unavailable,
 )
 from ops.bucket import Bucket
-from ops.layout import claims_folder, record_path
+from ops.layout import record_path
 from tests.emulation import Emulator
+from tests.ops_places import safetensors
 from tests.ops_shelf import LOCAL, PART, SIZE, Shelf
 
 
@@ -126,7 +126,7 @@ def test_an_upload_of_other_bytes_is_begun_anew(shelf: Shelf):
     with pytest.raises(Unavailable):
         shelf.store().provision([shelf.local])
     shelf.emu.control("DELETE", "/faults")
-    shelf.mine.write_bytes(random.Random(8).randbytes(SIZE))
+    shelf.mine.write_bytes(safetensors(SIZE, seed=8))
     changed = hashlib.sha256(shelf.mine.read_bytes()).hexdigest()
 
     shelf.store().provision([shelf.wanted(sha256=changed)])
@@ -194,7 +194,7 @@ def test_a_killed_upload_goes_on(shelf: Shelf):
     assert second.stderr == ""
     assert int(second.stdout) <= SIZE - 2 * PART
     assert (shelf.folder / LOCAL).read_bytes() == shelf.mine.read_bytes()
-    assert list((shelf.folder / claims_folder(LOCAL)).iterdir()) == []
+    assert shelf.files_of_uploads() == 0
 
 
 def test_an_upload_that_vanishes_is_said(shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
