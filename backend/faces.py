@@ -18,8 +18,10 @@ from backend.places import check_writable
 from backend.request import Request, read
 from backend.result import GenerationResult
 from backend.talk import perform, submit
+from backend.visible import quoted
 
 DEADLINE_S: Final = 900.0
+LONGEST_S: Final = 366 * 86_400.0
 
 
 class Face:
@@ -45,8 +47,10 @@ class Face:
         """
         if timeout_s is None:
             return self.deadline_s
-        if not 0 < timeout_s < float("inf"):
-            raise InvalidArgument(f"The timeout is {timeout_s:g}, and must be a number of seconds above 0.")
+        is_number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
+        if not is_number or not 0 < timeout_s <= LONGEST_S:
+            shown = f"{timeout_s:g}" if isinstance(timeout_s, float) else quoted(timeout_s)
+            raise InvalidArgument(f"The timeout is {shown}, and must be a number of seconds above 0.")
         return timeout_s
 
     def _generate(
@@ -65,8 +69,14 @@ class Face:
     def _resume(
         self, job_id: str, output_path: str | Path | None, timeout_s: float | None
     ) -> Flow[GenerationResult]:
-        place = None if output_path is None else Path(output_path).expanduser()
-        if place is not None:
+        place = None
+        if output_path is not None:
+            from backend.input_files import output_place
+
+            try:
+                place = output_place(output_path)
+            except ValueError as error:
+                raise InvalidArgument(f"output_path {error}.") from None
             check_writable(place)
         deadline_s = self._deadline(timeout_s)
         return _settled(

@@ -22,6 +22,8 @@ from backend.result import GeneratedFile
 from backend.visible import quoted
 
 MAX_PATH_CHARS: Final = 4096
+MAX_NAME_BYTES: Final = 255
+"""Of a file name, on every usual file system."""
 MAX_DATA_CHARS: Final = 100 * 1024 * 1024
 _ANNOTATION: Final = re.compile(r" \[(?:input|output|temp)\]$")
 """Ends a name that says in which of ComfyUI's folders it is."""
@@ -69,6 +71,10 @@ def output_place(value: Any) -> Path:
         raise ValueError("must not be empty")
     if problem := _path_text_problem(text):
         raise ValueError(problem)
+    if long := next((part for part in Path(text).parts if len(os.fsencode(part)) > MAX_NAME_BYTES), None):
+        raise ValueError(
+            f"has the component {quoted(long, 60)}, and a file name may have {MAX_NAME_BYTES} bytes"
+        )
     return _expanded(text)
 
 

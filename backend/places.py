@@ -8,6 +8,7 @@ from typing import Final
 
 from backend.comfyui_answers import kind_of
 from backend.errors import InvalidArgument
+from backend.visible import quoted
 
 ROOM_BYTES: Final = 16 * 1024 * 1024
 """What must be free on a disk; a video is smaller than that, a picture much smaller."""
@@ -42,9 +43,16 @@ def check_writable(output_path: Path) -> None:
     """
     import shutil  # slow to load
 
-    folder = output_path if output_path.is_dir() else output_path.parent
-    there = next((path for path in (folder, *folder.absolute().parents) if os.path.lexists(path)), folder)
-    if not there.is_dir():
+    try:
+        folder = output_path if output_path.is_dir() else output_path.parent
+        there = next((path for path in (folder, *folder.absolute().parents) if os.path.lexists(path)), folder)
+        is_folder = there.is_dir()
+    except OSError as error:
+        raise InvalidArgument(
+            f"output_path {quoted(str(output_path))} cannot be looked at: {error.strerror}.",
+            hint="Nothing was sent. Choose another place.",
+        ) from None
+    if not is_folder:
         why = f"{there} is no folder"
     elif not os.access(there, os.W_OK | os.X_OK):
         why = f"{there} may not be written to"
@@ -53,7 +61,7 @@ def check_writable(output_path: Path) -> None:
     else:
         return
     raise InvalidArgument(
-        f"output_path {str(output_path)!r}: {why}.",
+        f"output_path {quoted(str(output_path))}: {why}.",
         hint="Nothing was sent. Choose another place.",
     )
 

@@ -155,7 +155,7 @@ def test_a_number_that_no_node_takes_is_refused(name, value):
         read("portrait", {"prompt": "x", name: value})
 
 
-@pytest.mark.parametrize("value", [5, b"x", "", "a\0b", "~nouser/x", "x" * 5000, "\ud83d", ["a"]])
+@pytest.mark.parametrize("value", [5, b"x", "", "a\0b", "~nouser/x", "x" * 5000, "x" * 300, "\ud83d", ["a"]])
 def test_an_output_path_that_is_none_is_refused(value):
     with pytest.raises(InvalidArgument, match="output_path"):
         read("portrait", {"prompt": "x", "output_path": value})
@@ -237,3 +237,21 @@ def test_a_file_that_is_no_json_is_refused(tmp_path, content):
 def test_a_file_that_cannot_be_read_is_refused(path):
     with pytest.raises(InvalidArgument, match="cannot be read"):
         load_graph(path)
+
+
+@pytest.mark.parametrize("timeout_s", ["5", math.nan, math.inf, 0, -1, True, [1], 10**400])
+def test_a_timeout_that_is_no_time_is_refused(timeout_s):
+    with (
+        get_backend("local", settings=Settings()) as backend,
+        pytest.raises(InvalidArgument, match="timeout"),
+    ):
+        backend.portrait(prompt="x", timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("place", [5, "", "a\0b", "x" * 300])
+def test_a_result_is_resumed_to_a_path_only(place):
+    with (
+        get_backend("local", settings=Settings()) as backend,
+        pytest.raises(InvalidArgument, match="output_path"),
+    ):
+        backend.resume("job-1", output_path=place)
