@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import keyword
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,8 @@ def test_a_task_takes_what_its_function_takes(module, names):
     """Names, defaults and order of a task's options are those of the imported function."""
     functions = importlib.import_module(module)
     for task in tasks_of(module, names):
-        function = getattr(functions, (names or {}).get(task.name, task.name))
+        name = (names or {}).get(task.name, task.name)
+        function = getattr(functions, f"{name}_" if keyword.iskeyword(name) else name)
         expected = {
             name: parameter.default
             for name, parameter in inspect.signature(function).parameters.items()

@@ -17,6 +17,7 @@ import backend.errors as errors
 import tasks
 from backend.settings import Secret, Settings
 from ops.registry_shape import json_schema
+from tools import resource_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = "<!-- Written by `./inv docs` from the code: change it there. -->\n"
@@ -123,13 +124,28 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 
 
+SECTIONS: dict[str, dict[str, Callable[[], str]]] = {
+    "docs/infrastructure.md": {"fields": resource_tables.fields, "keys": resource_tables.keys},
+}
+"""Page written by hand → marker → what stands between ``<!-- marker -->`` and ``<!-- /marker -->``."""
+
+
+def sections(name: str) -> str:
+    """Give a page with its generated sections."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for marker, render in SECTIONS[name].items():
+        before, begin, rest = text.partition(f"<!-- {marker} -->\n")
+        _, end, after = rest.partition(f"<!-- /{marker} -->")
+        text = f"{before}{begin}\n{render()}\n\n{end}{after}"
+    return text
+
+
 def main(arguments: list[str]) -> int:
     """Write the pages; with ``--check`` only name those that are not current."""
     stale = []
-    for name, render in PAGES.items():
-        text = f"{render().rstrip()}\n"
-        if name.endswith(".md"):
-            text = f"{NOTE}\n{text}"
+    pages = {name: f"{render().rstrip()}\n" for name, render in PAGES.items()}
+    pages = {name: f"{NOTE}\n{text}" if name.endswith(".md") else text for name, text in pages.items()}
+    for name, text in {**pages, **{name: sections(name) for name in SECTIONS}}.items():
         path = ROOT / name
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
