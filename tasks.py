@@ -77,14 +77,17 @@ def docs(_: Context) -> None:
     python("-m", "tools.docs")
 
 
-@task(klass=CommandTask)
-def lock(_: Context) -> None:
-    """Resolve pyproject.toml into requirements.lock, and that into the locks of the images."""
+@task(
+    klass=CommandTask,
+    help={"comfyui_dir": "Take requirements from this ComfyUI and its packs; default: fetch them with git."},
+)
+def lock(_: Context, comfyui_dir: str = "") -> None:
+    """Resolve requirements.lock and the images' locks, and prove that the latter install."""
     options = "--quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-header"
     python(
         "-m", "uv", "pip", "compile", *options.split(), "pyproject.toml", "--output-file", "requirements.lock"
     )
-    python("-m", "tools.worker_locks")
+    python("-m", "tools.worker_locks", *(["--comfyui-dir", comfyui_dir] if comfyui_dir else []))
 
 
 JOBS = {"list": "list_jobs", "show": "show_job", "wait": "wait_job", "cancel": "cancel_job"}
