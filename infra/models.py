@@ -24,7 +24,7 @@ from ops.source_names import parse
 
 if TYPE_CHECKING:
     from ops.store import ModelStore
-    from ops.stores import Transport
+    from ops.transports import Transport
 
 VERIFIED: Final = "verified"
 """The state of every wanted file: it is there, complete, with the right bytes."""

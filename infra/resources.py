@@ -39,7 +39,7 @@ from ops.runpod_specs import (
     TemplateSpec,
     VolumeType,
 )
-from ops.stores import Transport
+from ops.transports import Transport
 
 
 class AdoptionArgs(TypedDict, total=False):

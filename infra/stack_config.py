@@ -13,7 +13,7 @@ from backend.errors import RegistryError
 from backend.settings import Secret
 from infra.session import NAMESPACE
 from ops.runpod_specs import FlashBoot, VolumeType
-from ops.stores import Transport
+from ops.transports import Transport
 
 IMAGES: Final = ("comfyform/worker", "comfyform/ops")
 CLOSED: Final = Secret("[secret]")

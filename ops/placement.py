@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from backend.errors import ConfigError
 from ops.catalog import Catalog, GpuType
-from ops.stores import S3_DATA_CENTERS
+from ops.transports import S3_DATA_CENTERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,8 @@ class Wire:
 class Spec(BaseModel):
     """A declared resource. ``None`` in a field means: not declared, RunPod's or the template's value."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Fields are validated one by one, so the validator of the whole is never needed.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     noun: ClassVar[str]
 
     name: Text
@@ -118,7 +119,7 @@ class TemplateSpec(Spec):
 class CpuSpec(BaseModel):
     """A kind of CPU worker: a flavor of the catalog and a power of two of vCPUs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     id: Text
     vcpu_count: Annotated[int, Field(ge=2)]

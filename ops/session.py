@@ -19,8 +19,9 @@ from ops.queue_watch import QueueWatch
 from ops.scan import Root, Scan, scan
 from ops.show_models import show_done
 from ops.store import ModelStore
-from ops.stores import Transport, cache_folder, open_store
+from ops.stores import cache_folder, open_store
 from ops.sync import Done, apply
+from ops.transports import Transport
 
 
 @dataclass(frozen=True, slots=True)

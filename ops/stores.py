@@ -3,7 +3,7 @@
 import re
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import platformdirs
 
@@ -17,21 +17,11 @@ from ops.remote import JobStore, OnState
 from ops.runpod_api import NETWORK_VOLUMES, RunPodApi
 from ops.sources import Sources
 from ops.store import ModelStore
+from ops.transports import S3_DATA_CENTERS, Transport
 from ops.volume import S3Store
-
-Transport = Literal["job", "s3"]
-"""``job``: the ops endpoint's worker does the work; ``s3``: this machine does, through the gateway."""
 
 APP: Final = "comfyform"
 _REGION: Final = re.compile(r"//s3api-([a-z0-9-]+)\.")
-
-# Source: docs.runpod.io, serverless/storage/s3-api, read 2026-08-20.
-S3_DATA_CENTERS: Final = frozenset(
-    {
-        "EU-CZ-1", "EU-RO-1", "EUR-IS-1", "EUR-NO-1", "US-CA-2", "US-GA-2", "US-IL-1", "US-KS-2",
-        "US-MD-1", "US-MO-1", "US-MO-2", "US-NC-1", "US-NC-2", "US-NE-1", "US-WA-1",
-    }
-)  # fmt: skip
 
 
 def open_store(
