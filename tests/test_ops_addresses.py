@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend import drivers
 from backend.drivers import Http
 from backend.errors import InvalidArgument, SourceMissing
 from backend.settings import Secret
@@ -180,6 +181,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Serve it as https://localhost with a certificate that this process trusts."""
     certificate = self_signed(tmp_path, "localhost")
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    drivers._tls.cache_clear()
     Mirror.seen.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Mirror) as server:
         server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # type: ignore[attr-defined]
@@ -187,6 +189,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"https://localhost:{server.server_port}"
+        drivers._tls.cache_clear()
         server.shutdown()
         thread.join()
 

@@ -3,10 +3,12 @@
 import hashlib
 import http.server
 import threading
+import time
 
 import pytest
 
 from backend.errors import InvalidArgument, SourceMissing, TransferError
+from tests.dripping_server import HEADS, serving_slowly
 from worker.fetch import checked_addresses, fetch
 from worker.stop import Stopped, StopSign
 
@@ -148,3 +150,53 @@ def test_what_is_not_a_plain_https_url_is_refused(url):
     """Credentials in a URL would end in logs."""
     with pytest.raises(InvalidArgument):
         checked_addresses(url, (), lambda _: ["93.184.216.34"])
+
+
+@pytest.fixture(params=HEADS.values(), ids=list(HEADS))
+def dripping(request):
+    """Serve one way of never ending."""
+    with serving_slowly(request.param) as server:
+        yield server
+
+
+def test_a_stop_ends_a_download_while_bytes_come(dripping, tmp_path):
+    """A cancelled job must not hold the worker for as long as a server pleases."""
+    stop = StopSign()
+
+    def cancel():
+        dripping.reached.wait(30)
+        stop.raised.set()
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    with pytest.raises(Stopped):
+        fetch(dripping.url, tmp_path / "a", ("127.0.0.1",), stop)
+    canceller.join()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_jobs_time_ends_a_download_while_bytes_come(dripping, tmp_path):
+    """A timeout for each read never ends one that gets a byte."""
+    url = dripping.url
+
+    with pytest.raises(TransferError, match="could not be fetched"):
+        fetch(url, tmp_path / "a", ("127.0.0.1",), StopSign(), end=time.monotonic() + 0.5)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dripping", [HEADS["body"]], indirect=True)
+def test_a_server_that_is_too_slow_is_given_up(dripping, tmp_path, monkeypatch):
+    """Long before the job's time is over, where the body drips."""
+    monkeypatch.setattr("worker.fetch.SLOW_S", 0.2)
+
+    with pytest.raises(TransferError, match="bytes a second: given up"):
+        fetch(dripping.url, tmp_path / "a", ("127.0.0.1",), StopSign())
+
+
+@pytest.mark.parametrize("path", ["/\u00e4?x=1", "/a b", "/%zz", "/a?b=\u56fe c"])
+def test_an_address_with_other_letters_is_asked_for_quoted(base, tmp_path, path):
+    """Not an untyped error of the library below."""
+    with pytest.raises(SourceMissing, match="answered 404"):
+        fetch(base + path, tmp_path / "a", ("127.0.0.1",), StopSign())

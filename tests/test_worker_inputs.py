@@ -2,11 +2,15 @@
 
 import base64
 import hashlib
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backend.errors import HashMismatch, InvalidArgument, SourceMissing
-from worker.inputs import placed
+from worker.inputs import gathered, placed
 from worker.stop import StopSign
 
 CONTENT = b"not really a picture"
@@ -18,6 +22,7 @@ DATA = base64.b64encode(CONTENT).decode()
 def put(tmp_path):
     """Place files for a moment and give what was then in the input folder."""
     (tmp_path / "input").mkdir()
+    (tmp_path / "arriving").mkdir()
     (tmp_path / "volume" / "outputs").mkdir(parents=True)
     (tmp_path / "volume" / "outputs" / "speech.flac").write_bytes(CONTENT)
     (tmp_path / "volume" / "models").mkdir()
@@ -25,9 +30,11 @@ def put(tmp_path):
 
     def put(*files):
         folder = tmp_path / "input"
-        with placed(
-            files, input_folder=folder, volume=tmp_path / "volume", allow_hosts=(), stop=StopSign()
-        ) as names:
+        places = {"folder": tmp_path / "arriving", "volume": tmp_path / "volume"}
+        with (
+            gathered(files, **places, allow_hosts=(), stop=StopSign()) as arrived,
+            placed(arrived, folder) as names,
+        ):
             return {name: (folder / name).read_bytes() for name in names}
 
     return put
@@ -114,3 +121,37 @@ def test_a_refused_input_takes_the_others_with_it(put, tmp_path):
         put({"name": "a.png", "data": DATA}, {"name": "b.png", "data": "!!!"})
 
     assert list((tmp_path / "input").iterdir()) == []
+    assert list((tmp_path / "arriving").iterdir()) == []
+
+
+@given(st.lists(st.sampled_from(["a", "b", "a/b", "a/b/c", "b/c", "a/c", "A"]), min_size=2, max_size=4))
+def test_names_that_collide_are_refused_together(names):
+    """One name twice, or a file where another needs a folder; whatever the order."""
+    collide = len(set(names)) < len(names) or any(
+        other.startswith(f"{name}/") for name in names for other in names
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        places = {name: Path(folder) / name for name in ("input", "arriving")}
+        for path in places.values():
+            path.mkdir()
+        files = [{"name": name, "data": DATA} for name in names]
+
+        def put():
+            with (
+                gathered(
+                    files, folder=places["arriving"], volume=Path(folder), allow_hosts=(), stop=StopSign()
+                ) as arrived,
+                placed(arrived, places["input"]) as placed_names,
+            ):
+                return {name: (places["input"] / name).read_bytes() for name in placed_names}
+
+        if collide:
+            with pytest.raises(InvalidArgument, match="cannot lie side by side"):
+                put()
+        else:
+            assert put() == dict.fromkeys(names, CONTENT)
+
+
+def test_a_sha256_may_be_written_in_capitals(put):
+    """Windows' own tool writes it so."""
+    assert put({"name": "a.png", "data": DATA, "sha256": SHA256.upper()}) == {"a.png": CONTENT}

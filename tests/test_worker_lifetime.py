@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.dripping_server import HEADS, serving_slowly
 from tests.emulation import Emulator
 from tests.worker_endpoint import Studio, until
 
@@ -148,3 +149,40 @@ def test_a_warm_up_runs_before_the_first_job(emu: Emulator, tmp_path: Path) -> N
     studio.output(action="health")
 
     assert "warmed up with" in "".join(emu.state()["workers"][0]["log"])
+
+
+@pytest.mark.parametrize("head", ["body", "head"])
+def test_a_slow_address_does_not_hold_the_worker(studio: Studio, head: str) -> None:
+    """A job whose input never ends is cancelled: the next one runs, on the same worker."""
+    with serving_slowly(HEADS[head]) as server:
+        stuck = studio.submit(
+            action="lipsync",
+            portrait_image="a.png",
+            audio="a.wav",
+            inputs=[{"name": "a.png", "url": server.url}, {"name": "a.wav", "data": PIXEL}],
+        )
+        assert server.reached.wait(60)
+        worker = studio.worker_pid()
+        studio.cancel(stuck)
+        healthy = studio.output(action="workflow", workflow=slow(1, 0.0))
+
+    assert healthy["files"]
+    assert studio.worker_pid() == worker
+
+
+def test_the_jobs_time_ends_a_slow_download(studio: Studio) -> None:
+    """The worker answers itself, before RunPod ends the job at its time limit."""
+    with serving_slowly(HEADS["body"]) as server:
+        body = {
+            "input": {
+                "action": "workflow",
+                "workflow": slow(1, 0.0),
+                "inputs": [{"name": "a.png", "url": server.url}],
+            },
+            "policy": {"executionTimeout": 6000},
+        }
+        job_id = str(studio.emu.jobs("POST", f"/{studio.endpoint_id}/run", body).json()["id"])
+        job = studio.wait(job_id)
+
+    assert job["status"] == "FAILED", job
+    assert "a.png could not be fetched: it took longer than the job has time" in job["error"]

@@ -166,10 +166,21 @@ class ComfyUIProcess:
             process, port = self._process, self._port
         while process is not None and process.poll() is None and not is_idle(port):
             if time.monotonic() >= end_at:
-                self._log.note("it does not stop: killed, to be started anew")
-                end(process, politely=False)
+                self.kill("it does not stop")
                 return
             self._stopping.wait(POLL_S)
+
+    def kill(self, why: str) -> None:
+        """End it at once; its supervisor starts another.
+
+        Args:
+            why: for the log.
+        """
+        with self._changed:
+            process = self._process
+        if process is not None and process.poll() is None:
+            self._log.note(f"{why}: killed, to be started again")
+            end(process, politely=False)
 
     def wait_death(self, known: int, patience_s: float) -> None:
         """Wait a moment for another death to be noticed than the ones that are known.

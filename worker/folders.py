@@ -47,7 +47,7 @@ class Folders:
         claim = (scratch / CLAIM).open("wb")
         fcntl.flock(claim, fcntl.LOCK_EX)
         folders = cls(scratch, claim)
-        for folder in (folders.input, folders.output, folders.temp, folders.user):
+        for folder in (folders.arriving, folders.input, folders.output, folders.temp, folders.user):
             folder.mkdir()
         return folders
 
@@ -55,6 +55,11 @@ class Folders:
     def input(self) -> Path:
         """What jobs bring along; also links to the volume's avatars and voices."""
         return self.scratch / "input"
+
+    @property
+    def arriving(self) -> Path:
+        """What jobs bring along while it is being fetched."""
+        return self.scratch / "arriving"
 
     @property
     def output(self) -> Path:

@@ -6,6 +6,7 @@ goes out and is cleaned up.
 """
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ from backend.result import GeneratedFile, GenerationResult
 from worker.comfyui_process import ComfyUIDown, ComfyUIProcess
 from worker.envelope import Request
 from worker.folders import Folders
-from worker.inputs import placed
+from worker.inputs import gathered, placed
 from worker.missing import explained
 from worker.outputs import Made, Outlet
 from worker.stop import Stopped, StopSign
@@ -40,6 +41,10 @@ START_S: Final = 300.0
 DEATH_S: Final = 2.0
 """How long a broken connection may be explained by a process that is still ending."""
 
+CUT_S: Final = 10.0
+"""How long a run may go on after it was stopped or its time ended, before ComfyUI is killed."""
+LEAST_SEND_S: Final = 60.0
+"""What sending the results out may take at least: they are paid for."""
 SETTLE_S: Final = 20.0
 """How long a run that was given up may go on: an interrupt takes effect at the next step."""
 
@@ -85,14 +90,16 @@ class Studio:
         begun = time.monotonic()
         end = begun + (request.deadline_s or self.deadline_s)
         with (
-            self._alone(stop),
-            placed(
+            gathered(
                 brought,
-                input_folder=self.folders.input,
+                folder=self.folders.arriving,
                 volume=self.volume,
                 allow_hosts=self.allow_hosts,
                 stop=stop,
-            ),
+                end=end,
+            ) as arrived,
+            self._alone(stop, end),
+            placed(arrived, self.folders.input),
         ):
             require_inputs(checked, self.folders.input)
             self._require_transcript(checked)
@@ -106,6 +113,8 @@ class Studio:
                 job_id=request.job_id,
                 deliver=deliver,
                 today=datetime.now(UTC).date(),
+                stop=stop,
+                end=max(end, sent + LEAST_SEND_S),
             )
         timings = {"start": round(ready - begun, 3), **result.timings}
         timings |= {"send": round(time.monotonic() - sent, 3), "total": round(time.monotonic() - begun, 3)}
@@ -167,7 +176,7 @@ class Studio:
 
         into = replace(request, output_path=self.folders.results)
         try:
-            with Http(wait=wait) as http:
+            with Http(wait=wait) as http, self._cut_off(stop, end):
                 flow = LocalBackend(ComfyUI(url)).generate(into, deadline_s=end - time.monotonic())
                 result = http.run(flow, on_progress=tell)
             if result.exception is not None:
@@ -177,6 +186,7 @@ class Studio:
             self.comfyui.settle(SETTLE_S)
             raise
         except ComfyformError as error:
+            stop.check()
             # A connection that breaks is the first sign of a process that is just ending.
             if isinstance(error, Unavailable):
                 self.comfyui.wait_death(deaths, DEATH_S)
@@ -185,6 +195,29 @@ class Studio:
             elif not isinstance(error, ComfyUIDown):
                 raise self.comfyui.down("ComfyUI died during the run") from error
             raise explained(error) from error
+
+    @contextmanager
+    def _cut_off(self, stop: StopSign, end: float) -> Iterator[None]:
+        """Kill ComfyUI where a conversation with it goes on after the job was stopped or its time ended.
+
+        A read that gets a byte now and then ends in no other way.
+        """
+        left = threading.Event()
+
+        def watch() -> None:
+            while not left.wait(0.2):
+                if stop.raised.is_set() or time.monotonic() >= end:
+                    if not left.wait(CUT_S):
+                        self.comfyui.kill("it goes on answering after the job's end")
+                    return
+
+        watcher = threading.Thread(target=watch, name="comfyui cutoff", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            left.set()
+            watcher.join()
 
     @contextmanager
     def at_rest(self, stop: StopSign) -> Iterator[str]:
@@ -198,10 +231,16 @@ class Studio:
             yield self.comfyui.wait_ready(START_S, stop.raised)
 
     @contextmanager
-    def _alone(self, stop: StopSign) -> Iterator[None]:
-        """Have ComfyUI to oneself, and leave nothing behind: not in its folders, not in the job's."""
+    def _alone(self, stop: StopSign, end: float = math.inf) -> Iterator[None]:
+        """Have ComfyUI to oneself, and leave nothing behind: not in its folders, not in the job's.
+
+        Raises:
+            WaitTimeout: the job's time ended while another job had ComfyUI.
+        """
         while not self._turn.acquire(timeout=0.2):
             stop.check()
+            if time.monotonic() >= end:
+                raise WaitTimeout("The job's time ended while this worker's ComfyUI was busy with another.")
         try:
             self.folders.results.mkdir(exist_ok=True)
             yield

@@ -1,19 +1,24 @@
-"""Files that a job brings along, put where ComfyUI reads them, and taken away after the job.
+"""Files that a job brings along: gathered, put where ComfyUI reads them, and taken away after the job.
 
-A file arrives as base64, from an https URL, or lies on the volume already;
-where its sha256 is known it is checked before anything runs.
+They are gathered before the job takes its turn at ComfyUI, because a slow address may take long.
+A file arrives as base64, from an https URL, or lies on the volume already; where its sha256 is known it is
+checked before anything runs.
 """
 
 import base64
 import binascii
 import contextlib
 import hashlib
+import math
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from backend.contract import INPUTS_FOLDER, OUTPUTS_FOLDER, SHARED_INPUTS, InputFile
 from backend.errors import HashMismatch, InvalidArgument, SourceMissing
+from ops.disk import translated
 from worker.fetch import fetch
 from worker.paths import place
 from worker.stop import StopSign
@@ -23,51 +28,99 @@ READABLE: Final = (INPUTS_FOLDER, OUTPUTS_FOLDER, *SHARED_INPUTS)
 WAYS: Final = ("data", "url", "volume_path")
 
 
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A file of a job that is here, checked, and not yet among ComfyUI's inputs."""
+
+    name: str
+    path: Path
+
+
 @contextlib.contextmanager
-def placed(
+def gathered(
     files: Sequence[InputFile],
     *,
-    input_folder: Path,
+    folder: Path,
     volume: Path,
     allow_hosts: Sequence[str],
     stop: StopSign,
-) -> Iterator[list[str]]:
-    """Put a job's files under ComfyUI's inputs, for as long as the job runs.
+    end: float = math.inf,
+) -> Iterator[list[Arrived]]:
+    """Fetch, decode and check a job's files. Other jobs may use ComfyUI meanwhile.
 
     Args:
         files: from the job.
-        input_folder: ComfyUI's.
+        folder: where they are kept until they are placed, and removed from at the end.
         volume: the volume's root, for files that lie there.
         allow_hosts: hosts that URLs may name although they are private or plain http.
         stop: ends a download.
+        end: when the job's time is over, by `time.monotonic`.
+
+    Yields:
+        The files, in order.
+
+    Raises:
+        InvalidArgument: a name, a way or a URL is refused, two names collide, or the base64 is broken.
+        SourceMissing: there is no such file on the volume, or at the URL.
+        TransferError: a file could not be had, or not in time.
+        HashMismatch: the bytes are others than the job says.
+    """
+    checked = [(file, *_checked(file)) for file in files]
+    _refuse_collisions([name for _, name, _ in checked])
+    with tempfile.TemporaryDirectory(prefix="inputs-", dir=folder, ignore_cleanup_errors=True) as aside:
+        arrived = []
+        for number, (file, name, way) in enumerate(checked):
+            place(Path(aside), name, "The input's name")
+            path = Path(aside) / f".{number}"
+            actual: str | None
+            with translated(name):
+                match way:
+                    case "data":
+                        actual = _decode(str(file["data"]), path, name)
+                    case "url":
+                        actual = fetch(str(file["url"]), path, allow_hosts, stop, end=end)
+                    case _:
+                        hashed = file.get("sha256") is not None
+                        actual = _link(str(file["volume_path"]), path, volume, hashed=hashed, stop=stop)
+            _compare(name, actual, file.get("sha256"))
+            arrived.append(Arrived(name, path))
+        yield arrived
+
+
+@contextlib.contextmanager
+def placed(files: Sequence[Arrived], input_folder: Path) -> Iterator[list[str]]:
+    """Put files under ComfyUI's inputs, for as long as the job runs.
 
     Yields:
         Their names, as graphs use them.
 
     Raises:
-        InvalidArgument: a name, a way or a URL is refused, or the base64 is broken.
-        SourceMissing: there is no such file on the volume, or at the URL.
-        HashMismatch: the bytes are others than the job says.
+        InvalidArgument: a link on a name's way leads out of the folder.
+        TransferError: a file cannot be placed.
     """
     with contextlib.ExitStack() as undo:
-        names = []
         for file in files:
-            name, way = _checked(file)
-            path = place(input_folder, name, "The input's name")
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path = place(input_folder, file.name, "The input's name")
+            with translated(file.name):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file.path.replace(path)
             undo.callback(path.unlink, missing_ok=True)
-            path.unlink(missing_ok=True)
-            actual: str | None
-            match way:
-                case "data":
-                    actual = _decode(str(file["data"]), path, name)
-                case "url":
-                    actual = fetch(str(file["url"]), path, allow_hosts, stop)
-                case _:
-                    actual = _link(str(file["volume_path"]), path, volume, hashed="sha256" in file, stop=stop)
-            _compare(name, actual, file.get("sha256"))
-            names.append(name)
-        yield names
+        yield [file.name for file in files]
+
+
+def _refuse_collisions(names: Sequence[str]) -> None:
+    """Refuse names of which only one could be placed: one twice, or a file where another needs a folder."""
+    problems = [f"{name!r} twice" for name in sorted({name for name in names if names.count(name) > 1})]
+    problems += [
+        f"{str(folder)!r} and {name!r}, which needs a folder of that name"
+        for name in sorted(set(names))
+        for folder in PurePosixPath(name).parents
+        if str(folder) in names
+    ]
+    if problems:
+        raise InvalidArgument(
+            f"The inputs cannot lie side by side: {'; '.join(problems)}.", hint="Give each a name of its own."
+        )
 
 
 def _checked(file: Mapping[str, Any]) -> tuple[str, str]:
@@ -124,7 +177,7 @@ def _link(volume_path: str, path: Path, volume: Path, *, hashed: bool, stop: Sto
 
 def _compare(name: str, actual: str | None, expected: object) -> None:
     """Refuse bytes that are not those that the client sent."""
-    if expected is not None and actual is not None and actual != expected:
+    if expected is not None and actual is not None and actual != str(expected).lower():
         raise HashMismatch(
             f"Input {name!r} has other bytes than were announced (sha256 {actual}, announced {expected}).",
             path=name,

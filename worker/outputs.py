@@ -7,7 +7,7 @@ stay on the volume under ``outputs/``, from where the client takes them over S3.
 
 import base64
 import hashlib
-import mimetypes
+import math
 import os
 import re
 import shutil
@@ -21,7 +21,11 @@ from typing import Final, Literal
 from backend.comfyui_answers import kind_of
 from backend.contract import INLINE_LIMIT_BYTES, OUTPUTS_FOLDER, OutputFile
 from backend.errors import NotSupported, TransferError
+from backend.visible import shortened
+from ops.media import mime_type
+from worker.bounded_call import bounded_call
 from worker.configuration import Bucket
+from worker.stop import StopSign
 
 Deliver = Literal["auto", "volume"]
 
@@ -61,7 +65,14 @@ class Outlet:
     inline_limit_bytes: int = INLINE_LIMIT_BYTES
 
     def send(
-        self, files: Sequence[Made], *, job_id: str, deliver: Deliver = "auto", today: date
+        self,
+        files: Sequence[Made],
+        *,
+        job_id: str,
+        deliver: Deliver = "auto",
+        today: date,
+        stop: StopSign | None = None,
+        end: float = math.inf,
     ) -> list[OutputFile]:
         """Send a job's files out, in order.
 
@@ -70,6 +81,8 @@ class Outlet:
             job_id: names the folder on the volume or in the bucket.
             deliver: "volume" keeps even small files there, for a next job to use.
             today: names the folder's parent, so that old outputs are easy to find and delete.
+            stop: ends an upload.
+            end: when the job's time is over, by `time.monotonic`.
 
         Raises:
             NotSupported: a file is too large for the answer, and there is no volume and no bucket.
@@ -89,7 +102,7 @@ class Outlet:
             }
             inline = 4 * ((size + 2) // 3)
             if self.bucket is not None and deliver == "auto":
-                entry["url"] = upload(self.bucket, made, folder)
+                entry["url"] = upload(self.bucket, made, folder, stop, end)
             elif deliver == "auto" and inline <= left:
                 left -= inline
                 entry["data"] = base64.b64encode(made.path.read_bytes()).decode()
@@ -138,12 +151,13 @@ def copy_durably(source: Path, place: Path) -> None:
             raise
 
 
-def upload(bucket: Bucket, made: Made, folder: str) -> str:
+def upload(
+    bucket: Bucket, made: Made, folder: str, stop: StopSign | None = None, end: float = math.inf
+) -> str:
     """Put a file in the bucket with RunPod's own helper, and give a URL that is good for a week."""
     from runpod.serverless.utils.rp_upload import upload_file_to_bucket
 
-    content_type = mimetypes.guess_type(made.filename)[0] or "application/octet-stream"
-    try:
+    def send() -> str:
         url: str = upload_file_to_bucket(
             made.filename,
             str(made.path),
@@ -154,14 +168,17 @@ def upload(bucket: Bucket, made: Made, folder: str) -> str:
             },
             bucket_name=bucket.name,
             prefix=folder,
-            extra_args={"ContentType": content_type},
+            extra_args={"ContentType": mime_type(made.path)},
         )
+        return url
+
+    try:
+        return bounded_call(send, stop or StopSign(), end)
     except Exception as error:
         raise TransferError(
-            f"{made.filename} could not be sent to the bucket: {error}.",
+            f"{made.filename} could not be sent to the bucket: {shortened(str(error))}.",
             hint="Check BUCKET_ENDPOINT_URL, its keys and BUCKET_NAME on the endpoint.",
         ) from error
-    return url
 
 
 def _sha256(path: Path) -> str:
