@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.contract import InputFile
 from backend.errors import HashMismatch, InvalidArgument, SourceMissing
 from worker.inputs import gathered, placed
 from worker.stop import StopSign
@@ -134,9 +135,9 @@ def test_names_that_collide_are_refused_together(names):
         places = {name: Path(folder) / name for name in ("input", "arriving")}
         for path in places.values():
             path.mkdir()
-        files = [{"name": name, "data": DATA} for name in names]
+        files = [InputFile(name=name, data=DATA) for name in names]
 
-        def put():
+        def put() -> dict[str, bytes]:
             with (
                 gathered(
                     files, folder=places["arriving"], volume=Path(folder), allow_hosts=(), stop=StopSign()
