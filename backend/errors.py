@@ -335,6 +335,7 @@ STATUS_ERRORS: Mapping[int, type[ApiError]] = {
     409: Conflict,
     413: InvalidRequest,
     422: InvalidRequest,
+    425: Unavailable,
     429: RateLimited,
 }
 

@@ -10,6 +10,7 @@ reports collected until 2026-11.
 
 import contextlib
 import io
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -30,6 +31,7 @@ _MOST_COPIED: Final = 5 * 1024**3
 """What S3 copies in one request. Source: docs.aws.amazon.com, CopyObject, read 2026-11."""
 _READ_BYTES: Final = 1024 * 1024
 _CONNECTIONS: Final = 16
+_FILES: Final = frozenset({"config_file", "credentials_file"})
 # Completing a large upload copies its parts together; the gateway answers when it is done.
 _COMPLETE_TIMEOUT_S: Final = 7200
 
@@ -78,7 +80,7 @@ class Bucket:
         self._name = volume_id
         self._retry = retry or Retry(attempts=8, first_s=0.5)
         self._wait = wait or pause
-        connect = _connector(endpoint_url, region, access_key_id, secret_access_key)
+        connect = _connector(endpoint_url, volume_id, region, access_key_id, secret_access_key)
         self._client = connect(60)
         self._patient = connect(_COMPLETE_TIMEOUT_S)
 
@@ -289,36 +291,45 @@ class Bucket:
 
 
 def _connector(
-    endpoint_url: str, region: str, access_key_id: str, secret_access_key: Secret
+    endpoint_url: str, volume_id: str, region: str, access_key_id: str, secret_access_key: Secret
 ) -> "Callable[[int], S3Client]":
     """Make what makes clients for the gateway, by their patience in seconds.
 
     They share a session: each session holds S3's description of its own, 10 MiB of it.
     """
     import boto3
+    import botocore.session
     from botocore.config import Config
 
-    session = boto3.session.Session(
-        aws_access_key_id=access_key_id,
-        aws_secret_access_key=secret_access_key.reveal(),
-        region_name=region,
-    )
+    # Nothing of another service's settings: no profile, no file and no AWS_ variable is read.
+    variables = {
+        name: (None, None, os.devnull if name in _FILES else default, convert)
+        for name, (_, _, default, convert) in botocore.session.Session.SESSION_VARIABLES.items()
+    }
+    with translated("Open the S3 client", volume_id):
+        session = boto3.session.Session(
+            aws_access_key_id=access_key_id,
+            aws_secret_access_key=secret_access_key.reveal(),
+            region_name=region,
+            botocore_session=botocore.session.Session(session_vars=variables),
+        )
 
     def connect(read_timeout_s: int) -> "S3Client":
-        return session.client(
-            "s3",
-            endpoint_url=endpoint_url,
-            config=Config(
-                # Trying again is decided in one place, `Bucket`.
-                retries={"total_max_attempts": 1, "mode": "standard"},
-                s3={"addressing_style": "path"},
-                connect_timeout=10,
-                read_timeout=read_timeout_s,
-                max_pool_connections=_CONNECTIONS,
-                # Newer default checksums are not among what the gateway documents.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )
+        with translated("Open the S3 client", volume_id):
+            return session.client(
+                "s3",
+                endpoint_url=endpoint_url,
+                config=Config(
+                    # Trying again is decided in one place, `Bucket`.
+                    retries={"total_max_attempts": 1, "mode": "standard"},
+                    s3={"addressing_style": "path"},
+                    connect_timeout=10,
+                    read_timeout=read_timeout_s,
+                    max_pool_connections=_CONNECTIONS,
+                    # Newer default checksums are not among what the gateway documents.
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                ),
+            )
 
     return connect

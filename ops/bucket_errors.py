@@ -7,6 +7,7 @@ from typing import Any, Final
 from backend.errors import (
     AuthError,
     ComfyformError,
+    ConfigError,
     Forbidden,
     InvalidRequest,
     NotFound,
@@ -22,13 +23,18 @@ _FULL: Final = frozenset({"InsufficientStorage", "QuotaExceeded", "507", "Entity
 @contextlib.contextmanager
 def translated(what: str, volume_id: str) -> Iterator[None]:
     """Turn botocore's exceptions into ours; they hold the request, so none is kept as a cause."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, EndpointResolutionError
     from urllib3.exceptions import HTTPError
 
     try:
         yield
     except ClientError as error:
         raise _client_error(what, volume_id, error.response) from None
+    except (ValueError, EndpointResolutionError) as error:  # before anything was sent
+        raise ConfigError(
+            f"{what}: the S3 address or its region cannot be used: {error}.",
+            hint="Check RUNPOD_S3_URL and the volume's data center.",
+        ) from None
     except (BotoCoreError, HTTPError) as error:
         raise Unavailable(
             f"{what}: the S3 gateway of volume {volume_id} did not answer ({type(error).__name__})."

@@ -82,6 +82,9 @@ class Patience:
                 before = now
                 delay = self._pace.retry.next_delay(failures, getattr(error, "retry_after_s", None))
                 if delay is None or self._clock() + delay > self._end:
+                    wait_s = getattr(error, "retry_after_s", None)
+                    if wait_s is not None and error.hint is None and wait_s > 60:
+                        error.hint = f"The server asks to wait {wait_s / 60:.0f} minutes. Run it again then."
                     raise
                 wait(delay)
 

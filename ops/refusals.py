@@ -7,6 +7,7 @@ repository without a token, for a missing one, and for a token that is wrong.
 import json
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from backend.flow import Reply
 from ops.source_names import CivitaiSource, HfSource, Source
@@ -31,10 +32,17 @@ def explain(source: Source, reply: Reply, *, has_key: bool) -> tuple[str, str]:
         case CivitaiSource():
             return _civitai(source, reply, has_key)
         case _:
-            return (
-                f"{source} cannot be had: the server answered {reply.status}.",
-                "Check the address, for example in a browser.",
-            )
+            return f"{source} cannot be had: the server answered {reply.status}.", _address_hint(reply.status)
+
+
+def _address_hint(status: int) -> str:
+    """What to do about an address that is refused."""
+    if status in (401, 403):
+        return (
+            "It wants a login, or lets no programs in; where a browser gets the file, fetch it there and "
+            "name it as local:CATEGORY/NAME."
+        )
+    return "Check the address, for example in a browser."
 
 
 def _hugging_face(source: HfSource, reply: Reply, has_key: bool) -> tuple[str, str]:
@@ -84,7 +92,11 @@ def _hugging_face(source: HfSource, reply: Reply, has_key: bool) -> tuple[str, s
             f"There is no repository {source.repo} on Hugging Face that may be read.",
             f"Check its name in the registry{key}.",
         )
-    return (f"Hugging Face refuses {source}: {reply.status} {said}".rstrip() + ".", f"See {page}.")
+    host = urlsplit(reply.url).netloc
+    return (
+        f"{host} refuses {source}: {reply.status} {said}".rstrip() + ".",
+        f"See {page}." if host == "huggingface.co" else f"It is what HF_ENDPOINT names; {page} may have it.",
+    )
 
 
 def _civitai(source: CivitaiSource, reply: Reply, has_key: bool) -> tuple[str, str]:

@@ -30,9 +30,9 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 def _sha256(text: str) -> str:
-    if not SHA256.match(text):
-        raise ValueError(f"{text[:70]!r} is not a sha256: 64 hex digits in lower case are")
-    return text
+    if not SHA256.match(text.lower()):
+        raise ValueError(f"{text[:70]!r} is not a sha256: 64 hex digits are")
+    return text.lower()
 
 
 def _usable_path(text: str) -> str:
@@ -66,7 +66,7 @@ class _Strict(BaseModel):
 
 
 _Hash = Annotated[
-    str, AfterValidator(_sha256), WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{64}$"})
+    str, AfterValidator(_sha256), WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F]{64}$"})
 ]
 
 
@@ -82,9 +82,7 @@ class FileShape(_Strict):
         json_schema_extra={"pattern": "^(hf|url|civitai|local):.+"},
     )
     size_bytes: Annotated[int, Field(ge=0, le=MOST_BYTES)] | None = Field(None, description="Its exact size.")
-    sha256: _Hash | None = Field(
-        None, description="The hash of its bytes: 64 hex digits in lower case, in quotes."
-    )
+    sha256: _Hash | None = Field(None, description="The hash of its bytes: 64 hex digits, in quotes.")
     place: Literal["models", "hf_cache"] = Field(
         "models", description="hf_cache: for what a node pack reads only from a Hugging Face cache."
     )

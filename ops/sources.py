@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from backend.drivers import Http
-from backend.errors import SourceMissing, error_class
+from backend.errors import SourceMissing, Unavailable, error_class
 from backend.flow import Flow, Reply, Send, check, persist, send
 from backend.settings import Secret, Settings
 from ops.addresses import check_public, redirected, same_server
@@ -142,7 +142,22 @@ class Sources:
         )
 
     def _head(self, url: str, key: Secret | None) -> Reply:
-        return self.http.run(_patiently(Send("HEAD", url, key=key, headers={"Accept-Encoding": "identity"})))
+        """Ask for an answer's headers: by HEAD, and by GET where a mirror refuses that method."""
+        identity = {"Accept-Encoding": "identity"}
+        try:
+            reply = self.http.run(_patiently(Send("HEAD", url, key=key, headers=identity)))
+            if reply.ok or reply.status in REDIRECTS or "x-error-code" in reply.headers:
+                return reply
+        except Unavailable as error:
+            if error.status is None:
+                raise
+        with self.http.stream(Send("GET", url, key=key, headers=identity | {"Range": "bytes=0-0"})) as answer:
+            headers = dict(answer.headers)
+            if answer.status == 206:  # the length is the part's
+                headers["content-length"] = headers.get("content-range", "").rpartition("/")[2]
+            good = answer.status in (200, 206) or answer.status in REDIRECTS
+            content = b"" if good else answer.read().content
+            return Reply(status=answer.status, headers=headers, content=content, url=answer.url)
 
     def _get(self, url: str, key: Secret | None) -> Reply:
         return self.http.run(_patiently(Send("GET", url, key=key)))

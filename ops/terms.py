@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from backend.errors import SourceMissing, Unavailable
-from backend.flow import Send, ask
+from backend.errors import ApiError
+from backend.flow import Retry, Send, ask
+from backend.json_reader import as_object, as_texts
 from ops.source_names import CivitaiSource, HfSource, Source
 from ops.sources import Sources, primary_file
 
+_RETRY: Final = Retry(attempts=3)
 # CivitAI's types of models, where ComfyUI has a folder for them.
 # Source: developer.civitai.com, enums, read 2026-11.
 _CIVITAI_FOLDERS: Final = {
@@ -33,20 +35,21 @@ class Terms:
         gated: a licence must be accepted there first.
         folder: the category under the models root, where it follows from the page.
         filename: what the file is called there, where the source itself does not say.
+        warning: why the page could not be read, where it could not; None otherwise.
     """
 
     license: str = "unknown"
     gated: bool = False
     folder: str | None = None
     filename: str | None = None
+    warning: str | None = None
 
 
 def read_terms(source: Source, sources: Sources) -> Terms:
-    """Ask a source's service what its page says.
+    """Ask a source's service what its page says. A model card that cannot be read is only a warning.
 
     Raises:
-        SourceMissing: there is no such page, or it may not be read.
-        ApiError: the service does not answer.
+        ApiError: CivitAI does not answer.
     """
     match source:
         case HfSource():
@@ -60,29 +63,24 @@ def read_terms(source: Source, sources: Sources) -> Terms:
 
 
 def _hugging_face(source: HfSource, sources: Sources) -> Terms:
-    """Read a repository's card, which is public also where its files are not."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+    """Read a repository's card, which is public also where its files are not.
 
-    token = sources.hf_token.reveal() if sources.hf_token else False
+    Source: Hugging Face's Hub API, ``GET /api/models/{repo}``, read 2026-11.
+    """
+    url = f"{sources.hf_endpoint}/api/models/{source.repo}"
+    step = Send("GET", url, key=sources.hf_token)
     try:
-        info = HfApi(endpoint=sources.hf_endpoint, token=token).model_info(source.repo, timeout=30)
-    except RepositoryNotFoundError:
-        raise SourceMissing(
-            f"There is no repository {source.repo} on Hugging Face that may be read.",
-            hint="Check its name, or set HF_TOKEN if it is private.",
-        ) from None
-    except (HfHubHTTPError, OSError) as error:
-        raise Unavailable(
-            f"Hugging Face does not answer for {source.repo} ({type(error).__name__})."
-        ) from None
-    card = info.card_data
-    name = card.get("license") if card else None
-    if card and name == "other":
+        info = as_object(sources.http.run(ask(step, "Read the model card", retry=_RETRY)).json())
+    except ApiError as error:
+        return Terms(warning=f"The license of {source.repo} is unknown: {error.message}")
+    card = as_object(info.get("cardData"))
+    name = card.get("license")
+    if name == "other":
         name = card.get("license_name") or name
     if not name:
-        name = next((tag[8:] for tag in info.tags or () if tag.startswith("license:")), None)
-    return Terms(str(name or "unknown"), bool(info.gated))
+        tags = as_texts(info.get("tags") or [])
+        name = next((tag[8:] for tag in tags if tag.startswith("license:")), None)
+    return Terms(", ".join(as_texts(name)) or "unknown", info.get("gated") not in (None, False, "", "false"))
 
 
 def _civitai(version: Mapping[str, Any]) -> Terms:

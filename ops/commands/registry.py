@@ -131,6 +131,8 @@ def add(
         used_by=verbs,
     )
     _write(Path(registry), "required" if required else "optional", entry)
+    if terms.warning:
+        console.say(f"warning: {terms.warning}")
     console.data(asdict(entry))
     gate = ", gated" if terms.gated else ""
     console.say(f"Added {entry.name}: {place}, {amount(entry.size_bytes)}, licence {terms.license}{gate}.")
