@@ -11,18 +11,26 @@ Source: RFC 6455; recordings ws_* of v0.29.0 and v0.3.64.
 
 import base64
 import contextlib
-import json
 import secrets
 import socket
 import struct
 import threading
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final, Protocol, Self
 from urllib.parse import urlsplit
+
+from backend.json_reader import as_count, as_object, as_text, read_json
+from backend.request_slots import most_at_once
 
 TIMEOUT_S: Final = 5.0
 LARGEST_BYTES: Final = 64 * 1024 * 1024
 _TEXT, _CLOSE, _PING, _PONG = 0x1, 0x8, 0x9, 0xA
+
+
+@cache
+def _listeners() -> threading.BoundedSemaphore:
+    return threading.BoundedSemaphore(max(1, most_at_once() // 2))
 
 
 class _Stream(Protocol):
@@ -48,7 +56,9 @@ class Hint:
         self._latest: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._listen, name="comfyui-hint", daemon=True).start()
+        # A hint is not worth an open file that a request needs.
+        if _listeners().acquire(blocking=False):
+            threading.Thread(target=self._listen, name="comfyui-hint", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -63,6 +73,12 @@ class Hint:
         return dict(self._latest.get(prompt_id, {}))
 
     def _listen(self) -> None:
+        try:
+            self._hear_all()
+        finally:
+            _listeners().release()
+
+    def _hear_all(self) -> None:
         with (
             contextlib.suppress(OSError, ValueError, KeyError, struct.error),
             self._connected() as connection,
@@ -75,7 +91,7 @@ class Hint:
             while not self._closed:
                 kind, content = _message(stream)
                 if kind == _TEXT:
-                    self._hear(json.loads(content))
+                    self._hear(read_json(content))
 
     def _connected(self) -> socket.socket:
         parts = urlsplit(self._url)
@@ -90,14 +106,17 @@ class Hint:
 
     def _hear(self, message: Any) -> None:
         """Note a message, told apart by prompt: without one it may be about anybody's run."""
-        data = message.get("data") or {}
-        prompt_id = data.get("prompt_id")
-        if not prompt_id or data.get("node") is None:
+        kind, data = as_object(message).get("type"), as_object(as_object(message).get("data"))
+        prompt_id, node = as_text(data.get("prompt_id")), as_text(data.get("node"))
+        if not prompt_id or not node:
             return
-        if message.get("type") == "executing":
-            self._latest[prompt_id] = {"node": data["node"]}
-        elif message.get("type") == "progress":
-            self._latest[prompt_id] = {"node": data["node"], "value": data["value"], "max": data["max"]}
+        if kind == "executing":
+            self._latest[prompt_id] = {"node": node}
+        elif kind == "progress":
+            value, most = as_count(data.get("value")), as_count(data.get("max"))
+            if value is None or most is None:
+                return
+            self._latest[prompt_id] = {"node": node, "value": value, "max": most}
 
 
 def _shake_hands(stream: _Stream, url: str, client_id: str) -> None:

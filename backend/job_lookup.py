@@ -1,9 +1,51 @@
-"""Find a job in a list of requests whose form is not documented, by a text that the job carries. Pure."""
+"""What RunPod says about a job: its status, and its place in the list of requests. Pure."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from backend.checks import is_id
+from backend.errors import InvalidJson, Unavailable
+from backend.flow import Reply
+from backend.job_status import JobStatus
+
+MAX_UNREADABLE: Final = 6
+"""Answers in a row that cannot be read, after which no further one is asked for."""
+
+
+class UnreadableAnswer(InvalidJson):
+    """RunPod's answers about a job cannot be read, one after the other.
+
+    Attributes:
+        content: the last one whole, to be kept: it may hold a result that is paid for.
+    """
+
+    content: bytes = b""
+
+
+class StatusAnswers:
+    """The answers about one job. One that cannot be read is a passing trouble; several in a row are not."""
+
+    def __init__(self) -> None:
+        self._unreadable = 0
+
+    def read(self, reply: Reply, job_id: str) -> JobStatus:
+        """Read an answer.
+
+        Raises:
+            Unavailable: it cannot be read.
+            UnreadableAnswer: several in a row cannot.
+        """
+        try:
+            job = JobStatus.from_json(reply.object(), job_id)
+        except Unavailable as error:
+            self._unreadable += 1
+            if self._unreadable < MAX_UNREADABLE:
+                raise
+            problem = UnreadableAnswer(f"RunPod's answers about job {job_id} cannot be read: {error.message}")
+            problem.content, problem.job_id = reply.content, job_id
+            raise problem from None
+        self._unreadable = 0
+        return job
 
 
 def id_of(value: Any, key: str) -> str | None:

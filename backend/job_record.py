@@ -20,6 +20,7 @@ from typing import Any, Final
 from backend.checks import check_id
 from backend.errors import ComfyformError, JobExpired, NotFound, TransferError, Unavailable
 from backend.flow import Flow, work
+from backend.job_lookup import UnreadableAnswer
 from backend.job_status import ENDED, JobStatus
 from backend.journal import Entry, Journal, now
 from backend.request import Request
@@ -129,6 +130,10 @@ class Record:
             state = "EXPIRED"
         if isinstance(error, ComfyformError) and error.job_id is None and self.entry.job_id:
             error.job_id = self.entry.job_id
+        if isinstance(error, UnreadableAnswer) and error.content:
+            place = yield from self.keep_answer(error.content)
+            error.content = b""
+            error.hint = f"The last one is kept as {place}." if place else None
         sentence = shortened(without_secrets(str(error) or type(error).__name__), MAX_ERROR_CHARS)
         if isinstance(error, GeneratorExit):
             # The flow is closed, not driven: no further step would be performed.

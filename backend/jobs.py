@@ -19,6 +19,7 @@ from backend.contract import RUN_LIMIT_BYTES, RUNSYNC_LIMIT_BYTES
 from backend.errors import (
     ApiError,
     ComfyformError,
+    InvalidJson,
     JobCancelled,
     JobExpired,
     JobFailed,
@@ -28,7 +29,7 @@ from backend.errors import (
     WaitTimeout,
 )
 from backend.flow import RETRY, Flow, Progress, Retry, Send, Sleep, ask, check, send
-from backend.job_lookup import id_of
+from backend.job_lookup import StatusAnswers, id_of
 from backend.job_request import body, execution_policy, submit_once
 from backend.job_status import JobStatus, gone, outcome, too_late
 from backend.request_slots import most_at_once
@@ -161,7 +162,7 @@ class JobPlane:
         seen: JobStatus | None = None
         trouble: ApiError | None = None
         attempt, hold = 0, True
-        absence = Absence()
+        absence, answers = Absence(), StatusAnswers()
         with self._counted(endpoint_id):
             while True:
                 waited = self._clock() - start
@@ -173,7 +174,7 @@ class JobPlane:
                     if held and reply.status in _NO_HOLD:
                         self._holds, hold = reply.status == 404, False
                         continue
-                    job = JobStatus.from_json(check(reply, f"Ask for job {job_id}").object(), job_id)
+                    job = answers.read(check(reply, f"Ask for job {job_id}"), job_id)
                 except NotFound as error:
                     early = fresh and not seen and waited <= UNKNOWN_GRACE_S
                     if "endpoint" in error.body or (absence.confirmed(self._clock()) and not early):
@@ -235,7 +236,7 @@ class JobPlane:
             return (
                 yield from self.wait(endpoint_id, job.id, deadline_s=left, fresh=True, on_status=on_status)
             )
-        except (GeneratorExit, JobFailed, JobCancelled, JobExpired):
+        except (GeneratorExit, InvalidJson, JobFailed, JobCancelled, JobExpired):
             raise
         except BaseException as error:
             try:

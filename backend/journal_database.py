@@ -148,6 +148,8 @@ class JournalDatabase:
                     as_object(read_json_file(path, max_bytes=MAX_ENTRY_BYTES))
                 )
                 rows.append((key, job_id, open_, at, json.dumps(entry)))
+            except FileNotFoundError:  # another process has just taken it in
+                continue
             except (OSError, ValueError) as error:
                 logger.warning("The journal entry %s cannot be read and is set aside: %s", path, error)
                 with contextlib.suppress(OSError):

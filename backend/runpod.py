@@ -17,6 +17,7 @@ from backend.delivery import result_of
 from backend.errors import (
     ApiError,
     ComfyformError,
+    InvalidJson,
     JobError,
     JobExpired,
     MissingSetting,
@@ -193,7 +194,7 @@ class RunPodBackend:
                 raise
             # RunPod has forgotten it; what lies on the volume or in a bucket is still there.
             output = as_output(known)
-        except JobError as error:
+        except (JobError, InvalidJson) as error:
             yield from record.ended(error)
             raise
         return (yield from self._finish(record, output, place, entry.seed, start))

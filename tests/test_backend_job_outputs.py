@@ -269,3 +269,16 @@ def test_each_result_has_a_place_of_its_own(names):
 )
 def test_names_that_collide_are_numbered(names, found):
     assert [path.name for path in within(Path("/out"), names)] == found
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 300_000, b'{"id": "job-1", "status": "COMPLETED", "output'], ids=["deep", "cut"]
+)
+def test_an_answer_that_cannot_be_read_is_kept_and_its_job_is_not_cancelled(plane, body):
+    """It may hold a result that is paid for; the job stays open in the journal."""
+    result = plane.raw(body, timeout_s=20.0)
+    entry = plane.journal.entries(1)[0]
+
+    assert isinstance(result.exception, TransferError)
+    assert (result.job_id, entry.state, entry.open) == ("job-1", "IN_QUEUE", True)
+    assert (plane.folder / "state" / "answers" / f"{entry.key}.json").read_bytes() == body
