@@ -15,7 +15,7 @@ from typing import Final
 
 import httpx
 
-from backend.errors import InvalidArgument, Unavailable
+from backend.errors import ApiError, InvalidArgument, Unavailable
 from backend.flow import Reply
 from backend.json_reader import MAX_BYTES
 from backend.visible import shown
@@ -77,7 +77,7 @@ class _Body:
         """Take the next bytes; False once the rest is not wanted.
 
         Raises:
-            Unavailable: it is larger than any answer that is read, or is not what its header says.
+            ApiError: it is larger than any answer that is read, or is not what its header says.
         """
         limit = self._left + 1
         if self._inflate is not None:
@@ -93,9 +93,10 @@ class _Body:
         self._left -= len(chunk)
         return self._left > 0 or not self._failed
 
-    def _unreadable(self, why: str) -> Unavailable:
+    def _unreadable(self, why: str) -> ApiError:
         url = shown(str(self._response.url))
-        return Unavailable(
+        # Not a passing trouble: the next answer would be as large.
+        return ApiError(
             f"{self._method} {url} answered {self._response.status_code}, but the body {why}.",
             hint="Check that the address is the right server's.",
             status=self._response.status_code,

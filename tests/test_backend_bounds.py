@@ -52,7 +52,7 @@ def test_a_few_kilobytes_that_are_gigabytes_are_refused(run):
     """Decoding stops at the bound of every answer."""
     bomb = gzipped(MAX_BYTES + (2 << 20))
     answer = Answer(200, bomb, {"content-encoding": "gzip"})
-    with serving(lambda _: answer) as server, pytest.raises(Unavailable, match="larger than 64 MiB"):
+    with serving(lambda _: answer) as server, pytest.raises(ApiError, match="larger than 64 MiB"):
         run(send(Send("GET", server.url)))
 
 
@@ -66,7 +66,7 @@ def test_a_compressed_answer_is_read(run):
 
 def test_what_is_not_the_gzip_that_it_says_is_an_error(run):
     answer = Answer(200, b"plain", {"content-encoding": "gzip"})
-    with serving(lambda _: answer) as server, pytest.raises(Unavailable, match="not the gzip"):
+    with serving(lambda _: answer) as server, pytest.raises(ApiError, match="not the gzip"):
         run(send(Send("GET", server.url)))
 
 

@@ -227,7 +227,7 @@ def test_every_job_is_delivered_or_named_whatever_goes_wrong(tmp_path, seed):
         written = {entry.key: entry for entry in entries(tmp_path)}
         assert plane.keys() <= written.keys()
         assert all(result.success or result.exception is not None for result in results)
-        assert faults[0] > 200
+        assert faults[0] > 100
         with get_backend("runpod", settings=plane.settings(tmp_path)) as backend:
             for job in plane.jobs.values():
                 entry = written[job["journal_key"]]

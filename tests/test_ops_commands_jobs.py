@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from backend import Settings
 from backend.errors import ConfigError, InvalidArgument
 from backend.journal import Journal
+from backend.visible import visible
 from ops.commands.jobs import cancel_job, list_jobs, show_job, wait_job
 from ops.console import Console
 from ops.pages.report_facts import gather
@@ -143,3 +145,17 @@ def test_json_of_the_list_is_json(journal, settings, capsys):
     list_jobs(json=True, settings=settings)
 
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail)[0]["params"]["cfg"] is None
+
+
+@pytest.mark.parametrize("name", ["x[v1]/y", "[/]", "x[/bold]", "[link=http://evil]click", "\x1b[31mred"])
+def test_a_name_in_a_progress_bar_is_no_markup(monkeypatch, name):
+    """It is shown as it is called, also on a terminal."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    err = io.StringIO()
+
+    with Console(err=err).progress() as show:
+        show({"progress": "provision", "path": name, "done_bytes": 1, "total_bytes": 10})
+
+    assert visible(name) in err.getvalue()
+    assert "\x1b]8" not in err.getvalue()
