@@ -102,7 +102,7 @@ COMMANDS: dict[str, dict[str, dict[str, str] | None]] = {
 """Group → commands module → task name and function, where not every public function is a task."""
 AT_THE_TOP = ("env", "doctor", "report")
 
-namespace = Collection(demo, check, test, docs, lock)
+namespace = Collection(demo, check, test, docs, lock, *tasks_of("tools.conformance.command"))
 namespace.add_collection(Collection("generate", *verb_tasks()))
 for group, modules in COMMANDS.items():
     made = {task.name: task for module, names in modules.items() for task in tasks_of(module, names)}

@@ -1,6 +1,7 @@
 """Which folder of models an input of a node reads, and where on a volume such a file lies. Pure.
 
-Source: object_info of ComfyUI v0.29.0 and its folder_paths, recorded 2026-08; the SONIC pack, 8556234.
+Source: object_info of ComfyUI v0.29.0 and its folder_paths, recorded 2026-08; the nodes of v0.33.0 and
+the models that the templates of comfyui-workflow-templates-json 0.1.123 name; the SONIC pack, 8556234.
 """
 
 import re
@@ -41,6 +42,14 @@ _NODES: Final[Mapping[tuple[str, str], str]] = {
     ("LatentUpscaleModelLoader", "model_name"): "latent_upscale_models",
     ("FrameInterpolationModelLoader", "model_name"): "frame_interpolation",
     ("OpticalFlowLoader", "model_name"): "optical_flow",
+    ("ConditioningLoader", "conditioning_name"): "embeddings",
+    ("LTXAVTextEncoderLoader", "text_encoder"): "text_encoders",
+    ("LoadBackgroundRemovalModel", "bg_removal_name"): "background_removal",
+    ("LoadDA3Model", "model_name"): "geometry_estimation",
+    ("LoadMediaPipeFaceLandmarker", "model_name"): "detection",
+    ("LoadMoGeModel", "model_name"): "geometry_estimation",
+    ("SAM3DBody_Loader", "model_file"): "detection",
+    ("TrainLoraNode", "existing_lora"): "loras",
 }
 
 

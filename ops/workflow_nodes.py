@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from backend.errors import InvalidArgument
+from ops.subgraph_widgets import LINKED, Changes, outside
 
 # Around the API form: what ComfyUI's /prompt takes, and what RunPod's worker-comfyui takes.
 _WRAPPERS: Final = ("input", "prompt", "workflow")
@@ -39,12 +40,18 @@ _FIRST: Final[Mapping[str, tuple[str, ...]]] = {
     "HypernetworkLoader": ("hypernetwork_name",),
     "ImageOnlyCheckpointLoader": ("ckpt_name",),
     "LatentUpscaleModelLoader": ("model_name",),
+    "ConditioningLoader": ("conditioning_name",),
+    "LTXAVTextEncoderLoader": ("text_encoder", "ckpt_name"),
+    "LoadBackgroundRemovalModel": ("bg_removal_name",),
+    "LoadDA3Model": ("model_name",),
+    "LoadMoGeModel": ("model_name",),
     "LoraLoader": ("lora_name",),
     "LoraLoaderModelOnly": ("lora_name",),
     "ModelPatchLoader": ("name",),
     "OpticalFlowLoader": ("model_name",),
     "PhotoMakerLoader": ("photomaker_model_name",),
     "QuadrupleCLIPLoader": ("clip_name1", "clip_name2", "clip_name3", "clip_name4"),
+    "SAM3DBody_Loader": ("model_file",),
     "SONICTLoader": ("sonic_unet",),
     "StyleModelLoader": ("style_model_name",),
     "TripleCLIPLoader": ("clip_name1", "clip_name2", "clip_name3"),
@@ -116,10 +123,10 @@ def _saved_nodes(graph: Mapping[str, Any]) -> Iterator[Node]:
     """Read nodes as the editor saves them; a subgraph counts as often as it is used."""
     listed = _mappings(_mapping(graph.get("definitions")).get("subgraphs"))
     subgraphs = {str(subgraph.get("id")): subgraph for subgraph in listed}
-    todo: list[tuple[Mapping[str, Any], frozenset[str]]] = [(graph, frozenset())]
+    todo: list[tuple[Mapping[str, Any], frozenset[str], Changes]] = [(graph, frozenset(), {})]
     count = 0
     while todo:
-        current, within = todo.pop()
+        current, within, changes = todo.pop()
         for node in _mappings(current.get("nodes")):
             count += 1
             if count > _MOST_NODES:
@@ -127,13 +134,29 @@ def _saved_nodes(graph: Mapping[str, Any]) -> Iterator[Node]:
             kind = node.get("type")
             if node.get("mode") in _SWITCHED_OFF or not isinstance(kind, str) or kind in _NOTES:
                 continue
+            changed = changes.get(str(node.get("id")), {})
             if kind not in subgraphs:
-                yield _saved_node(kind, node)
+                yield _changed(_saved_node(kind, node), changed)
                 continue
-            # What it shows on its outside holds instead of what is within.
-            yield replace(_saved_node(kind, node), kind="")
+            shown = outside(node, subgraphs[kind], changed)
+            yield replace(_saved_node(kind, node), kind="", values=shown.left)
             if kind not in within:
-                todo.append((subgraphs[kind], within | {kind}))
+                todo.append((subgraphs[kind], within | {kind}, shown.changes))
+
+
+def _changed(node: Node, changed: Mapping[str, Any]) -> Node:
+    """Give a node the values that the outside of its subgraph sets."""
+    if not changed:
+        return node
+    before = [node.values[name] for name in changed if isinstance(node.values.get(name), str)]
+    replaced = [value for value in before if value not in changed.values()]
+    values = {**node.values, **changed}
+    return replace(
+        node,
+        values={name: value for name, value in values.items() if value is not LINKED},
+        # What its author says that it needs is about the values that it had.
+        models=tuple(model for model in node.models if model[1] not in replaced),
+    )
 
 
 def _saved_node(kind: str, node: Mapping[str, Any]) -> Node:
@@ -145,6 +168,10 @@ def _saved_node(kind: str, node: Mapping[str, Any]) -> Node:
         widgets = [_mapping(entry.get("widget")).get("name") for entry in _mappings(node.get("inputs"))]
         names = _FIRST.get(kind) or tuple(name for name in widgets if isinstance(name, str))
         values = {names[i] if i < len(names) else i: value for i, value in enumerate(saved)}
+    # The newest editors write each value down under its widget's name, too.
+    named = node.get("widgets_values_named")
+    if isinstance(named, dict) and named:
+        values = dict(named)
     properties = _mapping(node.get("properties"))
     models = tuple(
         (str(model.get("directory") or ""), model["name"])

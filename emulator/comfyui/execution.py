@@ -75,6 +75,10 @@ class Executor:
         return tuple(parts)
 
 
+PLAIN = frozenset({"*", "BOOLEAN", "COMBO", "FLOAT", "INT", "STRING"})
+"""Types of inputs that a plain value can be given for."""
+
+
 class _Execution:
     """One prompt at work."""
 
@@ -123,6 +127,7 @@ class _Execution:
         self._tell("executing", {"node": node_id, "display_node": node_id})
         run = self._context(node_id, node)
         try:
+            _refuse_plain(node, self._item.graph[node_id]["inputs"])
             result = await asyncio.to_thread(_work, run, node, inputs)
         except Interrupted:
             data = {"node_id": node_id, "node_type": node.name, "executed": self._executed}
@@ -252,6 +257,14 @@ class _Execution:
         """Tell the client that sent the prompt; without one nobody hears most events."""
         if self._item.client_id is not None or broadcast:
             self._sockets.tell(event, data | {"prompt_id": self._item.prompt_id}, self._item.client_id)
+
+
+def _refuse_plain(node: Node, given: dict[str, Any]) -> None:
+    """Fail as a node's own code does on a plain value where a link belongs, which validation lets through."""
+    for name, one in node.inputs.items():
+        value = given.get(name)
+        if name in given and one.kind not in PLAIN and not isinstance(value, list):
+            raise Failure("AttributeError", f"{type(value).__name__!r} object is not of type {one.kind}")
 
 
 def _work(run: Run, node: Node, inputs: dict[str, Any]) -> Any:

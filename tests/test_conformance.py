@@ -1,0 +1,62 @@
+"""`./inv conform`, against the stand-in: the same checks as against a real ComfyUI, in seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend import InvalidArgument
+from tests.studio_models import complete_comfyui
+from tools.conformance.checks import CHECKS
+from tools.conformance.command import conform
+
+
+@pytest.mark.slow
+def test_the_stand_in_conforms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every check holds, or says what the stand-in lacks."""
+    with complete_comfyui(tmp_path) as comfyui:
+        comfyui.emulate(step_s=0.004)
+        code = conform(comfyui_url=comfyui.url, mutated=80, json=True)
+
+    told = json.loads(capsys.readouterr().out)
+    verdicts: dict[str, Any] = {row["check"]: row["verdict"] for row in told["checks"]}
+    assert [row for row in told["checks"] if row["verdict"] == "failed"] == []
+    assert (code, list(verdicts)) == (0, list(CHECKS))
+    assert {name for name, verdict in verdicts.items() if verdict == "skipped"} <= {
+        "output: animated WebP",
+        "output: animated PNG",
+        "output: WebM",
+        "output: VHS MP4",
+        "output: VHS GIF",
+        "output: latent",
+        "kill -9 and restart",
+    }
+
+
+@pytest.mark.slow
+def test_a_fault_is_a_row_and_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A ComfyUI whose saving node fails does not pass."""
+    with complete_comfyui(tmp_path) as comfyui:
+        comfyui.emulate(raise_in="SaveImage")
+        code = conform(comfyui_url=comfyui.url, only="output: png")
+
+    assert code == 1
+    assert "failed  output: PNG" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "either --comfyui-url or --comfyui-dir"),
+        ({"comfyui_url": "http://x", "comfyui_dir": "y"}, "either --comfyui-url or --comfyui-dir"),
+        ({"comfyui_dir": "nowhere"}, "has no main.py"),
+        ({"comfyui_url": "http://x", "only": "zzz"}, "No check is named like 'zzz'"),
+    ],
+)
+def test_what_is_asked_must_make_sense(options: dict[str, str], message: str) -> None:
+    """Said before anything starts."""
+    with pytest.raises(InvalidArgument, match=message):
+        conform(**options)  # type: ignore[arg-type]  # from a table
