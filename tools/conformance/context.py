@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from backend import Backend, GenerationResult
 from backend.comfyui import ComfyUI
-from backend.comfyui_answers import combo_options
+from backend.comfyui_refusals import combo_options
 from backend.drivers import Http
 from tools.conformance import graphs
 from tools.conformance.server import Server
