@@ -96,6 +96,7 @@ COMMANDS: dict[str, dict[str, dict[str, str] | None]] = {
     "stack": {"infra.commands": None},
     "backend": {"ops.commands.generate": {"health": "health"}},
     "jobs": {"ops.commands.jobs": JOBS},
+    "images": {"infra.image_commands": None},
     "mcp": {"mcp_server.commands": None},
     "report": {"ops.commands.report": None},
 }

@@ -22,8 +22,8 @@ from infra.pulumi_plugins import need_plugin
 
 PLATFORM: Final = "linux/amd64"
 """The only one that RunPod runs. Source: docs.runpod.io, serverless/workers, read 2026-08-20."""
-_DOCKERFILES: Final = {"worker": "worker/Dockerfile", "ops": "worker/Dockerfile.ops"}
-_SHIPPED: Final = ("backend", "ops", "worker", "pyproject.toml")
+DOCKERFILES: Final = {"worker": "worker/Dockerfile", "ops": "worker/Dockerfile.ops"}
+SHIPPED: Final = ("backend", "ops", "worker", "pyproject.toml")
 """What the images hold; a change of it builds them again."""
 
 
@@ -47,7 +47,7 @@ class OptIn:
             config: all of the stack's configuration, ``namespace:key`` → text, that
                 ``StackConfig.parse`` has judged.
         """
-        build = {image: config[f"{image}:build"] for image in _DOCKERFILES if config.get(f"{image}:build")}
+        build = {image: config[f"{image}:build"] for image in DOCKERFILES if config.get(f"{image}:build")}
         return cls(build, config.get("verify:command") or None)
 
     def check(self) -> None:
@@ -77,9 +77,9 @@ def built_image(image: str, repository: str, project: Path) -> Output[str]:
         repository: where to push it.
         project: the checkout that is built.
     """
-    tag = f"{repository}:{fingerprint(project / part for part in _SHIPPED)[:16]}"
+    tag = f"{repository}:{fingerprint(project / part for part in SHIPPED)[:16]}"
     build = (
-        f"docker buildx build --quiet --platform {PLATFORM} --file {_DOCKERFILES[image]} "
+        f"docker buildx build --quiet --platform {PLATFORM} --file {DOCKERFILES[image]} "
         f"--tag {shlex.quote(tag)} --push . >&2 && "
         f"docker buildx imagetools inspect {shlex.quote(tag)} --format '{{{{.Manifest.Digest}}}}'"
     )

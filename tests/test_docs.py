@@ -1,9 +1,7 @@
 """The pages are true: what they name is there, and no block of theirs is run by nobody."""
 
-import argparse
 import re
 import shlex
-import tomllib
 
 import pytest
 import yaml
@@ -25,12 +23,10 @@ RUN_BY = {
 }
 """Page with code → the test that runs its blocks in `sh`, Python, JSON, YAML and TOML."""
 NOT_RUN = {
-    "docker build": "there is no Docker here: its files, arguments and tag are checked below",
-    "docker push": "it needs a registry of yours",
+    "./inv images.build": "it needs a registry of yours: its options are checked below",
     "export RUNPOD_API_KEY=…": "the key is yours",
 }
 """How each command begins that no test runs, and why; on the pages they stand in `console` blocks."""
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
 def console_commands(page: str) -> list[str]:
@@ -54,22 +50,14 @@ def test_what_is_not_run_is_known(page):
 
 
 @pytest.mark.parametrize(
-    "line", sorted({line for page in PAGES for line in console_commands(page) if "docker build" in line})
+    "line", sorted({line for page in PAGES for line in console_commands(page) if line.startswith("./inv ")})
 )
-def test_a_docker_build_names_what_is_there(line):
-    """Its Dockerfile exists, that file takes its build arguments, and its tag is the project's version."""
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    for flag in ("--platform", "-f", "-t"):
-        parser.add_argument(flag, required=True)
-    parser.add_argument("--build-arg", default="")
-    parser.add_argument("context")
-    given = parser.parse_args(shlex.split(line)[2:])
+def test_a_command_that_is_not_run_has_options_that_exist(line):
+    """What a page tells readers to type is a task with these options."""
+    _, name, *words = shlex.split(line, comments=True)
+    options = {f"--{argument.name}".replace("_", "-") for argument in tasks.namespace[name].get_arguments()}
 
-    dockerfile = (ROOT / given.f).read_text(encoding="utf-8")
-    name = given.build_arg.partition("=")[0]
-    assert not name or re.search(rf"^ARG {name}\b", dockerfile, re.MULTILINE)
-    assert (given.platform, given.context) == ("linux/amd64", ".")
-    assert given.t.partition(":")[2] == VERSION
+    assert {word for word in words if word.startswith("-")} <= options
 
 
 def test_the_two_commands_of_the_first_page_are_those_that_are_tested():

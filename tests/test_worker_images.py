@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tools import lock_proof
+
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ["worker/Dockerfile", "worker/Dockerfile.ops"]
 
@@ -40,9 +42,16 @@ def test_every_base_is_pinned_by_tag_and_digest(image):
     stages = {base.partition(" AS ")[2] for base in arguments(image, "FROM")} - {""}
     bases = [base.split()[0] for base in arguments(image, "FROM") if base.split()[0] not in stages]
 
-    assert bases
-    assert [base for base in bases if not re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", base)] == []
-    assert len(set(bases)) == 1
+    assert set(bases) == {"${BASE}"}
+    assert re.fullmatch(r"BASE=[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", arguments(image, "ARG")[0])
+
+
+def test_the_proof_is_about_the_base_image_of_both():
+    """The locks are judged for the Python that the images have."""
+    bases = {arguments(image, "ARG")[0] for image in IMAGES}
+
+    assert len(bases) == 1
+    assert f"python:{lock_proof.PYTHON}-slim" in bases.pop()
 
 
 @pytest.mark.parametrize("image", IMAGES)

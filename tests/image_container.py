@@ -1,0 +1,30 @@
+"""Run an image as the emulator's worker, in its environment: ``image_container.py BUILDER REFERENCE``.
+
+The container gets the emulator's variables and network, and the volume's folder at its own path.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+OWN = {"PATH", "HOME", "USER", "PYTHONPATH", "VIRTUAL_ENV", "SHELL", "PWD", "TMPDIR"}
+"""Variables of this machine, which mean something else in the container."""
+
+
+def main(builder: str, reference: str) -> None:
+    """Replace this process with the container, so that signals reach it."""
+    volume = os.environ["RUNPOD_VOLUME_PATH"]
+    options = [f"--volume={volume}:{volume}"]
+    options += [f"--env={name}={value}" for name, value in os.environ.items() if name not in OWN]
+    if builder == "buildah":
+        made = subprocess.run(["buildah", "from", reference], check=True, capture_output=True, text=True)
+        command = ["buildah", "run", *options, made.stdout.strip(), "--", "python", "-m", "worker"]
+    else:
+        command = [builder, "run", "--rm", "--network=host", *options, reference]
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

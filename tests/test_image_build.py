@@ -1,0 +1,93 @@
+"""Images are built with the builder that works here; a built ops image answers a job."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backend.errors import ConfigError
+from infra import image_build
+from tests.emulation import running_emulator
+from tests.worker_endpoint import Studio
+
+ROOT = Path(__file__).resolve().parents[1]
+BASE = os.environ.get("COMFYFORM_TEST_IMAGE_BASE", "")
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    """Put a program on the PATH that the test has set."""
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """A PATH with nothing but this folder, and what /bin/sh needs."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def test_a_docker_without_its_daemon_is_passed_over(programs):
+    """Docker comes first, but only where its daemon answers."""
+    program(programs, "docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
+    program(programs, "buildah", "exit 0")
+
+    assert image_build.find_builder() == "buildah"
+
+
+def test_without_a_builder_the_error_says_what_each_one_answered(programs):
+    program(programs, "docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
+
+    with pytest.raises(ConfigError) as error:
+        image_build.find_builder()
+
+    assert "docker does not work: Cannot connect to the Docker daemon" in str(error.value)
+    assert "podman is not installed; buildah is not installed" in str(error.value)
+    assert "apt-get install buildah" in str(error.value.hint)
+
+
+@pytest.mark.parametrize("builder", ["podman", "buildah"])
+def test_a_push_returns_the_digest_of_the_registry(programs, builder):
+    """Both write it into the file that they are given."""
+    program(programs, builder, '[ "$1 $2" = "push --digestfile" ] && printf sha256:abc > "$3"')
+
+    assert image_build.push(builder, "you/comfyform-ops:1") == "sha256:abc"
+
+
+def test_a_failed_build_says_which_file_and_which_builder(programs):
+    program(programs, "podman", "exit 125")
+
+    with pytest.raises(ConfigError, match=r"podman could not build worker/Dockerfile\.ops \(exit code 125\)"):
+        image_build.build("podman", "worker/Dockerfile.ops", "ops:1", programs, {})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_the_ops_image_is_built_and_its_worker_answers_a_job(tmp_path):
+    """The real Dockerfile, the real builder, and the worker in its container behind the emulated queue."""
+    try:
+        builder = image_build.find_builder()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    if builder != "docker" and not BASE:
+        pytest.skip("COMFYFORM_TEST_IMAGE_BASE names no local image with Python 3.12 to build on")
+    reference = "localhost/comfyform-ops:test"
+    command = [sys.executable, "-m", "invoke", "images.build", "--only", "ops", "--tag", "test"]
+    command += ["--repository", "localhost/comfyform", *(["--base", BASE] if BASE else [])]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr[-2000:]
+    assert built.stdout == f"comfyform:ops_image: {reference}\n"
+
+    worker = f"'{sys.executable}' '{ROOT / 'tests/image_container.py'}' {builder} {reference}"
+    with running_emulator(tmp_path, images={"comfyform/ops": worker}) as emulator:
+        ops = Studio(emulator, "comfyform/ops")
+        # The container's user is not ours.
+        ops.volume.chmod(0o777)
+        assert ops.output(action="inventory")["inventory"] == []
