@@ -219,4 +219,8 @@ class RemoveOutput(JobOutput):
 
 
 JobInput = dict[str, Any]
-"""A whole job input, as it came: the worker validates it by its action."""
+"""A whole job input, as it came: the worker validates it by its action.
+
+``journal_key`` names the client's entry about the job. The worker ignores it; by it a job is found at RunPod
+whose id never reached the client.
+"""
