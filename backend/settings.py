@@ -210,8 +210,16 @@ class Settings:
 
 
 def listed(text: str) -> tuple[str, ...]:
-    """Split a text at its commas, which is how variables and options give several; empty parts are none."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """Split a text at its commas, which is how variables and options give several; empty parts are none.
+
+    A part in double quotes may hold commas: ``"a, b.safetensors",c.safetensors``.
+    """
+    if '"' not in text:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    import csv  # its import takes a millisecond, and few texts have quotes
+
+    rows = csv.reader(text.splitlines(), skipinitialspace=True)
+    return tuple(part.strip() for row in rows for part in row if part.strip())
 
 
 def _parse(name: str, kind: str, text: str) -> Any:

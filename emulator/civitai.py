@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlencode
 from weakref import WeakKeyDictionary
 
 from starlette.applications import Starlette
@@ -24,17 +25,37 @@ from emulator.state import State
 
 HASH_BYTES = 8 << 20
 LOGIN = "The creator of this asset requires you to be logged in to download it"
+METADATA = {"format": "SafeTensor", "size": "pruned", "fp": "fp16"}
+CHOICES = ("fileId", "type", "format", "size", "fp")
 DEADLINE = "2026-12-31T00:00:00.000Z"
 
 _catalogs: WeakKeyDictionary[State, Catalog] = WeakKeyDictionary()
 
 
 @dataclass
+class OtherFile:
+    """A file of a version beside its primary one, chosen by its id or by its properties."""
+
+    id: int
+    name: str
+    content: Content
+    metadata: dict[str, str]
+    kind: str = "Model"
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """The file's hashes; see `_hashes`."""
+        return _hashes(self.content)
+
+
+@dataclass
 class Version:
-    """One version of one model, with one file.
+    """One version of one model, with its files.
 
     Attributes:
         kind: CivitAI's word for what it is: Checkpoint, VAE, LORA.
+        others: files beside the primary one.
+        words: trigger words.
         login_required: only signed-in users may download it.
         early_access: nobody may download it yet.
     """
@@ -48,16 +69,31 @@ class Version:
     base_model: str = "SD 1.5"
     login_required: bool = False
     early_access: bool = False
+    others: tuple[OtherFile, ...] = ()
+    words: tuple[str, ...] = ()
 
     @cached_property
     def hashes(self) -> dict[str, str]:
-        """The file's hashes, true ones, in upper case as CivitAI writes them."""
-        sha256 = digest(self.content)
-        crc = 0
-        for offset in range(0, self.content.size, HASH_BYTES):
-            crc = zlib.crc32(self.content.read(offset, HASH_BYTES), crc)
-        found = {"SHA256": sha256, "AutoV2": sha256[:10], "CRC32": f"{crc:08x}"}
-        return {name: text.upper() for name, text in found.items()}
+        """The primary file's hashes; see `_hashes`."""
+        return _hashes(self.content)
+
+    def has_hash(self, wanted: str) -> bool:
+        """Tell whether one of its files has a hash, in upper case."""
+        return any(
+            wanted in hashes.values() for hashes in (self.hashes, *(one.hashes for one in self.others))
+        )
+
+    def file_for(self, query: Mapping[str, str]) -> tuple[str, Content] | None:
+        """Give name and content of the file that a download's query means, or None."""
+        primary = {"fileId": str(self.id + 1_000_000), "type": _kind(self.kind)} | METADATA
+        listed: list[tuple[dict[str, str], str, Content]] = [(primary, self.filename, self.content)]
+        for other in self.others:
+            about = {"fileId": str(other.id), "type": other.kind} | other.metadata
+            listed.append((about, other.name, other.content))
+        for about, name, content in listed:
+            if all(about.get(key) == value for key, value in query.items() if key in CHOICES):
+                return name, content
+        return None
 
     def to_json(self, base_url: str) -> dict[str, Any]:
         """Describe it as the API does."""
@@ -65,15 +101,27 @@ class Version:
         file = {
             "id": self.id + 1_000_000,
             "name": self.filename,
-            "type": "VAE" if self.kind == "VAE" else "Model",
+            "type": _kind(self.kind),
             "sizeKB": self.content.size / 1024,
-            "metadata": {"format": "SafeTensor", "size": "pruned", "fp": "fp16"},
+            "metadata": METADATA,
             "pickleScanResult": "Success",
             "virusScanResult": "Success",
             "hashes": self.hashes,
             "downloadUrl": url,
             "primary": True,
         }
+        others = [
+            {
+                "id": other.id,
+                "name": other.name,
+                "type": other.kind,
+                "sizeKB": other.content.size / 1024,
+                "metadata": other.metadata,
+                "hashes": other.hashes,
+                "downloadUrl": f"{url}?{urlencode({'type': other.kind, **other.metadata})}",
+            }
+            for other in self.others
+        ]
         family = self.base_model.lower().replace(" ", "")
         return {
             "id": self.id,
@@ -83,13 +131,27 @@ class Version:
             "air": f"urn:air:{family}:{self.kind.lower()}:civitai:{self.model_id}@{self.id}",
             "status": "Published",
             "availability": "EarlyAccess" if self.early_access else "Public",
-            "trainedWords": [],
+            "trainedWords": list(self.words),
             "earlyAccessEndsAt": DEADLINE if self.early_access else None,
             "model": {"name": self.model_name, "type": self.kind, "nsfw": False, "poi": False},
-            "files": [file],
+            "files": [file, *others],
             "images": [],
             "downloadUrl": url,
         }
+
+
+def _kind(kind: str) -> str:
+    return "VAE" if kind == "VAE" else "Model"
+
+
+def _hashes(content: Content) -> dict[str, str]:
+    """A file's hashes, true ones, in upper case as CivitAI writes them."""
+    sha256 = digest(content)
+    crc = 0
+    for offset in range(0, content.size, HASH_BYTES):
+        crc = zlib.crc32(content.read(offset, HASH_BYTES), crc)
+    found = {"SHA256": sha256, "AutoV2": sha256[:10], "CRC32": f"{crc:08x}"}
+    return {name: text.upper() for name, text in found.items()}
 
 
 def _listed() -> Iterator[Version]:
@@ -150,7 +212,7 @@ def app(state: State) -> Starlette:
     async def by_hash(request: Request) -> Response:
         wanted = request.path_params["hash"].upper()
         for found in list(catalog.versions.values()):
-            if wanted in (await asyncio.to_thread(lambda one: one.hashes, found)).values():
+            if await asyncio.to_thread(found.has_hash, wanted):
                 return JSONResponse(found.to_json(base_url(request)))
         return _error(404, "Model not found")
 
@@ -167,13 +229,14 @@ def app(state: State) -> Starlette:
         found = catalog.versions.get(number)
         if found is None:
             return _error(404, "Model not found")
-        if request.query_params.get("format", "SafeTensor") != "SafeTensor":
+        file = found.file_for(request.query_params)
+        if file is None:
             return _error(404, "Model file not found")
         if found.early_access:
             return _error(403, "Early Access", deadline=DEADLINE)
         if found.login_required and not signed_in(request):
             return _error(401, "Unauthorized", message=LOGIN)
-        location = cdn.link("civitai", found.content, found.filename)
+        location = cdn.link("civitai", file[1], file[0])
         return Response(status_code=307, headers={"Location": location})
 
     async def unknown(request: Request) -> Response:
@@ -190,24 +253,36 @@ def app(state: State) -> Starlette:
     )
 
 
+def _content(body: dict[str, Any], filename: str) -> Content:
+    """Make a file's content from a control request."""
+    if "content_b64" in body:
+        return Plain(base64.b64decode(body["content_b64"]))
+    return model_file(f"civitai/{body['id']}", filename, int(body["size_bytes"]))
+
+
 def control_routes(state: State) -> list[BaseRoute]:
     """Make the routes, to be mounted under `/_emulator/civitai`.
 
     `POST /versions` takes `{"id", "filename", "content_b64" | "size_bytes", "login_required",
-    "early_access"}`, adds or replaces a version, and answers its size and hashes.
+    "early_access", "words", "others": [{"id", "name", "size_bytes" | "content_b64", "metadata"}]}`, adds or
+    replaces a version, and answers its size and hashes.
     """
     catalog = catalog_of(state)
 
     async def put(request: Request) -> Response:
         body = await request.json()
         filename = body["filename"]
-        if "content_b64" in body:
-            content: Content = Plain(base64.b64decode(body["content_b64"]))
-        else:
-            content = model_file(f"civitai/{body['id']}", filename, int(body["size_bytes"]))
+        content = _content(body, filename)
         made = Version(int(body["id"]), 900_000, "Made by a test", filename, content)
         made.login_required = bool(body.get("login_required"))
         made.early_access = bool(body.get("early_access"))
+        made.words = tuple(body.get("words") or ())
+        made.others = tuple(
+            OtherFile(
+                int(other["id"]), other["name"], _content(other, other["name"]), other.get("metadata", {})
+            )
+            for other in body.get("others") or ()
+        )
         catalog.versions[made.id] = made
         hashes = await asyncio.to_thread(lambda: made.hashes)
         return JSONResponse({"id": made.id, "size_bytes": content.size, "hashes": hashes})

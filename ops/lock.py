@@ -13,10 +13,13 @@ Its keys are sources as the registry writes them, sorted. It is written by
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
+from backend.errors import RegistryError
 from ops.disk import rewrite
 from ops.records import SHA256
 from ops.yaml_lines import Lines, NotYaml, read
@@ -50,20 +53,25 @@ def read_lock(path: Path) -> tuple[dict[str, Locked], list[str]]:
         return {}, []
     except (OSError, UnicodeDecodeError) as error:
         return {}, [f"{path.name}:1: it cannot be read: {error}."]
+    return parse_lock(text, path.name)
+
+
+def parse_lock(text: str, name: str) -> tuple[dict[str, Locked], list[str]]:
+    """Read a lock's text; see `read_lock`. Pure."""
     try:
         document = read(text)
     except NotYaml as error:
-        return {}, [f"{path.name}:{error.line}: it is not YAML: {error.sentence}."]
+        return {}, [f"{name}:{error.line}: it is not YAML: {error.sentence}."]
     value = document.value if document.value is not None else {}
     if not isinstance(value, dict):
-        return {}, [f"{path.name}:1: it is not a mapping of sources."]
+        return {}, [f"{name}:1: it is not a mapping of sources."]
     locked: dict[str, Locked] = {}
-    problems: list[str] = [f"{path.name}:{line}: {sentence}." for line, sentence in document.problems]
+    problems: list[str] = [f"{name}:{line}: {sentence}." for line, sentence in document.problems]
     for source, entry in value.items():
         try:
             locked[str(source)] = _entry(entry)
         except ValueError as error:
-            problems.append(f"{path.name}:{_line(document, source)}: {source}: {error}.")
+            problems.append(f"{name}:{_line(document, source)}: {source}: {error}.")
     return locked, problems
 
 
@@ -86,22 +94,51 @@ def _line(document: Lines, source: object) -> int:
 
 
 def write_lock(path: Path, locked: Mapping[str, Locked]) -> None:
-    """Write a lock file: sorted, so that a change shows as the lines that changed."""
-    lines = [_HEADER]
-    for source, entry in sorted(locked.items()):
-        # JSON strings are YAML strings, whatever is in them.
-        lines.append(f"{_quoted(source)}:\n")
-        if entry.revision is not None:
-            lines.append(f'  revision: "{entry.revision}"\n')
-        if entry.size_bytes is not None:
-            lines.append(f"  size_bytes: {entry.size_bytes}\n")
-        if entry.sha256 is not None:
-            lines.append(f'  sha256: "{entry.sha256}"\n')
-        if entry == Locked():
-            lines[-1] = f"{_quoted(source)}: {{}}\n"
-    rewrite(path, "".join(lines).encode())
+    """Write a lock file: sorted, so that a change shows as the lines that changed.
+
+    Raises:
+        RegistryError: it would not read as what was written; the file stays as it was.
+    """
+    text = render_lock(locked)
+    again, problems = parse_lock(text, path.name)
+    if problems or again != dict(locked):
+        raise RegistryError(
+            str(path), problems or ["it cannot hold these sources; nothing was written to it"]
+        )
+    rewrite(path, text.encode())
 
 
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def render_lock(locked: Mapping[str, Locked]) -> str:
+    """Write a lock's text. Pure."""
+    content = {
+        _Quoted(source): {
+            name: _Quoted(value) if isinstance(value, str) else value
+            for name, value in asdict(entry).items()
+            if value is not None
+        }
+        for source, entry in sorted(locked.items())
+    }
+    if not content:
+        return _HEADER
+    return _HEADER + yaml.dump(
+        content,
+        Dumper=_Dumper,
+        allow_unicode=True,
+        sort_keys=False,
+        width=_NO_FOLDING,
+        default_flow_style=False,
+    )
+
+
+class _Quoted(str):
+    """A text that is written in quotes, so that no reader takes it for a number."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes the lock."""
+
+
+_Dumper.add_representer(
+    _Quoted, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style='"')
+)
+_NO_FOLDING: Final = 1_000_000

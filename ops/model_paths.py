@@ -4,18 +4,18 @@ Source: ComfyUI v0.29.0, utils/extra_config and folder_paths, recorded 2026-08.
 """
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from backend.errors import RegistryError
 from backend.model_folders import ALIASES, places_of
 from ops.categories import category
 from ops.layout import MODELS
 from ops.scan import Root
+from ops.yaml_lines import NotYaml, read_value
 
 _PACKS = "custom_nodes"
 _NOT_MODELS = frozenset({"base_path", "is_default", _PACKS, "datasets"})
@@ -49,11 +49,17 @@ def with_extra(own: Sequence[Root], extra: Path) -> tuple[Root, ...]:
         RegistryError: the file has problems; all of them are named.
     """
     try:
-        value = yaml.safe_load(extra.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        value = read_value(extra.read_text(encoding="utf-8-sig"))
+    except NotYaml as error:
+        raise RegistryError(str(extra), [f"line {error.line}: {error.sentence}"]) from error
+    except (OSError, UnicodeDecodeError) as error:
         raise RegistryError(str(extra), [f"it cannot be read: {' '.join(str(error).split())}"]) from error
     first, later = read_extra(value or {}, extra)
-    return (*first, *own, *later)
+    # A folder that two categories name is read once.
+    once: dict[str, Root] = {}
+    for root in (*first, *own, *later):
+        once.setdefault(os.path.realpath(root.folder), root)
+    return tuple(once.values())
 
 
 def read_answer(value: Any) -> tuple[Root, ...]:
@@ -135,10 +141,16 @@ def read_extra(value: Any, file: Path) -> tuple[list[Root], list[Root]]:
         if not isinstance(section, dict):
             problems.append(f"section {name!r} is not a mapping")
             continue
-        base = file.parent / os.path.expandvars(Path(str(section.get("base_path") or ".")).expanduser())
+        named = os.path.expanduser(str(section.get("base_path") or "."))  # noqa: PTH111 - Path's raises
+        if named.startswith("~"):
+            problems.append(f"{name}.base_path: {named.partition('/')[0]} is not a user of this machine")
+        base = file.parent / os.path.expandvars(named)
         found = first if section.get("is_default") else later
         for key, folders in section.items():
             if key in _NOT_MODELS:
+                continue
+            if (meant := re.sub(r"[\s-]+", "_", str(key).strip().lower())) in _NOT_MODELS:
+                problems.append(f"{name}.{key} must be written {meant}")
                 continue
             if not isinstance(folders, str):
                 problems.append(f"{name}.{key} is not a folder, or folders on lines of their own")

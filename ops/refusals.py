@@ -124,7 +124,7 @@ def _civitai(source: CivitaiSource, reply: Reply, has_key: bool) -> tuple[str, s
             f"CivitAI has no model version {source.version_id}.",
             (
                 "Take the number after modelVersionId= in the address of the model's page; "
-                "an unpublished version is gone."
+                "an unpublished version is gone. One that only civitai.red shows: set CIVITAI_URL=https://civitai.red"
             ),
         )
     return (f"CivitAI refuses {source}: {reply.status} {said}".rstrip() + ".", "See civitai.com.")

@@ -9,6 +9,7 @@ import yaml
 
 from backend.errors import InvalidArgument, RegistryError
 from ops.splice import THE_REGISTRY, split
+from ops.yaml_lines import NotYaml, compose, read_value
 
 Section = Literal["required", "optional"]
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/@+")
@@ -26,6 +27,7 @@ class Entry:
     license: str
     gated: bool
     used_by: Sequence[str] = ()
+    note: str = ""
 
     def lines(self, indent: int) -> list[str]:
         """Write it as the registry does, under its section.
@@ -40,6 +42,8 @@ class Entry:
         lines.append(f"{2 * pad}license: {_scalar(self.license)}")
         if self.gated:
             lines.append(f"{2 * pad}gated: true")
+        if self.note:
+            lines.append(f"{2 * pad}note: {_scalar(self.note)}")
         lines += [
             f"{2 * pad}files:",
             f"{3 * pad}- path: {_scalar(self.path)}",
@@ -75,14 +79,19 @@ def add(content: bytes, section: Section, entry: Entry, name: str = THE_REGISTRY
     """
     head, tail = split(content, name)
     text = head.decode("utf-8")
-    before = yaml.safe_load(text) or {}
+    try:
+        before = read_value(text) or {}
+    except NotYaml as error:
+        raise RegistryError(
+            name, [f"line {error.line}: {error.sentence}; nothing was written to it"]
+        ) from error
     if any(entry.name in models for models in before.values() if isinstance(models, dict)):
         raise InvalidArgument(f"The registry has a model {entry.name!r} already.", hint="Use --name.")
     added = _added(text, section, entry)
-    model = yaml.safe_load("\n".join(["_:", *entry.lines(2)]))["_"]
+    model = read_value("\n".join(["_:", *entry.lines(2)]))["_"]
     try:
-        same = yaml.safe_load(added) == before | {section: (before.get(section) or {}) | model}
-    except (yaml.YAMLError, TypeError):
+        same = read_value(added) == before | {section: (before.get(section) or {}) | model}
+    except (NotYaml, TypeError):
         same = False
     if not same:
         raise RegistryError(
@@ -96,7 +105,7 @@ def add(content: bytes, section: Section, entry: Entry, name: str = THE_REGISTRY
 def _added(text: str, section: Section, entry: Entry) -> str:
     """Put a model into a text, at the end of a section that is there, empty, or not yet there."""
     newline = "\r\n" if "\r\n" in text else "\n"
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = compose(text)
     keys = node.value if isinstance(node, yaml.MappingNode) else []
     at = next((value for key, value in keys if key.value == section), None)
     if isinstance(at, yaml.MappingNode) and at.value and not at.flow_style:

@@ -17,6 +17,7 @@ from pydantic import (
 from backend.checks import path_problem
 from backend.errors import InvalidArgument
 from ops.records import SHA256
+from ops.source_addresses import meant_by
 from ops.source_names import parse
 from ops.yaml_lines import KeyPath, Lines
 
@@ -30,8 +31,9 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 def _sha256(text: str) -> str:
+    # CivitAI shows them in upper case.
     if not SHA256.match(text.lower()):
-        raise ValueError(f"{text[:70]!r} is not a sha256: 64 hex digits are")
+        raise ValueError(f"{text[:70]!r} is not a sha256, which has 64 hex digits")
     return text.lower()
 
 
@@ -46,7 +48,7 @@ def _known_source(text: str) -> str:
     try:
         parse(text)
     except InvalidArgument as error:
-        raise ValueError(str(error).rstrip(".")) from None
+        raise ValueError(f"{error} {meant_by(text)}".rstrip(" .")) from None
     return text
 
 

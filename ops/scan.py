@@ -1,5 +1,7 @@
 """Scan this machine's models: every folder that ComfyUI reads, files by category, hashes when asked for."""
 
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
@@ -146,6 +148,9 @@ def scan(roots: Sequence[Root]) -> Scan:
         def refused(path: str, error: OSError, root: Root = root) -> None:
             unreadable.append(f"{root.folder / path}: {error.strerror or error}")
 
+        if root.category is not None and not os.path.lexists(root.folder):
+            unreadable.append(f"{root.folder} ({root.category}): {_why_missing(str(root.folder))}")
+            continue
         for prefix, entries in folders(root.folder, apart=root.category is None, on_error=refused):
             # All that a folder's files have in common is found out once: there are many more files.
             kind = category(f"{prefix}/") if root.category is None else root.category
@@ -180,6 +185,15 @@ def scan(roots: Sequence[Root]) -> Scan:
         ignored=ignored,
         unreadable=tuple(unreadable),
     )
+
+
+def _why_missing(folder: str) -> str:
+    """Say why a folder that a configuration names is not there."""
+    if unset := re.search(r"\$\{?\w+\}?", folder):
+        return f"the variable {unset[0]} is not set"
+    if os.name != "nt" and (drive := re.search(r"(?:^|/)([A-Za-z]:)(?=[/\\])", folder)):
+        return f"{drive[1]} is a drive of Windows, and this machine has none"
+    return "it does not exist"
 
 
 def look_inside(scanned: Scan) -> Scan:

@@ -7,9 +7,8 @@ Source: Hugging Face's and CivitAI's public documents and answers, read 2026-11-
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from backend.drivers import Http
@@ -17,6 +16,7 @@ from backend.errors import SourceMissing, Unavailable, error_class
 from backend.flow import Flow, Reply, Send, check, persist, send
 from backend.settings import Secret, Settings
 from ops.addresses import check_public, redirected, same_server
+from ops.civitai import announced_sha256, chosen_file, download_path
 from ops.records import SHA256
 from ops.refusals import explain
 from ops.source_names import CivitaiSource, HfSource, LocalSource, Source, UrlSource, parse
@@ -127,18 +127,17 @@ class Sources:
         )
 
     def _civitai(self, source: CivitaiSource) -> Origin:
-        """Read the version's hash; its size is rounded there, so it is left to the download."""
+        """Read the chosen file's hash; its size is rounded there, so it is left to the download."""
         url = f"{self.civitai_url}/api/v1/model-versions/{source.version_id}"
         reply = self._get(url, self.civitai_token)
         if not reply.ok:
             raise self.refusal(source, reply)
-        hashes = primary_file(reply.object()).get("hashes")
-        sha256 = str(hashes.get("SHA256") if isinstance(hashes, dict) else "").lower()
+        version = reply.object()
         return Origin(
             source=source,
-            url=f"{self.civitai_url}/api/download/models/{source.version_id}",
+            url=f"{self.civitai_url}{download_path(version, source)}",
             key=self.civitai_token,
-            sha256=sha256 if SHA256.match(sha256) else None,
+            sha256=announced_sha256(chosen_file(version, source)),
         )
 
     def _head(self, url: str, key: Secret | None) -> Reply:
@@ -167,13 +166,6 @@ class Sources:
         has_key = bool(self.hf_token if isinstance(source, HfSource) else self.civitai_token)
         sentence, hint = explain(source, reply, has_key=has_key)
         return SourceMissing(sentence, hint=hint)
-
-
-def primary_file(version: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Give what CivitAI says of the file that a download of a version gives; empty where it names none."""
-    listed = version.get("files")
-    files = [file for file in listed if isinstance(file, dict)] if isinstance(listed, list) else []
-    return next((file for file in files if file.get("primary")), files[0] if files else {})
 
 
 def _patiently(step: Send) -> Flow[Reply]:

@@ -15,7 +15,7 @@ import yaml
 
 from backend.errors import RegistryError
 from ops.disk import rewrite
-from ops.yaml_lines import NotYaml, compose
+from ops.yaml_lines import NotYaml, compose, read_value
 
 OWNED: Final = ("local_scan", "runpod_status")
 _NOTE: Final = "# Written by inv models.scan --write and inv models.compare --write, to the end of the file."
@@ -82,7 +82,11 @@ def splice(content: bytes, sections: Mapping[str, Any], name: str = THE_REGISTRY
         RegistryError: see `split`; or the tool's sections hold what is no JSON.
     """
     head, _ = split(content, name)
-    kept = yaml.safe_load(content.decode("utf-8")) or {}
+    try:
+        kept = read_value(content.decode("utf-8")) or {}
+        above = read_value(head.decode("utf-8")) or {}
+    except NotYaml as error:
+        raise _unusable(name, f"line {error.line}: {error.sentence}") from error
     values = {section: sections.get(section, kept.get(section)) for section in OWNED}
     newline = "\r\n" if b"\r\n" in head and b"\n" not in head.replace(b"\r\n", b"") else "\n"
     lines = [_NOTE]
@@ -101,18 +105,16 @@ def splice(content: bytes, sections: Mapping[str, Any], name: str = THE_REGISTRY
     text = newline.join([*lines, ""])
     gap = b"" if not head or head.endswith((b"\n", b"\r")) or head == _BOM else newline.encode()
     spliced = head + gap + text.encode()
-    _check(name, head, spliced, values)
+    _check(name, above, spliced, values)
     return spliced
 
 
-def _check(name: str, head: bytes, spliced: bytes, values: Mapping[str, Any]) -> None:
+def _check(name: str, above: Mapping[str, Any], spliced: bytes, values: Mapping[str, Any]) -> None:
     """Make sure that what was put together reads as both of its parts."""
-    expected = (yaml.safe_load(head.decode("utf-8")) or {}) | {
-        section: value for section, value in values.items() if value is not None
-    }
+    expected = {**above, **{section: value for section, value in values.items() if value is not None}}
     try:
-        same = yaml.safe_load(spliced.decode("utf-8")) == expected
-    except yaml.YAMLError:
+        same = read_value(spliced.decode("utf-8")) == expected
+    except NotYaml:
         same = False
     if not same:
         raise _unusable(

@@ -7,8 +7,10 @@ from typing import Any, Final
 from backend.errors import ApiError
 from backend.flow import Retry, Send, ask
 from backend.json_reader import as_object, as_texts
+from backend.visible import visible
+from ops.civitai import chosen_file
 from ops.source_names import CivitaiSource, HfSource, Source
-from ops.sources import Sources, primary_file
+from ops.sources import Sources
 
 _RETRY: Final = Retry(attempts=3)
 # CivitAI's types of models, where ComfyUI has a folder for them.
@@ -36,6 +38,8 @@ class Terms:
         folder: the category under the models root, where it follows from the page.
         filename: what the file is called there, where the source itself does not say.
         warning: why the page could not be read, where it could not; None otherwise.
+        note: what its author says about using it, for people.
+        early_access: until when only those who paid may have it.
     """
 
     license: str = "unknown"
@@ -43,6 +47,8 @@ class Terms:
     folder: str | None = None
     filename: str | None = None
     warning: str | None = None
+    note: str = ""
+    early_access: str = ""
 
 
 def read_terms(source: Source, sources: Sources) -> Terms:
@@ -57,7 +63,7 @@ def read_terms(source: Source, sources: Sources) -> Terms:
         case CivitaiSource():
             url = f"{sources.civitai_url}/api/v1/model-versions/{source.version_id}"
             step = Send("GET", url, key=sources.civitai_token)
-            return _civitai(sources.http.run(ask(step, f"Look for {source}")).object())
+            return _civitai(source, sources.http.run(ask(step, f"Look for {source}")).object())
         case _:
             return Terms()
 
@@ -83,9 +89,22 @@ def _hugging_face(source: HfSource, sources: Sources) -> Terms:
     return Terms(", ".join(as_texts(name)) or "unknown", info.get("gated") not in (None, False, "", "false"))
 
 
-def _civitai(version: Mapping[str, Any]) -> Terms:
+def _civitai(source: CivitaiSource, version: Mapping[str, Any]) -> Terms:
     """Read a version's metadata."""
-    model = version.get("model")
-    kind = model.get("type") if isinstance(model, dict) else None
-    name = primary_file(version).get("name")
-    return Terms(folder=_CIVITAI_FOLDERS.get(str(kind)), filename=name if isinstance(name, str) else None)
+    kind = as_object(version.get("model")).get("type")
+    file = chosen_file(version, source)
+    name, words, base = file.get("name"), version.get("trainedWords"), version.get("baseModel")
+    spoken = [word.strip() for word in words if isinstance(word, str)] if isinstance(words, list) else []
+    parts = [
+        f"Base model: {base}." if isinstance(base, str) and base else "",
+        f"Trigger words: {'; '.join(spoken)}." if spoken else "",
+    ]
+    early = version.get("availability") == "EarlyAccess"
+    return Terms(
+        folder="vae" if file.get("type") == "VAE" else _CIVITAI_FOLDERS.get(str(kind)),
+        filename=name if isinstance(name, str) else None,
+        note=visible(" ".join(filter(None, parts)), lines=False)[:500],
+        early_access=str(version.get("earlyAccessEndsAt") or "a date that CivitAI does not say")
+        if early
+        else "",
+    )

@@ -1,4 +1,8 @@
-"""YAML with the line of every value, so that each problem of a file can be named where it is."""
+"""YAML with the line of every value, so that each problem of a file can be named where it is.
+
+The one reader of YAML from outside. It bounds what aliases and merge keys make
+of a text, and every error of parsing and of making a value is a `NotYaml`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -72,10 +76,40 @@ def read(text: str) -> Lines:
         node = loader.get_single_node()
         if node is None:
             return Lines(None)
+        _check_size(node)
         reader = _Reader()
         reader.visit(node, ())
         value = loader.construct_document(node)
     return Lines(value, reader.lines, reader.unquoted, tuple(reader.problems))
+
+
+def read_value(text: str) -> Any:
+    """Parse a document whose lines are not needed; None where it is empty.
+
+    Raises:
+        NotYaml: it is none, or makes more than anybody writes.
+    """
+    with _Loader(text) as loader:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_size(node)
+        return loader.construct_document(node)
+
+
+class _SafeLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, whose scalars that cannot be made are its own kind of error, with their line."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Make a node's value."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            text = str(getattr(node, "value", ""))[:40]
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{text!r} is not a value of YAML's type {kind!r}", node.start_mark
+            ) from error
 
 
 class _Loader:
@@ -84,9 +118,9 @@ class _Loader:
     def __init__(self, text: str) -> None:
         self._text = text
 
-    def __enter__(self) -> yaml.SafeLoader:
+    def __enter__(self) -> _SafeLoader:
         try:
-            self._loader = yaml.SafeLoader(self._text)
+            self._loader = _SafeLoader(self._text)
         except yaml.reader.ReaderError as error:
             line = self._text.count("\n", 0, error.position) + 1
             raise NotYaml(line, f"it holds the character {chr(error.character)!r}") from None
@@ -108,6 +142,26 @@ _MOST_VALUES: Final = 1_000_000
 """Far above what people write: aliases of aliases could otherwise fill the memory."""
 
 
+def _check_size(root: yaml.Node) -> None:
+    """Refuse a document whose aliases and merge keys make too much of it, without following them.
+
+    Raises:
+        NotYaml: it is too much.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = 0  # an alias to something around itself adds nothing
+            below = node.value if isinstance(node, yaml.CollectionNode) else ()
+            parts = [part for entry in below for part in (entry if isinstance(entry, tuple) else (entry,))]
+            sizes[id(node)] = 1 + sum(map(size, parts))
+        return sizes[id(node)]
+
+    if size(root) > _MOST_VALUES:
+        raise NotYaml(1, "its aliases make too much of it")
+
+
 class _Reader:
     """Walks a document's nodes and notes where things stand."""
 
@@ -116,17 +170,9 @@ class _Reader:
         self.unquoted: dict[KeyPath, str] = {}
         self.problems: list[tuple[int, str]] = []
         self._within: set[int] = set()
-        self._left = _MOST_VALUES
 
     def visit(self, node: yaml.Node, path: KeyPath) -> None:
-        """Note a node and what is in it.
-
-        Raises:
-            NotYaml: there is more than anybody writes.
-        """
-        self._left -= 1
-        if self._left < 0:
-            raise NotYaml(1, "its aliases make too much of it")
+        """Note a node and what is in it."""
         self.lines.setdefault(path, node.start_mark.line + 1)
         if id(node) in self._within:
             return  # an alias to something around itself

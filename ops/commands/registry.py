@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 from backend.contract import VERBS
 from backend.drivers import Http
@@ -20,7 +21,8 @@ from ops.registry_edit import add as add_entry
 from ops.registry_shape import check_name
 from ops.resolve import Resolver
 from ops.session import Here, hashes_of
-from ops.source_names import CivitaiSource, HfSource, LocalSource, Source, UrlSource, parse
+from ops.source_addresses import read_source
+from ops.source_names import CivitaiSource, HfSource, LocalSource, Source, UrlSource
 from ops.sources import Sources
 from ops.terms import Terms, read_terms
 
@@ -79,7 +81,8 @@ def add(
     """Add a model to the registry, with its size, hash and licence as its source tells them.
 
     Args:
-        source: ``hf:…``, ``url:…``, ``civitai:…`` or ``local:…``.
+        source: ``hf:…``, ``url:…``, ``civitai:…`` or ``local:…``; or the address of a file or of a version's
+            page as a browser shows it; or an AIR name.
         path: where it goes under the models root; by default where its source says that it belongs.
         name: of the model; by default made from the file's name.
         used_by: verbs that need it, with commas between.
@@ -93,7 +96,7 @@ def add(
         SourceMissing: there is no such file.
     """
     settings, console = opened(settings, json=json)
-    origin = parse(source)
+    origin = read_source(source)
     verbs = listed(used_by)
     # What talk needs is what tts and lipsync need.
     known = [verb for verb in VERBS if verb != "talk"]
@@ -113,7 +116,7 @@ def add(
             hashes=hashes,
             on_progress=tell,
         )
-        resolved = resolver.one(source)
+        resolved = resolver.one(str(origin))
         terms = read_terms(origin, resolver.sources)
     place = path or _place(origin, terms)
     check_wanted_path(models_path(place))
@@ -129,6 +132,7 @@ def add(
         license=terms.license,
         gated=terms.gated,
         used_by=verbs,
+        note=terms.note,
     )
     _write(Path(registry), "required" if required else "optional", entry)
     if terms.warning:
@@ -136,6 +140,12 @@ def add(
     console.data(asdict(entry))
     gate = ", gated" if terms.gated else ""
     console.say(f"Added {entry.name}: {place}, {amount(entry.size_bytes)}, licence {terms.license}{gate}.")
+    if terms.note:
+        console.say(terms.note)
+    if terms.early_access:
+        console.warn(
+            f"{origin} is in early access until {terms.early_access}: CivitAI gives it to buyers only."
+        )
     return 0
 
 
@@ -168,7 +178,7 @@ def _place(source: Source, terms: Terms) -> str:
         if isinstance(source, HfSource)
         else source.path
         if isinstance(source, LocalSource)
-        else source.url.partition("?")[0]
+        else unquote(urlsplit(source.url).path)
         if isinstance(source, UrlSource)
         else terms.filename or ""
     )
