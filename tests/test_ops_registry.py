@@ -208,7 +208,7 @@ optional:
         (ONE + "sha256:", "models.yaml:5: required.a.files[0].sha256 is empty: 64 hex digits are a hash"),
         (ONE + f"sha256: {SHA}", "models.yaml:5: required.a.files[0].sha256 must be in quotes."),
         (ONE + f"sha256: {'1' * 64}", "models.yaml:5: required.a.files[0].sha256 must be in quotes."),
-        (ONE + f"sha256: '{SHA.upper()}'", "models.yaml:5: required.a.files[0].sha256: 'ABAB"),
+        (ONE + f"sha256: '{'XY' * 32}'", "models.yaml:5: required.a.files[0].sha256: 'XYXY"),
         (ONE + "size_bytes: '5'", "models.yaml:5: required.a.files[0].size_bytes: input should be a valid"),
         (ONE + "size_bytes: -5", "models.yaml:5: required.a.files[0].size_bytes: input should be greater"),
         (
@@ -316,3 +316,11 @@ def test_a_commit_in_the_registry_holds_against_the_lock(tmp_path: Path):
     (file,) = load(path).files()
 
     assert (file.source, file.sha256) == (f"hf:SWivid/F5-TTS@{COMMIT}:vocab.txt", SHA)
+
+
+def test_a_hash_in_upper_case_is_taken(tmp_path: Path):
+    """CivitAI shows hashes so; it is one and the same hash."""
+    file = tmp_path / "models.yaml"
+    file.write_text(ONE + f"sha256: '{SHA.upper()}'}}]}}}}")
+
+    assert load(file).files()[0].sha256 == SHA
