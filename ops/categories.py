@@ -16,11 +16,14 @@ CATEGORIES: Final = (
 )  # fmt: skip
 """Folders that ComfyUI itself reads. Node packs add their own (``sonic``), with any name."""
 
-EXTENSIONS: Final = frozenset({".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safetensors", ".pkl", ".sft"})
-"""Of model files, compared in lower case."""
+EXTENSIONS: Final = frozenset(
+    {".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safetensors", ".pkl", ".sft", ".gguf"}
+)
+"""Of model files, compared in lower case. ComfyUI itself reads no ``.gguf``; node packs read them from its
+folders."""
 
 # Folders of node packs have no filter; these files are parts of models there.
-_COMPANIONS: Final = frozenset({".json", ".yaml", ".yml", ".txt", ".onnx", ".gguf", ".msgpack", ".model"})
+_COMPANIONS: Final = frozenset({".json", ".yaml", ".yml", ".txt", ".onnx", ".msgpack", ".model"})
 _OTHER: Final = {
     "classifiers": frozenset({""}),  # folders of other programs: files without an extension
     "configs": frozenset({".yaml"}),

@@ -16,6 +16,8 @@ HOURS_PER_MONTH: Final = 730
 # 2026-08-20; HIGH_PERFORMANCE costs more, by data center, and only the console shows how much.
 VOLUME_USD_PER_GB_MONTH: Final = 0.07
 VOLUME_USD_PER_GB_MONTH_ABOVE_1_TB: Final = 0.05
+SMALLEST_VOLUME_GB: Final = 10
+"""What RunPod sells. Source: docs.runpod.io, storage/network-volumes, read 2026-08-20."""
 DISK_USD_PER_GB_MONTH: Final = 0.10
 _DISK_NOTE: Final = (
     "RunPod's catalog has no price for container disk; while a worker runs it is estimated at "
@@ -118,8 +120,11 @@ class Estimate:
         }
 
 
-def volume_usd_per_month(size_gb: int) -> float:
-    """Price a network volume of the standard tier."""
+def volume_usd_per_month(size_gb: float) -> float:
+    """Price a network volume of the standard tier, or what some gigabytes of it cost.
+
+    The first 1,000 GB of a volume cost more than those above.
+    """
     return (
         min(size_gb, 1000) * VOLUME_USD_PER_GB_MONTH
         + max(size_gb - 1000, 0) * VOLUME_USD_PER_GB_MONTH_ABOVE_1_TB

@@ -9,7 +9,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from backend.contract import FileRecord, ProvisionedFile, WantedFile
-from backend.errors import InvalidArgument, VolumeFull
+from backend.errors import ComfyformError, InvalidArgument, PartialApply, VolumeFull
 from ops.adoption import announced, place_aside
 from ops.disk import (
     need_room,
@@ -87,8 +87,10 @@ class FolderStore(FileByFile):
     def remove(self, paths: Sequence[str]) -> Removal:
         """Delete these files and their records; see `ModelStore`."""
         removed, missing = [], []
+        failed: list[ComfyformError] = []
         blobs: list[Path] = []
-        for path in paths:
+
+        def remove(path: str) -> None:
             target = self._target(path)
             with one_writer(self._root / lock_path(path)), translated(path):
                 # The record goes first: it must never speak of a file that is gone.
@@ -99,12 +101,22 @@ class FolderStore(FileByFile):
                 try:
                     target.unlink()
                     removed.append(path)
-                    blobs += [blob] if blob else []
+                    blobs.extend([blob] if blob else [])
                 except FileNotFoundError:
                     missing.append(path)
                 remove_empty_folders(target.parent, self._root)
+
+        for path in paths:
+            try:
+                remove(path)
+            except ComfyformError as error:
+                failed.append(error)
         for blob in dict.fromkeys(blobs):
             self._drop_unlinked(blob)
+        if failed and len(paths) == 1:
+            raise failed[0]
+        if failed:
+            raise PartialApply([f"{path}: removed" for path in removed], [str(error) for error in failed])
         return Removal(tuple(removed), tuple(missing))
 
     def _blob_behind(self, target: Path) -> Path | None:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, get_args
 from backend.contract import FileRecord, WantedFile
 from backend.errors import InvalidArgument
 from ops.categories import canonical
-from ops.cost import VOLUME_USD_PER_GB_MONTH
+from ops.cost import volume_usd_per_month
 from ops.inventory import Inventory, bytes_at
 from ops.layout import MODELS, REPLACED, blob_repository, composed
 from ops.other_places import Moves
@@ -82,7 +82,7 @@ class Summary:
         freed_bytes: what the removals free; a link to a file that stays frees nothing.
         lacking_bytes: what the volume has too little room for, where its room is known.
         seconds: that may take, at `BYTES_PER_S`.
-        dollars_per_month: for storing all wanted files, at `VOLUME_USD_PER_GB_MONTH`.
+        dollars_per_month: for storing all wanted files, by RunPod's steps (`ops.cost`).
     """
 
     missing_on_remote: tuple[str, ...] = ()
@@ -311,7 +311,7 @@ def _plan(actions: tuple[Action, ...], free_bytes: int | None, elsewhere: tuple[
             freed_bytes=freed,
             lacking_bytes=0 if free_bytes is None else max(0, needed - free_bytes),
             seconds=round(moved / BYTES_PER_S, 1),
-            dollars_per_month=round(stored / 1e9 * VOLUME_USD_PER_GB_MONTH, 2),
+            dollars_per_month=round(volume_usd_per_month(stored / 1e9), 2),
         ),
     )
 

@@ -30,6 +30,8 @@ class JobStore:
         on_state: told, from any thread, how a job stands; see ``backend.jobs``.
     """
 
+    removes_together = True
+
     def __init__(
         self, http: Http, plane: JobPlane, endpoint_id: str, *, on_state: OnState = lambda _event: None
     ) -> None:

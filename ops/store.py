@@ -56,7 +56,13 @@ class Removal:
 
 
 class ModelStore(Protocol):
-    """A place that holds model files."""
+    """A place that holds model files.
+
+    Attributes:
+        removes_together: many removals cost less in one call.
+    """
+
+    removes_together: bool
 
     def inventory(self, *, hash: bool = False, on_progress: OnProgress = ignore_progress) -> Inventory:  # noqa: A002 - the contract's word
         """List every model file.
@@ -132,6 +138,8 @@ def each(
 
 class FileByFile(ABC):
     """What a store that handles one file after the other does the same wherever its bytes lie."""
+
+    removes_together = False
 
     def provision(
         self, wanted: Sequence[WantedFile], *, on_progress: OnProgress = ignore_progress

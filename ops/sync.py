@@ -72,17 +72,21 @@ def apply(
     Raises:
         PartialApply: some failed; the others are done.
     """
-    ordered = sorted(plan.changes, key=lambda action: action.kind == "remove")
+    steps = [[action] for action in plan.changes if action.kind != "remove"]
+    gone = [action for action in plan.changes if action.kind == "remove"]
+    # A removal through a worker is a paid job, whether it names one file or all of them.
+    steps += [gone] if gone and store.removes_together else [[action] for action in gone]
     results: list[Done] = []
 
-    def work(crew: Crew[Action, Done], action: Action) -> Done:
-        return Done(action, "skipped") if crew.stopped else _do(action, store, on_progress)
+    def work(crew: Crew[list[Action], list[Done]], step: list[Action]) -> list[Done]:
+        return [Done(action, "skipped") for action in step] if crew.stopped else _do(step, store, on_progress)
 
-    with Crew(work, ordered, threads=min(parallel, len(ordered)), ahead=parallel) as crew:
+    with Crew(work, steps, threads=min(parallel, len(steps)), ahead=parallel) as crew:
         try:
-            for _ in ordered:
-                results.append(crew.take())
-                on_done(results[-1])
+            for _ in steps:
+                for done in crew.take():
+                    results.append(done)
+                    on_done(done)
         except BaseException:
             if stop is not None:
                 stop.set()
@@ -90,7 +94,8 @@ def apply(
             crew.join(_FAREWELL_S)
             raise
     failed = [done for done in results if done.error is not None]
-    if len(failed) == len(results) == 1 and failed[0].error is not None:
+    causes = {id(done.error): done.error for done in failed}
+    if len(failed) == len(results) and len(causes) == 1 and failed[0].error is not None:
         raise failed[0].error
     if failed:
         raise PartialApply(
@@ -100,16 +105,17 @@ def apply(
     return tuple(results)
 
 
-def _do(action: Action, store: ModelStore, on_progress: OnProgress) -> Done:
-    """Do one action; a failure is an answer."""
+def _do(step: list[Action], store: ModelStore, on_progress: OnProgress) -> list[Done]:
+    """Do one action, or several removals at once; a failure is an answer."""
+    action = step[0]
     try:
         with translated(action.path):
             if action.kind == "remove":
-                store.remove([action.path])
-                return Done(action, "removed")
+                store.remove([one.path for one in step])
+                return [Done(one, "removed") for one in step]
             (provisioned,) = store.provision([action.wanted()], on_progress=on_progress)
     except ComfyformError as error:
-        return Done(action, "failed", error=error)
+        return [Done(one, "failed", error=error) for one in step]
     status = "moved" if "moved_from" in provisioned else provisioned["status"]
     aside = provisioned.get("set_aside") or ""
-    return Done(action, status, provisioned["fetched_bytes"], set_aside=aside)
+    return [Done(action, status, provisioned["fetched_bytes"], set_aside=aside)]

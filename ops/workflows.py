@@ -21,7 +21,7 @@ _SILENT: Final[Mapping[str, tuple[str, ...]]] = {
     "F5TTSAudioInputs": ("f5-tts", "vocos-mel-24khz"),
     "F5TTSAudioAdvanced": ("f5-tts", "vocos-mel-24khz"),
 }
-_FILES: Final = EXTENSIONS | {".gguf", ".onnx"}
+_FILES: Final = EXTENSIONS | {".onnx"}
 """Endings that make a text a model's name wherever it stands."""
 _EMBEDDINGS: Final = "embeddings"
 _EMBEDDING: Final = re.compile(r"\bembedding:([^\s,:()\[\]<>|]+)")

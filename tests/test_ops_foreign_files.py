@@ -13,16 +13,20 @@ import pytest
 
 from backend.contract import WantedFile
 from backend.drivers import Http
-from backend.errors import ComfyformError, InvalidArgument
+from backend.errors import ComfyformError, InvalidArgument, PartialApply
 from ops.inventory import Inventory
+from ops.other_places import belongs_at
 from ops.plan import Plan, compare
 from ops.registry import Model, ModelFile, Registry
+from ops.scan import Root, scan
 from ops.sources import Sources
 from ops.store import ModelStore
+from ops.stores import open_store
 from ops.sync import apply
 from tests.emulation import Emulator
-from tests.ops_places import Served, bytes_asked, folder, put, serve, sources_of
+from tests.ops_places import Served, bytes_asked, folder, put, serve, settings_of, sources_of
 from tests.ops_shelf import Shelf
+from tests.worker_endpoint import Studio
 
 HUB = "huggingface-cache/hub/models--org--name"
 COMMIT = "a" * 40
@@ -317,3 +321,54 @@ def test_composed_and_decomposed_letters_are_one_name():
     plan = plan_for(Inventory.of([there]), wanted, prune=True)  # type: ignore[list-item]
 
     assert [action.kind for action in plan.actions] == ["keep"]
+
+
+def test_many_removals_are_one_job(emu: Emulator):
+    """A worker is paid by the job: 68 files go in one, and each is told of."""
+    studio = Studio(emu, "comfyform/ops")
+    for number in range(68):
+        put(studio.volume / f"models/loras/what?{number}.safetensors")
+    with Http() as http:
+        more = {"RUNPOD_OPS_ENDPOINT_ID": studio.endpoint_id, "RUNPOD_VOLUME_ID": studio.volume_id}
+        store = open_store(settings_of(emu, **more), http, transport="job")
+        plan = plan_for(store.inventory(), prune=True)
+        before = len(emu.requests("POST", f"/jobs/*{studio.endpoint_id}/run*"))
+
+        done = apply(plan, store)
+
+        after = len(emu.requests("POST", f"/jobs/*{studio.endpoint_id}/run*"))
+    assert (len(done), {one.status for one in done}) == (68, {"removed"})
+    assert before > 0
+    assert after == before + 1
+    assert list((studio.volume / "models").rglob("*.safetensors")) == []
+
+
+def test_one_removal_that_fails_does_not_stop_the_others(here: Place):
+    """A folder in a file's place is named; the rest is gone."""
+    put(here.root / "models/loras/a.safetensors")
+    (here.root / "models/loras/folder.safetensors").mkdir()
+
+    with pytest.raises(PartialApply, match=r"folder\.safetensors"):
+        here.store.remove(["models/loras/folder.safetensors", "models/loras/a.safetensors"])
+
+    assert not (here.root / "models/loras/a.safetensors").exists()
+
+
+def test_gguf_models_of_the_core_folders_are_models(tmp_path: Path):
+    """A scan, a compare and check-workflow agree on what a model file is."""
+    for kind in ("unet", "diffusion_models", "text_encoders", "clip"):
+        put(tmp_path / kind / f"{kind}-Q6_K.gguf")
+
+    found = scan([Root(tmp_path)])
+
+    assert (len(found.files), found.ignored) == (4, 0)
+    assert belongs_at("ComfyUI/models/unet/x-Q6_K.gguf") == "models/unet/x-Q6_K.gguf"
+
+
+def test_storage_above_a_terabyte_costs_less():
+    """RunPod's two steps hold in a plan as in an estimate."""
+    big = ModelFile(
+        path="loras/x.pt", volume_path="models/loras/x.pt", source="hf:o/n:f", size_bytes=2 * 10**12
+    )
+
+    assert plan_for(Inventory(), big).summary.dollars_per_month == 120.0

@@ -1,11 +1,12 @@
 """What ``inv models.check-workflow``, ``remove``, ``prune`` and ``cost`` do."""
 
+from math import ceil
 from pathlib import Path
 
 from backend.errors import ConfigError, InvalidArgument, SourceMissing
 from backend.settings import Settings, listed
 from ops.console import Cell, Console, opened, total
-from ops.cost import VOLUME_USD_PER_GB_MONTH
+from ops.cost import SMALLEST_VOLUME_GB, volume_usd_per_month
 from ops.inventory import Inventory
 from ops.layout import check_held_path
 from ops.plan import compare
@@ -181,6 +182,7 @@ def cost(
             "size_bytes": stored,
             "unknown_sizes": unknown,
             "dollars_per_month": round(_monthly(stored), 4),
+            "smallest_volume_gb": max(SMALLEST_VOLUME_GB, ceil(stored / 1e9)),
         }
     )
     console.table(["model", "size>", "a month>"], rows)
@@ -188,13 +190,18 @@ def cost(
     console.say(
         f"{total(stored, unknown)}: ${_monthly(stored):.2f} a month{more}, whether a worker runs or not."
     )
+    size_gb = max(SMALLEST_VOLUME_GB, ceil(stored / 1e9))
+    console.say(
+        f"RunPod bills the whole volume: one of {size_gb} GB, which just holds them, costs "
+        f"${volume_usd_per_month(size_gb):.2f} a month."
+    )
     if unknown:
         console.say("To learn the sizes that their sources tell: inv models.lock")
     return 0
 
 
 def _monthly(size_bytes: int) -> float:
-    return size_bytes / 1e9 * VOLUME_USD_PER_GB_MONTH
+    return volume_usd_per_month(size_bytes / 1e9)
 
 
 def _texts(name: str) -> list[str]:
