@@ -129,10 +129,7 @@ optonal: {}
             "models.yaml:11: required.sonic.files[1].source: 'ftp:nothing' is not a source. "
             "Write hf:ORG/NAME@REVISION:FILE, url:https://…, civitai:VERSION_ID or local:PATH."
         ),
-        (
-            "models.yaml:12: required.sonic.files[1].sha256: 'AB' is not a sha256, "
-            "which has 64 hex digits."
-        ),
+        ("models.yaml:12: required.sonic.files[1].sha256: 'AB' is not a sha256, which has 64 hex digits."),
         "models.yaml:13: required.sonic.files[1].extra is not known here.",
         "models.yaml:19: 'svd' is there twice; the first is on line 14.",
         "models.yaml:19: required.svd lacks 'files'.",
