@@ -13,7 +13,7 @@
 import re
 from dataclasses import dataclass
 from typing import ClassVar, Final
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from backend.checks import check_contained
 from backend.errors import InvalidArgument
