@@ -38,17 +38,22 @@ class Comparison:
 
     Attributes:
         counts: verdict → number of graphs.
-        faults: graphs that the check refuses and the server really runs, and crashes of the check.
+        crashes: what made the check itself fail.
+        doubtful: graphs that the check refuses and the server accepts: does it run them, too?
     """
 
     counts: Counter[str] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)
+    crashes: list[str] = field(default_factory=list)
+    doubtful: list[tuple[str, Graph]] = field(default_factory=list)
 
 
 def compare(
     comfyui: ComfyUI, http: Http, graphs: Sequence[Graph], definitions: Mapping[str, Any], count: int
 ) -> Comparison:
-    """Check ``count`` changed graphs on both sides; the same ones in every run."""
+    """Check ``count`` changed graphs on both sides; the same ones in every run.
+
+    A server that is busy with another run takes no graph from its queue before it is removed again.
+    """
     found = Comparison()
     chance = random.Random(13)
     for _ in range(count):
@@ -56,7 +61,7 @@ def compare(
         try:
             mine = refusals(graph, definitions)
         except Exception as error:  # noqa: BLE001  # a crash is a finding
-            found.faults.append(f"{change}: the check crashed: {error!r}")
+            found.crashes.append(f"{change}: the check crashed: {error!r}")
             continue
         refused = http.run(server_refuses(comfyui, graph))
         verdict = {
@@ -66,9 +71,14 @@ def compare(
             (True, False): "refused early",
         }[bool(mine), refused]
         found.counts[verdict] += 1
-        if verdict == "refused early" and runs(comfyui, http, graph):
-            found.faults.append(f"{change}: refused ({mine[0]}), but the server runs it")
+        if verdict == "refused early":
+            found.doubtful.append((f"{change}: {mine[0]}", graph))
     return found
+
+
+def false_refusals(comfyui: ComfyUI, http: Http, doubtful: Sequence[tuple[str, Graph]]) -> list[str]:
+    """List the refusals of graphs that the server runs to a good end."""
+    return [refusal for refusal, graph in doubtful if runs(comfyui, http, graph)]
 
 
 def refusals(graph: Graph, definitions: Mapping[str, Any]) -> list[str]:

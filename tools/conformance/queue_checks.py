@@ -56,9 +56,9 @@ def interrupt(run: Run) -> str:
 
 
 @contextmanager
-def foreign_run(run: Run) -> Iterator[str]:
+def foreign_run(run: Run, graph: graphs.Graph) -> Iterator[str]:
     """Another client's run, for as long as a ``with`` lasts; gives its prompt id."""
-    prompt_id = run.http.run(run.comfyui.queue(run.long_run(), client_id="foreign"))
+    prompt_id = run.http.run(run.comfyui.queue(graph, client_id="foreign"))
     try:
         run.wait(lambda: run.position(prompt_id) == 0, "the other client's run does not start")
         yield prompt_id
@@ -69,7 +69,7 @@ def foreign_run(run: Run) -> Iterator[str]:
 
 def second_client(run: Run) -> str:
     """A run that waits behind another client's is taken out of the queue; the other one goes on."""
-    with foreign_run(run) as other:
+    with foreign_run(run, run.long_run()) as other:
         result = run.backend.workflow(
             graphs.picture(run.checkpoint, seed=time.time_ns() % 2**31), timeout_s=3.0
         )
