@@ -18,6 +18,12 @@ SHOWN: Final = 80
 """Characters of a wrong value that its sentence repeats."""
 
 
+def given(schema: Schema, arguments: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The arguments without nulls for optional ones: many clients send null for what is not given."""
+    required = schema.get("required", ())
+    return {name: value for name, value in (arguments or {}).items() if value is not None or name in required}
+
+
 def check(tool: str, schema: Schema, arguments: Mapping[str, Any]) -> None:
     """Let good arguments through.
 

@@ -1,24 +1,60 @@
 """Serve over standard input and output, or over HTTP."""
 
 import hmac
+import io
 import ipaddress
+import json
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from typing import Final, cast
 
 from mcp.server import Server
 from mcp.server.auth.provider import AccessToken
 from mcp.server.auth.settings import AuthSettings
+from mcp.server.transport_security import TransportSecuritySettings
 
-from backend.errors import ConfigError, MissingSetting
+from backend.errors import ConfigError, InvalidJson, MissingSetting
+from backend.json_reader import read_json
 from backend.settings import Secret
+
+IDLE_S: Final = 1800.0
+"""A session without a request for this long is forgotten."""
+MAX_SESSIONS: Final = 1000
 
 
 async def over_stdio(server: Server) -> None:
     """Serve the one client that started this process, until it closes standard input."""
+    import anyio
     from mcp.server.stdio import stdio_server
 
-    async with stdio_server() as (incoming, outgoing):
+    text = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")
+    async with stdio_server(stdin=cast("anyio.AsyncFile[str]", _WholeTexts(anyio.wrap_file(text)))) as (
+        incoming,
+        outgoing,
+    ):
         await server.run(incoming, outgoing, server.create_initialization_options())
+
+
+class _WholeTexts:
+    """Lines of JSON with each lone surrogate replaced by U+FFFD.
+
+    JavaScript clients write one where they cut a text through an emoji. The SDK drops such a line as one that
+    it cannot parse, so its request would never get an answer.
+    """
+
+    def __init__(self, lines: AsyncIterable[str]) -> None:
+        self._lines = lines
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        async for line in self._lines:
+            if "\\ud" not in line and "\\uD" not in line:
+                yield line
+                continue
+            try:
+                yield json.dumps(read_json(line)) + "\n"
+            except InvalidJson:
+                yield line  # the SDK says what is wrong with it
 
 
 async def over_http(
@@ -57,6 +93,10 @@ async def over_http(
 
     app = server.streamable_http_app(
         host=host,
+        # The SDK checks Host and Origin for three names of loopback only. Off loopback the token decides.
+        transport_security=_only_this_machine(shown) if is_loopback(host) else None,
+        session_idle_timeout=IDLE_S,
+        max_sessions=MAX_SESSIONS,
         # The SDK describes tokens by the OAuth server that issued them; a fixed token has none,
         # and without a resource URL nothing of this is published.
         auth=AuthSettings(issuer_url=url, resource_server_url=None) if token else None,  # type: ignore[arg-type]
@@ -70,6 +110,20 @@ async def over_http(
     listening = uvicorn.Server(config)
     ready(url)
     await listening.serve(sockets=[listener])
+
+
+def _only_this_machine(shown: str) -> TransportSecuritySettings:
+    """Take requests only under names of this machine: a web page whose name leads here is refused.
+
+    Args:
+        shown: the address that is listened on, as it stands in a URL.
+    """
+    names = dict.fromkeys((shown, "127.0.0.1", "localhost", "[::1]"))
+    return TransportSecuritySettings(
+        enable_dns_rebinding_protection=True,
+        allowed_hosts=[form for name in names for form in (name, f"{name}:*")],
+        allowed_origins=[form for name in names for form in (f"http://{name}", f"http://{name}:*")],
+    )
 
 
 class FixedToken:

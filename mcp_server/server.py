@@ -108,7 +108,7 @@ async def _call(
         if costs in asked:
             await confirm.confirm(context, params, question)
 
-    given = dict(params.arguments or {})
+    given = arguments.given(tool.parameters, params.arguments)
     try:
         arguments.check(tool.name, tool.parameters, given)
         given.pop(confirm.ARGUMENT, None)

@@ -138,3 +138,28 @@ async def test_every_snippet_starts_the_server(tmp_path: Path) -> None:
 def test_loopback_is_recognised(host: str, expected: bool) -> None:
     """Only addresses that never leave this machine count as such."""
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
+def test_a_web_page_cannot_reach_the_server_under_a_name_of_its_own(tmp_path: Path, host: str) -> None:
+    """DNS rebinding: a foreign Host or Origin is refused on every address of loopback."""
+    hello = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "x", "version": "1"},
+        },
+    }
+    accept = {"Accept": "application/json, text/event-stream"}
+    with (
+        running_server(settings(tmp_path), "--host", host) as url,
+        httpx.Client(trust_env=False) as http,
+    ):
+        own = http.post(url, json=hello, headers=accept)
+        foreign = http.post(url, json=hello, headers={**accept, "Host": "evil.example"})
+        origin = http.post(url, json=hello, headers={**accept, "Origin": "http://evil.example"})
+
+    assert (own.status_code, foreign.status_code, origin.status_code) == (200, 421, 403)

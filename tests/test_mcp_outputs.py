@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backend.errors import InvalidArgument, SourceMissing
 from mcp_server.outputs import Outputs
@@ -36,7 +38,19 @@ def test_an_absolute_name_below_the_folder_is_taken(outputs: Outputs) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../odin.png", "/etc/cron.d/odin", "a/../../odin.png", "a\0b", ".", "link/odin.png"]
+    "name",
+    [
+        "../odin.png",
+        "/etc/cron.d/odin",
+        "a/../../odin.png",
+        "a\0b",
+        ".",
+        "link/odin.png",
+        "C:\\x\\a.png",
+        "x" * 300,
+        "\ud83d.png",
+        "con.png",
+    ],
 )
 def test_a_name_that_leaves_the_folder_is_refused(outputs: Outputs, tmp_path: Path, name: str) -> None:
     """Neither dots nor an absolute path nor a link lead out, and the folder itself is no file."""
@@ -77,7 +91,7 @@ def test_an_input_may_be_an_earlier_result(outputs: Outputs) -> None:
     """Its name and its address mean the file; other names are passed on as they are."""
     outputs.root.mkdir()
     speech = outputs.root / "speech.flac"
-    speech.write_bytes(b"x")
+    speech.write_bytes(b"fLaC")
 
     assert outputs.source("speech.flac") == str(speech)
     assert outputs.source("comfyform://outputs/speech.flac") == str(speech)
@@ -90,8 +104,42 @@ def test_only_media_files_are_sent(outputs: Outputs, tmp_path: Path) -> None:
     key = tmp_path / "id_ed25519"
     key.write_text("secret")
     picture = tmp_path / "me.jpg"
-    picture.write_bytes(b"x")
+    picture.write_bytes(b"\xff\xd8\xff\xe0")
 
     assert outputs.source(str(picture)) == str(picture)
-    with pytest.raises(InvalidArgument, match="neither a picture nor sound nor film"):
+    with pytest.raises(InvalidArgument, match="neither a picture nor sound nor video"):
         outputs.source(str(key))
+
+
+def test_the_content_decides_and_not_the_name(outputs: Outputs, tmp_path: Path) -> None:
+    """A key under a picture's name, by a link, a hard link or a new name, and a device, are not sent."""
+    key = tmp_path / "id_ed25519"
+    key.write_text("KEY")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "link.png").symlink_to(key)
+    (tmp_path / "hard.png").hardlink_to(key)
+    (tmp_path / "renamed.png").write_text("AKIA")
+    (tmp_path / "frames.png").write_bytes(b"\xff\xfb\x90\x00")
+
+    for path in ("folder/link.png", "hard.png", "renamed.png", "frames.png", "id_ed25519"):
+        with pytest.raises(InvalidArgument, match="is not sent"):
+            outputs.source(str(tmp_path / path))
+    for device in ("/dev/stdin", "/proc/self/environ", "/dev/zero"):
+        with pytest.raises(InvalidArgument, match="is not sent"):
+            outputs.source(device)
+
+
+@given(
+    st.text() | st.sampled_from(["data:image/png;base64," + "A/" * 500_000, "x/" * 5_000, "~nouser/a", "a\0"])
+)
+@settings(max_examples=200)
+def test_any_text_is_an_input_or_a_sentence(text: str) -> None:
+    """Never another error, and never seconds of the server's loop."""
+    outputs = Outputs(Path("/nonexistent"))
+    try:
+        assert outputs.source(text) == text
+    except (InvalidArgument, SourceMissing) as error:
+        told = str(error)
+    else:
+        told = ""
+    assert len(told) < 1000
