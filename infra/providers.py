@@ -71,7 +71,7 @@ class _RestProvider(_Provider):
         The engine gives no olds then, whether it creates for the first time or to replace.
         """
         given = {name: value for name, value in news.items() if not name.startswith("__")}
-        beside = {name: value for name in _BESIDE if (value := given.pop(name, None)) is not None}
+        beside = {name: value for name in _BESIDE if (value := given.pop(name, None)) not in (None, "")}
         live, problems = self._to_adopt(beside.get(ADOPT)) if not olds else (None, [])
         base, chosen = str(beside.pop(AUTO_NAME, "")), given.get("name") is not None
         if base and not chosen:

@@ -147,7 +147,7 @@ def test_a_whole_environment_is_imported_and_nothing_changes(
         second.up()
         assert bodies(emu) == before
         second.up("--expect-no-changes")
-        second.pulumi("destroy", "--yes")
+        assert "[retain]" in second.pulumi("destroy", "--yes").stdout
         assert bodies(emu) == before
 
 
