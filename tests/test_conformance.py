@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backend import InvalidArgument
+from backend.errors import Unavailable
 from tests.studio_models import complete_comfyui
 from tools.conformance.checks import CHECKS
 from tools.conformance.command import conform
+from tools.conformance.server import Server
 
 
 @pytest.mark.slow
@@ -60,3 +63,13 @@ def test_what_is_asked_must_make_sense(options: dict[str, str], message: str) ->
     """Said before anything starts."""
     with pytest.raises(InvalidArgument, match=message):
         conform(**options)  # type: ignore[arg-type]  # from a table
+
+
+def test_a_comfyui_that_does_not_start_is_quoted(tmp_path: Path) -> None:
+    """Its log is gone with the run's folder, so the message holds the end of it."""
+    (tmp_path / "main.py").write_text("print('\\x1b[31mno frontend here\\x1b[0m'); raise SystemExit(1)")
+    (tmp_path / "comfy").mkdir()
+    server = Server(tmp_path, sys.executable, tmp_path, ["--cpu"])
+
+    with pytest.raises(Unavailable, match=r"did not start. Its last lines: no frontend here"):
+        server.start()

@@ -1,5 +1,6 @@
 """``./inv conform``: run the checks on a ComfyUI and print what held and what failed."""
 
+import shlex
 import sys
 import tempfile
 import time
@@ -26,6 +27,7 @@ def conform(
     comfyui_url: str = "",
     comfyui_dir: str = "",
     python: str = "",
+    arguments: str = "",
     only: str = "",
     mutated: int = 300,
     json: bool = False,
@@ -36,6 +38,7 @@ def conform(
         comfyui_url: a ComfyUI that runs; its queue should be empty.
         comfyui_dir: or the folder of one, which is started on the CPU with a random checkpoint of 0.5 GB.
         python: the Python that has that ComfyUI's packages; by default this one.
+        arguments: further arguments for its main.py, for example '--front-end-root FOLDER'.
         only: run the checks whose names contain this text.
         mutated: how many changed graphs are compared with the server's own check.
         json: give JSON, for a script.
@@ -51,7 +54,10 @@ def conform(
     rows = []
     with tempfile.TemporaryDirectory(prefix="comfyform-conformance-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
-        with _server(comfyui_url, comfyui_dir, python or sys.executable, folder) as (url, server):
+        with _server(comfyui_url, comfyui_dir, python or sys.executable, folder, shlex.split(arguments)) as (
+            url,
+            server,
+        ):
             for row in _rows(url, server, folder, chosen, mutated):
                 rows.append(row)
                 console.text(f"{row['verdict']:7} {row['check']}  {row['seconds']:.1f} s  {row['note']}")
@@ -65,13 +71,15 @@ def conform(
 
 
 @contextmanager
-def _server(url: str, comfyui: str, python: str, folder: Path) -> Iterator[tuple[str, Server | None]]:
+def _server(
+    url: str, comfyui: str, python: str, folder: Path, more: list[str]
+) -> Iterator[tuple[str, Server | None]]:
     """Give the address of the ComfyUI, and its process where it is started here."""
     if url:
         yield url, None
         return
     # The interpreter of a virtual environment is a link, which must not be resolved.
-    with started(Path(comfyui).resolve(), str(Path.cwd() / python), folder) as server:
+    with started(Path(comfyui).resolve(), str(Path.cwd() / python), folder, more) as server:
         yield server.url, server
 
 

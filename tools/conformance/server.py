@@ -6,7 +6,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Final
 from backend.comfyui import ComfyUI
 from backend.drivers import Http
 from backend.errors import ComfyformError, Unavailable
+from backend.visible import plain
 
 START_S: Final = 300.0
 POLL_S: Final = 0.5
@@ -31,11 +32,13 @@ class Server:
         comfyui: ComfyUI's folder, with its ``main.py``.
         python: the Python that has its packages.
         folder: for its inputs, outputs, models and log.
+        more: further arguments for ``main.py``.
     """
 
     comfyui: Path
     python: str
     folder: Path
+    more: Sequence[str] = ()
     url: str = ""
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -43,7 +46,7 @@ class Server:
         """Start it and wait until it answers.
 
         Raises:
-            Unavailable: it ended, or did not answer in time; the message names its log.
+            Unavailable: it ended, or did not answer in time; the message quotes the end of its log.
         """
         if not self.url:
             with socket.socket() as probe:
@@ -69,7 +72,7 @@ class Server:
                 except ComfyformError:
                     if self._process.poll() is not None or time.monotonic() > end:
                         raise Unavailable(
-                            f"ComfyUI at {self.comfyui} did not start.", hint=f"See {log}."
+                            f"ComfyUI at {self.comfyui} did not start. Its last lines: {_end_of(log)}"
                         ) from None
                     pause.wait(POLL_S)
                 else:
@@ -101,11 +104,17 @@ class Server:
             *("--input-directory", str(folders["input"]), "--output-directory", str(folders["output"])),
             *("--temp-directory", str(folders["temp"]), "--user-directory", str(folders["user"])),
             *("--database-url", f"sqlite:///{folders['user'] / 'comfyui.db'}"),
+            *self.more,
         ]
 
 
+def _end_of(log: Path) -> str:
+    """Quote the end of a log, without colors."""
+    return " ".join(plain(log.read_text("utf-8", "replace"))[-600:].split())
+
+
 @contextmanager
-def started(comfyui: Path, python: str, folder: Path) -> Iterator[Server]:
+def started(comfyui: Path, python: str, folder: Path, more: Sequence[str] = ()) -> Iterator[Server]:
     """Run a ComfyUI with a checkpoint and a LoRA of random weights, and end it afterwards.
 
     Raises:
@@ -116,7 +125,7 @@ def started(comfyui: Path, python: str, folder: Path) -> Iterator[Server]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Unavailable(f"The random checkpoint could not be written: {done.stderr.strip()[-500:]}")
-    server = Server(comfyui, python, folder)
+    server = Server(comfyui, python, folder, more)
     try:
         server.start()
         yield server
