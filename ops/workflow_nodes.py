@@ -127,6 +127,8 @@ def _saved_nodes(graph: Mapping[str, Any]) -> Iterator[Node]:
     count = 0
     while todo:
         current, within, changes = todo.pop()
+        if listed_here := _listed_models(current.get("models")):
+            yield Node("", {}, listed_here)
         for node in _mappings(current.get("nodes")):
             count += 1
             if count > _MOST_NODES:
@@ -173,13 +175,18 @@ def _saved_node(kind: str, node: Mapping[str, Any]) -> Node:
     if isinstance(named, dict) and named:
         values = dict(named)
     properties = _mapping(node.get("properties"))
-    models = tuple(
-        (str(model.get("directory") or ""), model["name"])
-        for model in _mappings(properties.get("models"))
-        if isinstance(model.get("name"), str)
-    )
+    models = _listed_models(properties.get("models"))
     pack = properties.get("cnr_id")
     return Node("" if kind in _WIRES else kind, values, models, pack if isinstance(pack, str) else None)
+
+
+def _listed_models(value: object) -> tuple[tuple[str, str], ...]:
+    """Read a list of models as a workflow, a subgraph or a node has it: folder and name of each."""
+    return tuple(
+        (str(model.get("directory") or ""), model["name"])
+        for model in _mappings(value)
+        if isinstance(model.get("name"), str)
+    )
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -25,6 +25,12 @@ _FILES: Final = EXTENSIONS | {".onnx"}
 """Endings that make a text a model's name wherever it stands."""
 _EMBEDDINGS: Final = "embeddings"
 _EMBEDDING: Final = re.compile(r"\bembedding:([^\s,:()\[\]<>|]+)")
+_LORAS: Final = "loras"
+_LORA_TAG: Final = re.compile(r"<lora:([^:<>]+)(?::[^<>]*)?>")
+_SWITCHES: Final = ("on", "enabled", "active")
+"""Keys by which node packs switch an entry of a value off."""
+_NESTED: Final[Mapping[str, str]] = {"lora": _LORAS}
+"""Keys within a value, as node packs write them, and the category that they name."""
 _PACKS: Final[Mapping[str, str]] = {
     "SONIC": "smthemex/ComfyUI_Sonic",
     "F5TTS": "niknah/ComfyUI-F5-TTS",
@@ -159,15 +165,31 @@ def _named(node: Node) -> Iterator[tuple[str | None, str]]:
     """Find the model files that a node names, and their categories."""
     for folder, name in node.models:
         yield ALIASES.get(folder, folder) or None, name.replace("\\", "/")
-    for key, value in node.values.items():
-        if not isinstance(value, str):
-            continue
-        category = category_of(node.kind, str(key))
+    for key, value in _spoken(node.values):
+        category = _NESTED.get(key) or category_of(node.kind, key)
         suffix = PurePosixPath(value).suffix.lower()
         # Where the input is known, whatever it names is a model; but `taesd` and `None` are no files.
         if "\n" not in value and (suffix in _FILES or (suffix and category is not None)):
             yield category, value.replace("\\", "/")
         yield from ((_EMBEDDINGS, match[1].rstrip(".")) for match in _EMBEDDING.finditer(value))
+        if not node.kind.startswith("CLIPTextEncode"):  # ComfyUI's own leaves tags alone
+            yield from ((_LORAS, match[1].replace("\\", "/")) for match in _LORA_TAG.finditer(value))
+
+
+def _spoken(values: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
+    """Find every text of a node's values, however deep, with the key that is next above it.
+
+    What is switched off within a value does not count: ``{"on": false, "lora": …}``.
+    """
+    ahead: list[tuple[str, Any]] = [(str(key), value) for key, value in values.items()]
+    while ahead:
+        key, value = ahead.pop()
+        if isinstance(value, str):
+            yield key, value
+        elif isinstance(value, list):
+            ahead += [(key, entry) for entry in value]
+        elif isinstance(value, Mapping) and not any(value.get(switch) is False for switch in _SWITCHES):
+            ahead += [(str(inner), entry) for inner, entry in value.items()]
 
 
 def _needed(
@@ -203,7 +225,7 @@ def _is(path: str, category: str | None, name: str) -> bool:
     one = canonical(path)
     if category is None:
         return one.partition("/")[2] == name
-    # A prompt names an embedding without its ending.
+    # A prompt names an embedding or a LoRA without its ending.
     return one == f"{category}/{name}" or (
-        category == _EMBEDDINGS and str(PurePosixPath(one).with_suffix("")) == f"{category}/{name}"
+        category in (_EMBEDDINGS, _LORAS) and str(PurePosixPath(one).with_suffix("")) == f"{category}/{name}"
     )

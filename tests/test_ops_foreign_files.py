@@ -41,7 +41,7 @@ ODD_NAMES = (
     "loras/ends with a dot.",
     f"loras/{'x' * 238}.safetensors",
 )
-OWN = "models/loras/x.safetensors"
+OWN = "models/loras/x.bin"
 
 
 class Place:
@@ -157,15 +157,15 @@ def test_a_fetch_that_fails_leaves_the_file_where_it_was(place: Place, emu: Emul
     assert [path for path in place.store.inventory().files if path != OWN] == []
 
 
-@pytest.mark.parametrize("other", ["ComfyUI/models/loras/x.safetensors", "loras/x.safetensors"])
+@pytest.mark.parametrize("other", ["ComfyUI/models/loras/x.bin", "loras/x.bin"])
 def test_a_file_in_another_place_is_moved(place: Place, emu: Emulator, other: str):
     """The plan offers it, and no byte is fetched; in a folder the pod's ComfyUI still finds it."""
-    served = serve(emu, name="x.safetensors")
+    served = serve(emu, name="x.bin")
     content = _content(served)
     put(place.root / other, content)
-    before = bytes_asked(emu, "/hub/files/x.safetensors")
+    before = bytes_asked(emu, "/hub/files/x.bin")
     wanted = ModelFile(
-        path="loras/x.safetensors",
+        path="loras/x.bin",
         volume_path=OWN,
         source=served.source,
         size_bytes=served.size_bytes,
@@ -177,7 +177,7 @@ def test_a_file_in_another_place_is_moved(place: Place, emu: Emulator, other: st
 
     assert [(action.kind, action.lies_at) for action in plan.actions] == [("move", other)]
     assert done.status == "moved"
-    assert bytes_asked(emu, "/hub/files/x.safetensors") == before
+    assert bytes_asked(emu, "/hub/files/x.bin") == before
     assert (place.root / OWN).read_bytes() == content
     assert not (place.root / other).exists() or (place.root / other).is_symlink()
     after = place.store.inventory()
@@ -188,12 +188,12 @@ def test_other_bytes_in_another_place_stay_there(place: Place, emu: Emulator):
     """A file of the wanted name and size, but with other bytes, is not touched."""
     served = serve(emu)
     old = b"o" * served.size_bytes
-    put(place.root / "ComfyUI/models/loras/x.safetensors", old)
+    put(place.root / "ComfyUI/models/loras/x.bin", old)
 
-    done = place.provision(served, lies_at="ComfyUI/models/loras/x.safetensors")
+    done = place.provision(served, lies_at="ComfyUI/models/loras/x.bin")
 
     assert (done["status"], done["sha256"]) == ("fetched", served.sha256)
-    assert (place.root / "ComfyUI/models/loras/x.safetensors").read_bytes() == old
+    assert (place.root / "ComfyUI/models/loras/x.bin").read_bytes() == old
 
 
 def _content(served: Served) -> bytes:
@@ -266,7 +266,7 @@ def test_a_file_that_a_wanted_link_needs_stays(here: Place):
     """Prune does not make a wanted model dangle."""
     target = put(here.root / "models/loras/real.safetensors", b"x" * 500)
     (here.root / OWN).symlink_to(target)
-    wanted = ModelFile(path="loras/x.safetensors", volume_path=OWN, source="hf:o/n:f", size_bytes=500)
+    wanted = ModelFile(path="loras/x.bin", volume_path=OWN, source="hf:o/n:f", size_bytes=500)
 
     plan = plan_for(here.store.inventory(), wanted, prune=True)
 
@@ -300,7 +300,7 @@ def test_a_models_folder_that_leads_nowhere_is_said(here: Place, emu: Emulator):
 
 def test_a_linked_models_folder_is_not_another_place(here: Place):
     """Files that `models` leads to are listed under it alone."""
-    put(here.root / "ComfyUI/models/loras/x.safetensors")
+    put(here.root / "ComfyUI/models/loras/x.bin")
     (here.root / "models").symlink_to("ComfyUI/models")
 
     found = here.store.inventory()

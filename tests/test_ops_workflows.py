@@ -233,3 +233,70 @@ def test_a_cached_repository_that_a_workflow_may_mean():
 
     assert may_mean("huggingface-cache/hub/models--SWivid--F5-TTS/snapshots/0/model.pt", found)
     assert not may_mean("huggingface-cache/hub/models--SWivid--E2-TTS/snapshots/0/model.pt", found)
+
+
+RGTHREE: dict[str, Any] = {
+    "header": {"type": "PowerLoraLoaderHeaderWidget"},
+    "lora_1": {"on": True, "lora": "style\\ink.safetensors", "strength": 0.8},
+    "lora_2": {"on": False, "lora": "off.safetensors", "strength": 1},
+    "deeper": [[{"models": ["upscale_models/x.pth"]}]],
+}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps({"2": {"class_type": "Power Lora Loader (rgthree)", "inputs": RGTHREE}}),
+        saved({"type": "Power Lora Loader (rgthree)", "widgets_values": list(RGTHREE.values())}),
+    ],
+    ids=["API form", "editor form"],
+)
+def test_names_at_any_depth_are_needed(registry: Registry, content: str):
+    """Node packs keep names within values; what is switched off there is not needed."""
+    found = needs(content, registry)
+
+    assert [(model.category, model.name) for model in found.models] == [
+        (None, "upscale_models/x.pth"),
+        ("loras", "style/ink.safetensors"),
+    ]
+
+
+def test_a_lora_tag_is_needed_where_a_node_reads_it(registry: Registry):
+    """ComfyUI's own text encoder leaves tags alone; a tag has no ending."""
+    text = "a cat <lora:sub/ink:0.8>, <lora:none>"
+    inputs = {"text": text}
+    graph = {
+        "1": {"class_type": "Loader", "inputs": inputs},
+        "2": {"class_type": "CLIPTextEncode", "inputs": inputs},
+    }
+    there = Inventory.of(
+        [{"path": "models/loras/sub/ink.safetensors", "size_bytes": 1, "sha256": None, "how": "unknown"}]
+    )
+
+    found = needs(json.dumps(graph), registry, there)
+
+    assert [(model.name, model.there) for model in found.models] == [
+        ("none", None),
+        ("sub/ink", "models/loras/sub/ink.safetensors"),
+    ]
+    only = needs(json.dumps({"2": graph["2"]}), registry)
+    assert only.models == ()
+
+
+def test_models_that_a_workflow_lists_itself_are_needed(registry: Registry):
+    """The list stands at the root, or in a subgraph that is used; an unused one does not count."""
+    listed = {"name": "umt5_xxl.safetensors", "directory": "text_encoders", "url": "https://x/y"}
+    inner = {"id": "inner", "nodes": [], "models": [{"name": "in.safetensors", "directory": "vae"}]}
+    unused = {"id": "unused", "nodes": [], "models": [{"name": "no.safetensors", "directory": "vae"}]}
+    content = {
+        "nodes": [{"id": 1, "type": "inner", "mode": 0}],
+        "models": [listed],
+        "definitions": {"subgraphs": [inner, unused]},
+    }
+
+    found = needs(json.dumps(content), registry)
+
+    assert [(model.category, model.name) for model in found.models] == [
+        ("text_encoders", "umt5_xxl.safetensors"),
+        ("vae", "in.safetensors"),
+    ]
