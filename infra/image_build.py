@@ -47,12 +47,11 @@ def build(builder: str, dockerfile: str, reference: str, project: Path, argument
     Raises:
         ConfigError: the builder failed; it has said why.
     """
-    options = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
-    _run(
-        [builder, "build", "--platform", PLATFORM, "--file", dockerfile, "--tag", reference, *options, "."],
-        project,
-        failed=f"{builder} could not build {dockerfile}",
-    )
+    # Only buildah keeps no layers unless it is told to; with them an unchanged step is not repeated.
+    options = ["--layers"] if builder == "buildah" else []
+    options += ["--platform", PLATFORM, "--file", dockerfile, "--tag", reference]
+    options += [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
+    _run([builder, "build", *options, "."], project, failed=f"{builder} could not build {dockerfile}")
 
 
 def push(builder: str, reference: str) -> str:

@@ -11,6 +11,8 @@ import sys
 
 OWN = {"PATH", "HOME", "USER", "PYTHONPATH", "VIRTUAL_ENV", "SHELL", "PWD", "TMPDIR"}
 """Variables of this machine, which mean something else in the container."""
+CONTAINER = "comfyform-test-worker"
+"""buildah keeps a container after its end, so that the test has to remove it."""
 
 
 def main(builder: str, reference: str) -> None:
@@ -19,8 +21,10 @@ def main(builder: str, reference: str) -> None:
     options = [f"--volume={volume}:{volume}"]
     options += [f"--env={name}={value}" for name, value in os.environ.items() if name not in OWN]
     if builder == "buildah":
-        made = subprocess.run(["buildah", "from", reference], check=True, capture_output=True, text=True)
-        command = ["buildah", "run", *options, made.stdout.strip(), "--", "python", "-m", "worker"]
+        # A restarted worker begins with a fresh container; the first time there is none to remove.
+        subprocess.run(["buildah", "rm", CONTAINER], check=False, capture_output=True)
+        subprocess.run(["buildah", "from", "--name", CONTAINER, reference], check=True)
+        command = ["buildah", "run", *options, CONTAINER, "--", "python", "-m", "worker"]
     else:
         command = [builder, "run", "--rm", "--network=host", *options, reference]
     os.execvp(command[0], command)

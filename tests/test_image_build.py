@@ -11,11 +11,13 @@ import pytest
 
 from backend.errors import ConfigError
 from infra import image_build
+from tests import image_container
 from tests.emulation import running_emulator
 from tests.worker_endpoint import Studio
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = os.environ.get("COMFYFORM_TEST_IMAGE_BASE", "")
+BUILDAH = ("BUILDAH_ISOLATION", "STORAGE_DRIVER", "CONTAINERS_STORAGE_CONF")
 
 
 def program(folder: Path, name: str, script: str) -> None:
@@ -85,9 +87,17 @@ def test_the_ops_image_is_built_and_its_worker_answers_a_job(tmp_path):
     assert built.returncode == 0, built.stderr[-2000:]
     assert built.stdout == f"comfyform:ops_image: {reference}\n"
 
-    worker = f"'{sys.executable}' '{ROOT / 'tests/image_container.py'}' {builder} {reference}"
-    with running_emulator(tmp_path, images={"comfyform/ops": worker}) as emulator:
-        ops = Studio(emulator, "comfyform/ops")
-        # The container's user is not ours.
-        ops.volume.chmod(0o777)
-        assert ops.output(action="inventory")["inventory"] == []
+    # The emulator's workers have an environment of their own; buildah has its settings in ours.
+    settings = " ".join(f"{name}='{os.environ[name]}'" for name in BUILDAH if name in os.environ)
+    worker = f"env {settings} '{sys.executable}' '{ROOT / 'tests/image_container.py'}' {builder} {reference}"
+    try:
+        with running_emulator(tmp_path, images={"comfyform/ops": worker}) as emulator:
+            ops = Studio(emulator, "comfyform/ops")
+            # The container's user is not ours.
+            ops.volume.chmod(0o777)
+            answer = ops.output(action="inventory")
+    finally:
+        if builder == "buildah":
+            subprocess.run(["buildah", "rm", image_container.CONTAINER], check=True, capture_output=True)
+    assert answer["inventory"] == []
+    assert answer["worker_version"].endswith("+test")
