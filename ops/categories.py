@@ -3,6 +3,7 @@
 Source: ComfyUI v0.29.0, folder_paths, recorded 2026-08.
 """
 
+from pathlib import PurePosixPath
 from typing import Final
 
 from backend.model_folders import ALIASES
@@ -22,6 +23,9 @@ EXTENSIONS: Final = frozenset(
 """Of model files, compared in lower case. ComfyUI itself reads no ``.gguf``; node packs read them from its
 folders."""
 
+PICKLED: Final = frozenset({".bin", ".ckpt", ".pkl", ".pt", ".pt2", ".pth"})
+"""Of files that may hold Python's pickle, which can run code when it is loaded. Source: docs.pytorch.org."""
+
 # Folders of node packs have no filter; these files are parts of models there.
 _COMPANIONS: Final = frozenset({".json", ".yaml", ".yml", ".txt", ".onnx", ".msgpack", ".model"})
 _OTHER: Final = {
@@ -29,6 +33,11 @@ _OTHER: Final = {
     "configs": frozenset({".yaml"}),
     "fonts": frozenset({".ttf", ".otf"}),
 }
+
+
+def may_hold_pickle(path: str) -> bool:
+    """Tell by its ending whether a model file may hold pickled code."""
+    return PurePosixPath(path).suffix.lower() in PICKLED
 
 
 def category(path: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, get_args
 
 from backend.contract import FileRecord, WantedFile
 from backend.errors import InvalidArgument
-from ops.categories import canonical
+from ops.categories import canonical, may_hold_pickle
 from ops.cost import volume_usd_per_month
 from ops.inventory import Inventory, bytes_at
 from ops.layout import MODELS, REPLACED, blob_repository, composed
@@ -77,6 +77,7 @@ class Summary:
 
     Attributes:
         unknown_size: files to be looked after whose size nobody says beforehand.
+        pickled: files to be put on the volume that may hold pickled code, by their endings.
         elsewhere: model files in other places of a pod that nothing in the registry matches.
         bytes: to be moved; files of unknown size are not in it.
         freed_bytes: what the removals free; a link to a file that stays frees nothing.
@@ -92,6 +93,7 @@ class Summary:
     unverified: tuple[str, ...] = ()
     extra_on_remote: tuple[str, ...] = ()
     unknown_size: tuple[str, ...] = ()
+    pickled: tuple[str, ...] = ()
     elsewhere: tuple[str, ...] = ()
     bytes: int = 0
     freed_bytes: int = 0
@@ -306,6 +308,9 @@ def _plan(actions: tuple[Action, ...], free_bytes: int | None, elsewhere: tuple[
             unverified=paths("unverified"),
             extra_on_remote=paths("extra"),
             unknown_size=tuple(a.path for a in actions if a.size_bytes is None and a.kind in CHANGES),
+            pickled=tuple(
+                a.path for a in actions if a.kind in CHANGES - {"remove"} and may_hold_pickle(a.path)
+            ),
             elsewhere=elsewhere,
             bytes=moved,
             freed_bytes=freed,

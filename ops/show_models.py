@@ -75,6 +75,12 @@ def show_plan(console: Console, plan: Plan, *, here: bool = False) -> None:
             f"The volume has {amount(plan.free_bytes)} free, {amount(lacking)} too little for this plan. "
             "Grow it, or remove models from it: inv models.prune shows which nothing refers to."
         )
+    if pickled := plan.summary.pickled:
+        first = ", ".join(pickled[:3]) + (", …" if len(pickled) > 3 else "")
+        console.say(
+            f"{len(pickled)} of these files may hold pickled code, which runs when a node loads them: {first}. "
+            "Take them only from authors that you trust, and prefer .safetensors."
+        )
     if plan.elsewhere:
         first = ", ".join(plan.elsewhere[:3]) + (", …" if len(plan.elsewhere) > 3 else "")
         console.say(

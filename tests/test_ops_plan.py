@@ -122,6 +122,7 @@ def test_the_summary_counts_by_what_is_wrong():
         "unverified": ["models/vae/unverified"],
         "extra_on_remote": ["models/loras/extra"],
         "unknown_size": [],
+        "pickled": [],
         "elsewhere": [],
         "bytes": 4_000_000_020,
         "freed_bytes": 0,
@@ -280,3 +281,14 @@ def test_a_file_under_two_aliases_is_fetched_once():
     assert [action.path for action in compare(wanted, Inventory()).actions] == ["models/clip/a"]
     there = compare(wanted, Inventory.of([held("models/text_encoders/a")]))
     assert [(action.kind, action.there) for action in there.actions] == [("keep", "right")]
+
+
+def test_files_that_may_hold_code_are_named(capsys: pytest.CaptureFixture[str]):
+    """A plan names the pickles that it brings, not those that lie there already."""
+    wanted = registry(file("vae/a.pth"), file("vae/b.safetensors"), file("vae/c.pt"))
+
+    plan = compare(wanted, Inventory.of([held("models/vae/c.pt")]))
+    show_plan(Console(), plan)
+
+    assert plan.summary.pickled == ("models/vae/a.pth",)
+    assert "1 of these files may hold pickled code" in " ".join(capsys.readouterr().err.split())

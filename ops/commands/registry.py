@@ -9,7 +9,7 @@ from backend.drivers import Http
 from backend.errors import InvalidArgument, RegistryError, SourceMissing
 from backend.model_folders import ALIASES
 from backend.settings import Settings, listed
-from ops.categories import CATEGORIES, canonical
+from ops.categories import CATEGORIES, canonical, may_hold_pickle
 from ops.console import amount, opened
 from ops.disk import rewrite
 from ops.hash_cache import hash_cache
@@ -140,6 +140,10 @@ def add(
     console.data(asdict(entry))
     gate = ", gated" if terms.gated else ""
     console.say(f"Added {entry.name}: {place}, {amount(entry.size_bytes)}, licence {terms.license}{gate}.")
+    if may_hold_pickle(place):
+        console.warn(
+            f"{place} may hold pickled code, which runs when a node loads it. Prefer a .safetensors file."
+        )
     if terms.note:
         console.say(terms.note)
     if terms.early_access:
