@@ -78,7 +78,7 @@ def show_plan(console: Console, plan: Plan, *, here: bool = False) -> None:
     if pickled := plan.summary.pickled:
         first = ", ".join(pickled[:3]) + (", …" if len(pickled) > 3 else "")
         console.say(
-            f"{len(pickled)} of these files may hold pickled code, which runs when a node loads them: {first}. "
+            f"{len(pickled)} of these files may hold pickled code, which runs when it is loaded: {first}. "
             "Take them only from authors that you trust, and prefer .safetensors."
         )
     if plan.elsewhere:
