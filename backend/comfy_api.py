@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 from backend import comfy_api_answers as answers
 from backend.checks import check_id
-from backend.comfyui_answers import kind_of
 from backend.errors import (
     Conflict,
     Forbidden,
@@ -47,6 +46,7 @@ from backend.graphs import Graph
 from backend.job_status import JobStatus
 from backend.json_reader import as_text, needed_text
 from backend.local_inputs import scratch
+from backend.media_kind import kind_of
 from backend.places import file_name
 from backend.result import MEDIA
 from backend.settings import Secret

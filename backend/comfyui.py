@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from backend.checks import check_id, is_id
-from backend.comfyui_answers import Output, kind_of, queued_runs, view_query
+from backend.comfyui_answers import Output, queued_runs, view_query
 from backend.comfyui_refusals import refusal, without_choices
 from backend.errors import (
     ComfyformError,
@@ -38,6 +38,7 @@ from backend.flow import (
     send,
 )
 from backend.json_reader import as_object, as_text
+from backend.media_kind import kind_of
 from backend.result import MEDIA
 
 

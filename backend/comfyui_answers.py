@@ -11,6 +11,7 @@ from typing import Any, Final
 from backend.errors import JobCancelled, JobError, JobFailed
 from backend.job_status import MAX_WORKER_ERROR
 from backend.json_reader import as_list, as_number, as_object, as_text, as_texts, shape_of
+from backend.media_kind import kind_of
 from backend.result import Kind
 from backend.visible import plain, shortened, visible
 
@@ -18,13 +19,6 @@ ALLOWED_SHOWN: Final = 12
 ERROR_SHOWN: Final = 600
 """Characters of a node's error that a message repeats."""
 _TEXT_KEYS: Final = ("text", "texts", "string", "strings")
-
-_KINDS: Final[Mapping[str, Kind]] = {
-    **dict.fromkeys(("png", "jpg", "jpeg", "webp", "gif", "bmp", "tiff", "avif", "svg"), "image"),
-    **dict.fromkeys(("mp4", "webm", "mkv", "mov", "avi", "m4v"), "video"),
-    **dict.fromkeys(("flac", "wav", "mp3", "opus", "ogg", "m4a", "aac"), "audio"),
-    **dict.fromkeys(("txt", "json", "csv", "md"), "text"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +46,6 @@ class Output:
     def query(self) -> dict[str, str | int]:
         """The query of ``/view``."""
         return {"filename": self.filename, "subfolder": self.subfolder, "type": self.folder}
-
-
-def kind_of(filename: str) -> Kind:
-    """Tell what a file is by its suffix."""
-    return _KINDS.get(filename.rpartition(".")[2].lower(), "file")
 
 
 def view_query(name: str) -> dict[str, str | int]:

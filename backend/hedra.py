@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from backend.checks import check_id, is_id, media_suffix
-from backend.comfyui_answers import kind_of
 from backend.delivery import deliver, journal_again, result_of
 from backend.errors import (
     ApiError,
@@ -40,6 +39,7 @@ from backend.job_record import Record
 from backend.job_status import JobStatus, State
 from backend.journal import Journal
 from backend.json_reader import as_number, as_object, as_text, needed_text, objects_in, shape_of
+from backend.media_kind import kind_of
 from backend.request import Request
 from backend.result import GeneratedFile, GenerationResult, Health
 from backend.settings import Settings

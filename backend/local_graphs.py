@@ -157,7 +157,7 @@ def _speech(comfyui: Target, request: Request) -> Flow[Planned]:
 def _talk(comfyui: Target, request: Request) -> Flow[Planned]:
     """Speech and film in one graph: what the voice says goes straight into the film."""
     from backend.graphs.talking_head import talking_head
-    from backend.talk import parts
+    from backend.talk_parts import parts
 
     # One seed for both, which the result can tell.
     request = replace(request, given={**request.given, "seed": seed_of(request)})

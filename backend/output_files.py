@@ -11,8 +11,8 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from backend.checks import is_address, media_suffix
-from backend.comfyui_answers import kind_of
 from backend.json_reader import as_count, as_object, as_sha256, as_text, as_texts
+from backend.media_kind import kind_of
 from backend.result import KINDS, Kind
 from backend.visible import shortened, visible
 

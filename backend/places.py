@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from backend.comfyui_answers import kind_of
 from backend.errors import InvalidArgument
+from backend.media_kind import kind_of
 from backend.visible import quoted
 
 ROOM_BYTES: Final = 16 * 1024 * 1024

@@ -63,7 +63,7 @@ class Talks:
         """
         from backend.journal import now
         from backend.request import read
-        from backend.talk import parts
+        from backend.talk_parts import parts
 
         speech, _ = parts(read("talk", params))
         begun_at = now()
@@ -80,7 +80,7 @@ class Talks:
             ComfyformError: one of the two jobs failed.
         """
         from backend.request import read
-        from backend.talk import parts, spoken, together
+        from backend.talk_parts import parts, spoken, together
 
         _refuse_cancelled(talk)
         run, deadline_s = self._studio.run, self._deadline_s

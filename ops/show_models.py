@@ -6,7 +6,8 @@ from typing import Final
 from rich.text import Text
 
 from backend.contract import VerifiedFile
-from ops.console import Cell, Console, amount, duration, total
+from ops.amounts import amount, duration, total
+from ops.console import Cell, Console
 from ops.plan import Action, Plan
 from ops.records import Standing
 from ops.registry import Model

@@ -10,7 +10,7 @@ import pytest
 from backend import GeneratedFile, InvalidArgument, params
 from backend.params import PARAMS, TALK
 from backend.request import read
-from backend.talk import parts
+from backend.talk_parts import parts
 
 TYPED = {
     "portrait": params.PortraitParams,

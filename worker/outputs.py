@@ -18,9 +18,9 @@ from datetime import date
 from pathlib import Path
 from typing import Final, Literal
 
-from backend.comfyui_answers import kind_of
 from backend.contract import INLINE_LIMIT_BYTES, OUTPUTS_FOLDER, OutputFile
 from backend.errors import NotSupported, TransferError
+from backend.media_kind import kind_of
 from backend.visible import shortened
 from ops.media import mime_type
 from worker.bounded_call import bounded_call

@@ -12,7 +12,8 @@ from backend.errors import ComfyformError, InvalidArgument, NotFound
 from backend.journal import Journal
 from backend.model_folders import missing_in
 from backend.params import PARAMS, Param
-from ops.console import Console, amount, duration, opened
+from ops.amounts import amount, duration
+from ops.console import Console, opened
 from ops.registry import load
 from ops.watch import watching
 

@@ -9,8 +9,9 @@ from backend.drivers import Http
 from backend.errors import InvalidArgument, RegistryError, SourceMissing
 from backend.model_folders import ALIASES
 from backend.settings import Settings, listed
+from ops.amounts import amount
 from ops.categories import CATEGORIES, canonical, may_hold_pickle
-from ops.console import amount, opened
+from ops.console import opened
 from ops.disk import rewrite
 from ops.hash_cache import hash_cache
 from ops.layout import check_wanted_path, models_path

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from backend.errors import ConfigError, InvalidArgument, SourceMissing
 from backend.settings import Settings, listed
-from ops.console import Cell, Console, opened, total
+from ops.amounts import total
+from ops.console import Cell, Console, opened
 from ops.cost import SMALLEST_VOLUME_GB, volume_usd_per_month
 from ops.inventory import Inventory
 from ops.layout import check_held_path

@@ -4,7 +4,7 @@ from typing import Final
 from xml.etree.ElementTree import Element
 
 from backend.visible import visible
-from ops.console import duration, total
+from ops.amounts import duration, total
 from ops.inventory import Inventory
 from ops.pages.frame import Child, bar, chip, document, element, path_text, section, size, table, tile
 from ops.plan import Action, Plan

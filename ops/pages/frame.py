@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
 from backend.visible import visible
-from ops.console import amount
+from ops.amounts import amount
 from ops.media import mime_type
 from ops.pages.style import STYLE
 

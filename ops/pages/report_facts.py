@@ -15,7 +15,7 @@ from backend.result import GeneratedFile, GenerationResult
 from backend.settings import Settings
 from backend.visible import shown, without_secrets
 from ops import catalog
-from ops.console import amount
+from ops.amounts import amount
 from ops.cost import Workers, estimate
 from ops.inventory import Inventory
 from ops.pages.report import Cost, Job, JobFile, Model, Problem, Report, Resource, Section

@@ -1,0 +1,32 @@
+"""``talk`` as two requests, ``tts`` and ``lipsync``, and their results as one. Pure."""
+
+from dataclasses import replace
+
+from backend.params import TALK
+from backend.request import Request
+from backend.result import GenerationResult
+
+
+def parts(request: Request) -> tuple[Request, Request]:
+    """Share a request for ``talk`` out: the speech, which stays where it is made, and a film still silent."""
+    speech = {name: value for name, value in request.given.items() if "tts" in TALK[name]}
+    film = {name: value for name, value in request.given.items() if "lipsync" in TALK[name]}
+    return (
+        Request(verb="tts", given=speech, keep_there=True),
+        Request(verb="lipsync", given=film, output_path=request.output_path),
+    )
+
+
+def spoken(film: Request, speech: GenerationResult) -> Request:
+    """Give a silent film its speech, from where that lies."""
+    return replace(film, given={**film.given, "audio": speech.files[0]})
+
+
+def together(speech: GenerationResult, film: GenerationResult) -> GenerationResult:
+    """Give the film with what was said and measured of both: its timings name the two parts."""
+    speech_s, film_s = (result.timings.get("total", 0.0) for result in (speech, film))
+    return replace(
+        film,
+        warnings=(*speech.warnings, *film.warnings),
+        timings={"tts": speech_s, "lipsync": film_s, "total": round(speech_s + film_s, 3)},
+    )
