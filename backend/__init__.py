@@ -37,7 +37,8 @@ if typing.TYPE_CHECKING:
         WaitTimeout,
     )
     from backend.face import Backend, Job
-    from backend.graph_check import Problem, validate
+    from backend.graph_check import validate
+    from backend.graph_structure import Problem
     from backend.interface import BackendFlows
     from backend.job_status import JobStatus
     from backend.params import (
@@ -70,7 +71,8 @@ _HOMES = {
     "request": ("Request",),
     "result": ("GeneratedFile", "GenerationResult", "Health"),
     "settings": ("Secret", "Settings"),
-    "graph_check": ("Problem", "validate"),
+    "graph_check": ("validate",),
+    "graph_structure": ("Problem",),
 }  # fmt: skip
 
 __all__ = [

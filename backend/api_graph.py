@@ -57,7 +57,7 @@ def api_graph(value: Any) -> Mapping[str, Any]:
         InvalidArgument: it is not one, or an input holds what JSON cannot hold; node and input are named.
         ValueError: it is not an object of nodes; the text ends a sentence.
     """
-    from backend.graph_check import check_structure
+    from backend.graph_structure import check_structure
 
     if not isinstance(value, Mapping) or not value:
         raise ValueError("must be a workflow in API format: an object of nodes")

@@ -1,19 +1,26 @@
-"""Check a graph before it is queued: its own structure, and against what a ComfyUI knows. Pure.
+"""Check a graph against what a ComfyUI knows, before it is queued. Pure.
 
-``check_structure`` needs nothing but the graph and is run before every job, so
-that a mistake is not paid for. ``validate`` compares it with the answer of
-``/object_info`` and finds what ComfyUI would refuse, all at once.
+``validate`` compares it with the answer of ``/object_info`` and finds what
+ComfyUI would refuse, all at once. What needs no ComfyUI is in
+`backend.graph_structure`.
 
 Source: recordings object_info_full and prompt_errors, v0.29.0 and v0.3.64.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from backend.comfyui_answers import ALLOWED_SHOWN
 from backend.comfyui_refusals import combo_options
-from backend.errors import InvalidArgument
+from backend.graph_structure import (
+    Problem,
+    as_link,
+    find_cycle,
+    link_problem,
+    malformed_nodes,
+    nodes_needed_for,
+    problem_at,
+)
 from backend.json_reader import as_list, as_number, as_object
 from backend.visible import quoted, shortened, visible
 
@@ -39,113 +46,6 @@ _UPLOADS: Final = (
     "image_upload", "audio_upload", "video_upload", "animated_image_upload", "file_upload", "remote",
 )  # fmt: skip
 """Marks of inputs whose choices change while ComfyUI runs."""
-_SAVERS: Final = ("Save", "Preview", "VHS_VideoCombine")
-"""How the classes of nodes begin that are outputs in every ComfyUI."""
-
-
-Kind = Literal["structure", "node", "missing", "link", "value", "choice"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """What is wrong with one input of one node.
-
-    Attributes:
-        kind: of the mistake: a graph that is none, a node that is not there, an input that is missing, a link
-            of the wrong type, a value of the wrong type or out of range, a value that no list has.
-        allowed: the values that are taken, where there is a list of them.
-        received: the value that is not among them.
-    """
-
-    node_id: str
-    class_type: str
-    input: str
-    sentence: str
-    kind: Kind = "structure"
-    allowed: tuple[Any, ...] = ()
-    received: Any = None
-
-    def __str__(self) -> str:
-        where = f"node {self.node_id} ({self.class_type})"
-        return f"{where}, input {self.input}: {self.sentence}" if self.input else f"{where}: {self.sentence}"
-
-
-def check_structure(graph: Mapping[str, Any]) -> None:
-    """Refuse what can be no workflow in API format, whatever nodes ComfyUI has.
-
-    Raises:
-        InvalidArgument: all problems at once.
-    """
-    if isinstance(graph.get("nodes"), list):
-        raise InvalidArgument(
-            "This workflow is in the format of ComfyUI's editor, and cannot be queued.",
-            hint="Export it in API format: Workflow > Export (API).",
-        )
-    problems = list(_structure(graph))
-    if not problems:
-        # A node that leads to no output is not looked at by ComfyUI. Without definitions only the nodes
-        # that certainly are outputs can be told.
-        ends = [node_id for node_id, node in graph.items() if node["class_type"].startswith(_SAVERS)]
-        needed = _leading_to(ends, graph)
-        problems = list(_lists(graph, needed)) or list(_cycle(graph, needed))
-    if problems:
-        raise InvalidArgument("The workflow has mistakes: " + "; ".join(map(str, problems)) + ".")
-
-
-def _structure(graph: Mapping[str, Any]) -> Iterator[Problem]:
-    for node_id, node in graph.items():
-        if not isinstance(node, Mapping) or not isinstance(node.get("class_type"), str):
-            yield Problem(node_id=str(node_id), class_type="?", input="", sentence="it has no class_type")
-        elif not isinstance(node.get("inputs"), Mapping):
-            yield _problem(node_id, node, "", "it has no inputs; give {} where it needs none")
-
-
-def _lists(graph: Mapping[str, Any], node_ids: Iterable[str]) -> Iterator[Problem]:
-    """What is wrong with the lists of some nodes: ComfyUI takes each list for a link."""
-    for node_id in node_ids:
-        node = graph[node_id]
-        for name, value in node["inputs"].items():
-            if isinstance(value, list | tuple) and (sentence := _list_problem(value, graph)):
-                yield _problem(node_id, node, name, sentence)
-
-
-def _sources(node: Mapping[str, Any], graph: Mapping[str, Any]) -> list[str]:
-    """The nodes that a node is linked to and that are there."""
-    lists = [value for value in node["inputs"].values() if isinstance(value, list | tuple)]
-    return [value[0] for value in lists if _list_problem(value, graph) is None]
-
-
-def _cycle(graph: Mapping[str, Any], node_ids: Collection[str]) -> Iterator[Problem]:
-    """A cycle among some nodes whose lists are links; ComfyUI ends in a recursion that has no end."""
-    ahead = {node_id: _sources(graph[node_id], graph) for node_id in node_ids}
-    while free := [
-        node_id for node_id, sources in ahead.items() if not any(map(ahead.__contains__, sources))
-    ]:
-        for node_id in free:
-            del ahead[node_id]
-    if ahead:
-        node_id = next(iter(ahead))
-        named = ", ".join(list(ahead)[:ALLOWED_SHOWN])
-        yield _problem(
-            node_id, graph[node_id], "", f"it waits for its own result: a cycle with nodes {named}"
-        )
-
-
-def _list_problem(value: Sequence[Any], graph: Mapping[str, Any]) -> str | None:
-    if len(value) != 2:
-        return f"a list here is a link, [node id, output], and not {quoted(value)}"
-    node_id, output = value
-    if not isinstance(node_id, str) or node_id not in graph:
-        kind = "" if isinstance(node_id, str) else f" ({type(node_id).__name__}; an id is a text)"
-        return f"it is linked to a node {quoted(node_id)}{kind} that is not there"
-    if isinstance(output, bool) or not isinstance(output, int) or output < 0:
-        return f"it is linked to output {quoted(output)}, and outputs are numbered from 0"
-    return None
-
-
-def _link(value: Any) -> tuple[str, int] | None:
-    """A list as a link; only for a value that `_list_problem` has nothing against."""
-    return (value[0], value[1]) if isinstance(value, list | tuple) else None
 
 
 def validate(graph: Mapping[str, Any], object_info: Mapping[str, Any]) -> list[Problem]:
@@ -158,37 +58,25 @@ def validate(graph: Mapping[str, Any], object_info: Mapping[str, Any]) -> list[P
     Returns:
         Problems in the order of the graph; empty when there is none.
     """
-    if problems := list(_structure(graph)):
+    if problems := list(malformed_nodes(graph)):
         return problems
     known = {name: value for name, value in object_info.items() if isinstance(value, Mapping)}
     unknown = [node_id for node_id, node in graph.items() if node["class_type"] not in known]
     ends = [id_ for id_, node in graph.items() if known.get(node["class_type"], {}).get("output_node")]
     # What leads to nothing is not looked at by ComfyUI either; but an unknown node may be the end of it.
-    looked_at = set(graph) if unknown else _leading_to(ends, graph)
+    looked_at = set(graph) if unknown else nodes_needed_for(ends, graph)
     for node_id, node in graph.items():
         if node_id in unknown:
-            problems.append(_problem(node_id, node, "", "this ComfyUI has no such node", "node"))
+            problems.append(problem_at(node_id, node, "", "this ComfyUI has no such node", "node"))
         elif node_id in looked_at:
             problems += _node(node_id, node, known[node["class_type"]], graph, known)
     if not problems and ends:
-        problems += _cycle(graph, looked_at)
+        problems += find_cycle(graph, looked_at)
     if not ends and not problems:
         problems.append(
             Problem(node_id="-", class_type="-", input="", sentence="no node saves or shows anything")
         )
     return problems
-
-
-def _leading_to(ends: list[str], graph: Mapping[str, Any]) -> set[str]:
-    """The nodes whose work is needed for some others', with these."""
-    found: set[str] = set()
-    ahead = list(ends)
-    while ahead:
-        node_id = ahead.pop()
-        if node_id not in found:
-            found.add(node_id)
-            ahead += _sources(graph[node_id], graph)
-    return found
 
 
 def _node(
@@ -204,13 +92,13 @@ def _node(
             spec = as_list(list(entry) if isinstance(entry, tuple) else entry)
             if name not in node["inputs"]:
                 if section == "required" and not _is_dynamic(spec):
-                    yield _problem(node_id, node, name, "it is missing", "missing")
+                    yield problem_at(node_id, node, name, "it is missing", "missing")
                 continue
             value = node["inputs"][name]
             if isinstance(value, list | tuple):
-                problem = _list_problem(value, graph) or _linked(_link(value), spec, graph, object_info)
+                problem = link_problem(value, graph) or _linked(as_link(value), spec, graph, object_info)
                 if problem:
-                    yield _problem(node_id, node, name, problem, "link")
+                    yield problem_at(node_id, node, name, problem, "link")
             else:
                 # How a list is written that is to be no link.
                 plain = value.get("__value__", value) if isinstance(value, Mapping) else value
@@ -273,7 +161,7 @@ def _value(
             shown = ", ".join(map(_listed, options[:ALLOWED_SHOWN])) or "nothing"
             more = " …" if len(options) > ALLOWED_SHOWN else ""
             sentence = f"{quoted(strange[0])} is not available; there is {shown}{more}"
-            yield _problem(
+            yield problem_at(
                 node_id, node, name, sentence, "choice", allowed=tuple(options), received=strange[0]
             )
         return
@@ -282,14 +170,14 @@ def _value(
         try:
             number = _NUMBERS[kind](value)
         except (TypeError, ValueError, OverflowError):
-            yield _problem(node_id, node, name, f"{quoted(value)} is not a number", "value")
+            yield problem_at(node_id, node, name, f"{quoted(value)} is not a number", "value")
             return
         low, high = (as_number(limits.get(bound)) for bound in ("min", "max"))
         if (low is not None and number < low) or (high is not None and number > high):
             bounds = f"from {limits.get('min')} to {limits.get('max')}"
-            yield _problem(node_id, node, name, f"{quoted(value)} is not {bounds}", "value")
+            yield problem_at(node_id, node, name, f"{quoted(value)} is not {bounds}", "value")
     elif kind in _LINKED and value is not None:
-        yield _problem(node_id, node, name, f"it takes a link to {kind}, not {quoted(value)}", "value")
+        yield problem_at(node_id, node, name, f"it takes a link to {kind}, not {quoted(value)}", "value")
 
 
 def _checks_itself(class_type: str, limits: Mapping[str, Any]) -> bool:
@@ -316,24 +204,3 @@ def _listed(value: Any) -> str:
 
 def _is_dynamic(spec: Sequence[Any]) -> bool:
     return bool(spec) and isinstance(spec[0], str) and spec[0].startswith("COMFY_")
-
-
-def _problem(
-    node_id: str,
-    node: Mapping[str, Any],
-    name: str,
-    sentence: str,
-    kind: Kind = "structure",
-    *,
-    allowed: tuple[Any, ...] = (),
-    received: Any = None,
-) -> Problem:
-    return Problem(
-        node_id=str(node_id),
-        class_type=str(node.get("class_type", "?")),
-        input=name,
-        sentence=sentence,
-        kind=kind,
-        allowed=allowed,
-        received=received,
-    )

@@ -23,7 +23,8 @@ from backend import transcripts
 from backend.contract import SHARED_INPUTS
 from backend.errors import ComfyformError, JobFailed, NotSupported
 from backend.flow import RETRY, Downloaded, Flow, Retry, Send, check, send, work
-from backend.graph_check import Problem, validate
+from backend.graph_check import validate
+from backend.graph_structure import Problem
 from backend.journal import state_folder
 from backend.local_graphs import plan
 from backend.model_folders import HF_HUB, category_of, how_to_get, places_of

@@ -80,7 +80,7 @@ class Look:
             await asyncio.wait({self._task})
 
     def _look(self, transport: str) -> "Inventory":
-        from ops.session import open_remote
+        from ops.remote_volume import open_remote
 
         try:
             with open_remote(self._settings, transport, stop=self._stop) as remote:

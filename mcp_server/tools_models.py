@@ -131,7 +131,7 @@ async def _compare(call: Call) -> Answer:
 
 async def _inventory(call: Call) -> "Inventory | None":
     """Look at the volume, after asking where that costs something."""
-    from ops.session import cheapest_transport
+    from ops.remote_volume import cheapest_transport
 
     studio = call.studio
     transport = call.arguments.get("transport") or cheapest_transport(studio.settings)

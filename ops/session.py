@@ -1,80 +1,17 @@
-"""What the commands on models share: settings, the volume opened, this machine looked at."""
+"""This machine's models, found once and scanned."""
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-from backend.drivers import Http
-from backend.errors import ConfigError, InvalidArgument
+from backend.errors import ConfigError
 from backend.settings import Settings
-from ops.console import Console
 from ops.hash_cache import hash_cache
 from ops.inventory import Inventory
-from ops.local_models import WAYS, LocalModels, Locate, local_models
+from ops.local_models import WAYS, LocalModels, local_models
 from ops.model_paths import with_extra
-from ops.plan import Plan
-from ops.queue_watch import QueueWatch
 from ops.scan import Root, Scan, scan
-from ops.show_models import show_done
-from ops.store import ModelStore
-from ops.stores import cache_folder, open_store
-from ops.sync import Done, apply
-from ops.transports import Transport
-
-
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """An open store, and the sign that makes its waits end."""
-
-    store: ModelStore
-    stop: threading.Event
-
-
-@contextlib.contextmanager
-def open_remote(
-    settings: Settings,
-    transport: str,
-    *,
-    stop: threading.Event | None = None,
-    locate: Locate | None = None,
-    say: Callable[[str], object] = lambda _sentence: None,
-) -> Iterator[Remote]:
-    """Open the volume's models within a ``with``. After ``stop`` is set, no wait goes on.
-
-    Args:
-        settings: keys and addresses.
-        transport: ``job`` or ``s3``.
-        stop: by default one that nobody sets.
-        locate: finds this machine's models, for ``s3``; by default as the settings say.
-        say: told when no worker takes a job for a while.
-    """
-    if transport not in ("job", "s3"):
-        raise InvalidArgument(f"{transport!r} is not a transport: job and s3 are.")
-    kind: Transport = "job" if transport == "job" else "s3"
-    stop = stop or threading.Event()
-
-    def wait(seconds: float) -> None:
-        if stop.wait(seconds):
-            raise KeyboardInterrupt
-
-    with Http(wait=wait) as http, QueueWatch(say) as queue:
-        yield Remote(open_store(settings, http, transport=kind, locate=locate, on_state=queue), stop)
-
-
-def cheapest_transport(settings: Settings) -> Transport:
-    """Tell how to look at the volume: over S3 where its keys are set, which costs nothing, else by a job."""
-    keys = (settings.runpod_s3_access_key_id, settings.runpod_s3_secret_access_key, settings.runpod_volume_id)
-    return "s3" if all(keys) else "job"
-
-
-def look_there(store: ModelStore, console: Console) -> Inventory:
-    """Look at the volume, and pass on what could not be read."""
-    there = store.inventory()
-    for sentence in there.warnings:
-        console.warn(sentence)
-    return there
+from ops.user_folders import cache_folder
 
 
 class Here:
@@ -157,19 +94,3 @@ def _nowhere(found: LocalModels) -> str:
 def hashes_of(settings: Settings) -> Path:
     """Give the place of the remembered hashes."""
     return cache_folder(settings) / "hashes.sqlite"
-
-
-def carry_out(plan: Plan, remote: Remote, console: Console) -> None:
-    """Do what a plan says, and tell what was done, also when some of it failed or Ctrl-C came."""
-    done: list[Done] = []
-    try:
-        with console.progress() as tell:
-            apply(plan, remote.store, on_progress=tell, on_done=done.append, stop=remote.stop)
-    finally:
-        tell_done(plan, done, console)
-
-
-def tell_done(plan: Plan, done: Sequence[Done], console: Console) -> None:
-    """Give a plan and what became of it."""
-    console.data({"plan": plan.to_json(), "done": [entry.to_json() for entry in done]})
-    show_done(console, done)

@@ -2,10 +2,7 @@
 
 import re
 from functools import partial
-from pathlib import Path
 from typing import Final
-
-import platformdirs
 
 from backend.drivers import Http
 from backend.errors import ConfigError, NotFound
@@ -18,9 +15,9 @@ from ops.runpod_api import NETWORK_VOLUMES, RunPodApi
 from ops.sources import Sources
 from ops.store import ModelStore
 from ops.transports import S3_DATA_CENTERS, Transport
+from ops.user_folders import cache_folder
 from ops.volume import S3Store
 
-APP: Final = "comfyform"
 _REGION: Final = re.compile(r"//s3api-([a-z0-9-]+)\.")
 
 
@@ -105,10 +102,3 @@ def open_bucket(settings: Settings, volume_id: str, data_center: str | None) -> 
         access_key_id=settings.need("runpod_s3_access_key_id", "S3 needs its own keys"),
         secret_access_key=settings.need("runpod_s3_secret_access_key", "S3 needs its own keys"),
     )
-
-
-def cache_folder(settings: Settings) -> Path:
-    """Give the folder for what may be lost: the hash cache and files on their way."""
-    if settings.comfyform_state_dir is not None:
-        return Path(settings.comfyform_state_dir).expanduser()
-    return platformdirs.user_cache_path(APP)

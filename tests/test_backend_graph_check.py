@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import InvalidArgument
-from backend.graph_check import check_structure, validate
+from backend.graph_check import validate
+from backend.graph_structure import check_structure
 
 RECORDED = json.loads((Path(__file__).parent / "cases" / "graph_verdicts.json").read_text())
 INFO = RECORDED["definitions"] | {

@@ -10,7 +10,7 @@ import pytest
 
 from backend import InvalidArgument, Problem, validate
 from backend.drivers import Http
-from backend.graph_check import check_structure
+from backend.graph_structure import check_structure
 from backend.graphs import Graph
 from backend.graphs.architectures import ARCHITECTURES, recognise
 from backend.graphs.picture import picture

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from backend.settings import Settings, listed
+from ops.apply_plan import carry_out, look_there, tell_done
 from ops.console import opened
 from ops.disk import write_whole
 from ops.hash_cache import hash_cache
@@ -15,8 +16,9 @@ from ops.inventory import Inventory
 from ops.pages.comparison import compare_page
 from ops.plan import compare as compare_plan
 from ops.registry import load
+from ops.remote_volume import open_remote
 from ops.scan import hash_all, look_inside
-from ops.session import Here, carry_out, hashes_of, look_there, open_remote, tell_done
+from ops.session import Here, hashes_of
 from ops.show_models import show_plan, show_scan, show_terms, show_verified
 from ops.splice import write_sections
 

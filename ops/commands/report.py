@@ -9,7 +9,7 @@ from ops.disk import write_whole
 from ops.pages.report import SECTIONS
 from ops.pages.report_facts import gather
 from ops.pages.report_page import draw
-from ops.session import cheapest_transport
+from ops.remote_volume import cheapest_transport
 
 REGISTRY = "models-registry.yaml"
 OUTPUT = "report.html"

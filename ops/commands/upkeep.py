@@ -6,13 +6,14 @@ from pathlib import Path
 from backend.errors import ConfigError, InvalidArgument, SourceMissing
 from backend.settings import Settings, listed
 from ops.amounts import total
+from ops.apply_plan import carry_out, look_there, tell_done
 from ops.console import Cell, Console, opened
 from ops.cost import SMALLEST_VOLUME_GB, volume_usd_per_month
 from ops.inventory import Inventory
 from ops.layout import check_held_path
 from ops.plan import compare
 from ops.registry import load
-from ops.session import carry_out, look_there, open_remote, tell_done
+from ops.remote_volume import open_remote
 from ops.show_models import show_plan
 from ops.workflows import Needs, may_mean, needs, texts
 

@@ -21,9 +21,9 @@ from ops.inventory import Inventory
 from ops.pages.report import Cost, Job, JobFile, Model, Problem, Report, Resource, Section
 from ops.plan import Action, compare
 from ops.registry import load
+from ops.remote_volume import open_remote
 from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, Live, RunPodApi
 from ops.runpod_specs import EndpointSpec, NetworkVolumeSpec
-from ops.session import open_remote
 
 JOBS_SHOWN: Final = 12
 CONTAINER_DISK_GB: Final = 20

@@ -13,7 +13,8 @@ from backend.comfyui_run import run
 from backend.drivers import Http
 from backend.errors import ComfyformError, InvalidArgument
 from backend.flow import Flow, Send, send
-from backend.graph_check import check_structure, validate
+from backend.graph_check import validate
+from backend.graph_structure import check_structure
 from tools.conformance.graphs import Graph
 
 KINDS: Final = (

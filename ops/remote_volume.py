@@ -1,0 +1,60 @@
+"""A volume's models, opened for a command: the store, and the sign that ends its waits."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from backend.drivers import Http
+from backend.errors import InvalidArgument
+from backend.settings import Settings
+from ops.local_models import Locate
+from ops.queue_watch import QueueWatch
+from ops.store import ModelStore
+from ops.stores import open_store
+from ops.transports import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """An open store, and the sign that makes its waits end."""
+
+    store: ModelStore
+    stop: threading.Event
+
+
+@contextlib.contextmanager
+def open_remote(
+    settings: Settings,
+    transport: str,
+    *,
+    stop: threading.Event | None = None,
+    locate: Locate | None = None,
+    say: Callable[[str], object] = lambda _sentence: None,
+) -> Iterator[Remote]:
+    """Open the volume's models within a ``with``. After ``stop`` is set, no wait goes on.
+
+    Args:
+        settings: keys and addresses.
+        transport: ``job`` or ``s3``.
+        stop: by default one that nobody sets.
+        locate: finds this machine's models, for ``s3``; by default as the settings say.
+        say: told when no worker takes a job for a while.
+    """
+    if transport not in ("job", "s3"):
+        raise InvalidArgument(f"{transport!r} is not a transport: job and s3 are.")
+    kind: Transport = "job" if transport == "job" else "s3"
+    stop = stop or threading.Event()
+
+    def wait(seconds: float) -> None:
+        if stop.wait(seconds):
+            raise KeyboardInterrupt
+
+    with Http(wait=wait) as http, QueueWatch(say) as queue:
+        yield Remote(open_store(settings, http, transport=kind, locate=locate, on_state=queue), stop)
+
+
+def cheapest_transport(settings: Settings) -> Transport:
+    """Tell how to look at the volume: over S3 where its keys are set, which costs nothing, else by a job."""
+    keys = (settings.runpod_s3_access_key_id, settings.runpod_s3_secret_access_key, settings.runpod_volume_id)
+    return "s3" if all(keys) else "job"
