@@ -141,6 +141,7 @@ def problem_at(
     allowed: tuple[Any, ...] = (),
     received: Any = None,
 ) -> Problem:
+    """A problem at a node."""
     return Problem(
         node_id=str(node_id),
         class_type=str(node.get("class_type", "?")),
