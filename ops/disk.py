@@ -11,7 +11,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from backend.errors import TransferError, VolumeFull
+from backend.errors import InvalidArgument, TransferError, VolumeFull
 from ops.crew import pause
 
 _LOCK_LOOK_S: Final = 0.05
@@ -37,6 +37,27 @@ def translated(path: str) -> Iterator[None]:
             raise VolumeFull(f"No room is left for {path}.", path=path, hint=_MAKE_ROOM) from error
         reason = error.strerror or str(error)
         raise TransferError(f"{path} cannot be used: {reason}.", path=path) from error
+
+
+def own_place(root: Path, path: str) -> Path:
+    """Give the place of a file of ours on a volume, where no link is on its way.
+
+    Whoever writes the volume, a node pack for example, could otherwise have us write or delete elsewhere.
+
+    Args:
+        root: the volume's root, which may be reached through a link itself.
+        path: from there.
+
+    Raises:
+        InvalidArgument: a folder on the way, or the file, is a link.
+    """
+    place = root / path
+    if place.resolve() != root.resolve() / path:
+        raise InvalidArgument(
+            f"{path} leads out of {root} through a link, or elsewhere in it.",
+            hint="Delete the link: nothing that comfyform keeps on a volume is one.",
+        )
+    return place
 
 
 def write_whole(path: Path, content: bytes, *, like: Path | None = None) -> None:

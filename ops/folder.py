@@ -14,6 +14,7 @@ from ops.adoption import announced, place_aside
 from ops.disk import (
     need_room,
     one_writer,
+    own_place,
     read_small,
     remove_empty_folders,
     settle,
@@ -92,10 +93,10 @@ class FolderStore(FileByFile):
 
         def remove(path: str) -> None:
             target = self._target(path)
-            with one_writer(self._root / lock_path(path)), translated(path):
+            with one_writer(own_place(self._root, lock_path(path))), translated(path):
                 # The record goes first: it must never speak of a file that is gone.
                 self._forget(record_path(path))
-                Partial(self._root / partial_path(path)).discard()
+                Partial(own_place(self._root, partial_path(path))).discard()
                 self._empty_quarantine(path)
                 blob = self._blob_behind(target)
                 try:
@@ -139,7 +140,7 @@ class FolderStore(FileByFile):
         target = self._target(path)
         with translated(path):
             self._root.mkdir(parents=True, exist_ok=True)
-        with one_writer(self._root / lock_path(path)):
+        with one_writer(own_place(self._root, lock_path(path))):
             held = self._held(path)
             kept = self._keep(wanted, held, on_progress)
             if kept is not None:
@@ -148,8 +149,8 @@ class FolderStore(FileByFile):
             fetched = fetch(
                 wish,
                 self._sources,
-                partial=self._root / partial_path(path),
-                quarantine=lambda sha256: self._root / quarantine_path(path, sha256),
+                partial=own_place(self._root, partial_path(path)),
+                quarantine=lambda sha256: own_place(self._root, quarantine_path(path, sha256)),
                 need_room=lambda needed: self._need_room(path, needed),
                 on_progress=on_progress,
                 pace=self._pace,
@@ -179,7 +180,7 @@ class FolderStore(FileByFile):
 
     def _drop_attempts(self, path: str) -> None:
         """Delete what a writer left that died between the file and its record."""
-        Partial(self._root / partial_path(path)).discard()
+        Partial(own_place(self._root, partial_path(path))).discard()
 
     def _look_at(self, path: str) -> FileRecord | None:
         try:
@@ -209,8 +210,9 @@ class FolderStore(FileByFile):
         target, place = self._root / path, place_aside(path)
         if target.is_symlink():
             return None
-        (self._root / place).parent.mkdir(parents=True, exist_ok=True)
-        target.rename(self._root / place)
+        cell = own_place(self._root, place)
+        cell.parent.mkdir(parents=True, exist_ok=True)
+        target.rename(cell)
         return place
 
     def _need_room(self, path: str, needed_bytes: int) -> None:
@@ -270,38 +272,38 @@ class FolderStore(FileByFile):
     def _disown(self, recorded: FileRecord) -> None:
         """Delete a record that the file's bytes deny, unless the file was replaced meanwhile."""
         path = recorded["path"]
-        with one_writer(self._root / lock_path(path)), translated(path):
+        with one_writer(own_place(self._root, lock_path(path))), translated(path):
             if self._held(path) == recorded:
                 self._forget(record_path(path))
 
     def _record(self, path: str) -> Record | None:
         """Read a record; one that cannot be read is the same as none."""
         try:
-            content = read_small(self._root / record_path(path))
-        except OSError:
+            content = read_small(own_place(self._root, record_path(path)))
+        except (OSError, InvalidArgument):
             return None
         return None if content is None else Record.from_bytes(content)
 
     def _write_record(self, path: str, sha256: str, source: str) -> None:
         stat = (self._root / path).stat()
         record = Record.now(stat.st_size, sha256, source, stat.st_mtime)
-        write_whole(self._root / record_path(path), record.to_bytes())
+        write_whole(own_place(self._root, record_path(path)), record.to_bytes())
 
     def _write_ref(self, path: str) -> None:
         """For a file in the Hugging Face cache, say which commit is its main branch."""
         reference = cache_ref(path)
-        if reference is not None and read_small(self._root / reference[0]) != reference[1].encode():
-            write_whole(self._root / reference[0], reference[1].encode())
+        if reference is not None and read_small(own_place(self._root, reference[0])) != reference[1].encode():
+            write_whole(own_place(self._root, reference[0]), reference[1].encode())
 
     def _empty_quarantine(self, path: str) -> None:
         """Delete the bytes that came for a file once and were wrong."""
-        cell = (self._root / quarantine_path(path, "")).parent
+        cell = own_place(self._root, quarantine_path(path, "")).parent
         for wrong in cell.iterdir() if cell.is_dir() else ():
             if is_quarantined(wrong.relative_to(self._root).as_posix(), path):
                 self._forget(wrong.relative_to(self._root).as_posix())
 
     def _forget(self, path: str) -> None:
         """Delete a file of ours and the folders that it leaves empty."""
-        target = self._root / path
+        target = own_place(self._root, path)
         target.unlink(missing_ok=True)
         remove_empty_folders(target.parent, self._root)

@@ -12,13 +12,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from backend.errors import TransferError, VolumeFull
 from ops.scan import ScannedFile
 
 _ENCODING: Final = sys.getfilesystemencoding()
 _ERRORS: Final = sys.getfilesystemencodeerrors()
+_WAIT_S: Final = 30.0
+"""How long another process may hold the database."""
 _KEEP_FILES: Final = 500
 _KEEP_BYTES: Final = 256 * 1024 * 1024
 """Hashed bytes and files that are worth a write; a killed process hashes no more than these again."""
+_DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+"""What another file is made for. A locked database or a full disk is not damage: the hashes took hours."""
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS hashes (
     path BLOB PRIMARY KEY, size INTEGER, modified_ns INTEGER, inode INTEGER, sha256 TEXT
@@ -40,13 +45,20 @@ class HashCache:
         self._pending_bytes = 0
         try:
             self._database = self._open(path)
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode not in _DAMAGED:
+                kind = VolumeFull if error.sqlite_errorcode == sqlite3.SQLITE_FULL else TransferError
+                raise kind(
+                    f"The hash cache {path} cannot be used: {error}.",
+                    path=str(path),
+                    hint="Wait until no other command uses it, and see that its disk has room.",
+                ) from error
             path.unlink(missing_ok=True)
             self._database = self._open(path)
 
     @staticmethod
     def _open(path: Path) -> sqlite3.Connection:
-        database = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+        database = sqlite3.connect(path, timeout=_WAIT_S, check_same_thread=False, isolation_level=None)
         try:
             database.execute("PRAGMA journal_mode=WAL")
             # A lost entry costs one hashing, so the disk need not be waited for.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -23,7 +24,7 @@ from backend.errors import (
 from ops.layout import record_path
 from ops.sources import Sources
 from tests.emulation import Emulator
-from tests.ops_places import FILE_GLOB, PATH, PIECE, folder, serve, sources_of
+from tests.ops_places import FILE_GLOB, PATH, PIECE, folder, put, serve, sources_of
 
 
 @pytest.fixture
@@ -260,6 +261,40 @@ def test_a_link_does_not_lead_out(emu: Emulator, sources: Sources, tmp_path: Pat
         folder(root, sources).provision([serve(emu).wanted()])
 
     assert list(elsewhere.iterdir()) == []
+
+
+OWN = ".comfyform"
+
+
+@pytest.mark.parametrize(
+    ("link", "content"),
+    [
+        (f"{OWN}/partial/models/checkpoints", {}),
+        (f"{OWN}/partial/models/checkpoints/a.bin", {}),
+        (f"{OWN}/records/models/checkpoints", {}),
+        (f"{OWN}/quarantine/models/checkpoints", {"sha256": "0" * 64}),
+        (f"{OWN}/locks", {}),
+        (OWN, {}),
+        ("models/checkpoints", {}),
+        ("models/checkpoints/a.bin", {}),
+    ],
+)
+def test_no_link_among_our_own_folders_is_followed(
+    emu: Emulator, sources: Sources, tmp_path: Path, link: str, content: dict[str, str]
+):
+    """A node pack writes the volume; through a link the ops worker would write and delete outside it."""
+    root, outside = tmp_path / "volume", tmp_path / "outside"
+    victim = put(outside / "a.bin", b"victim")
+    place = root / link
+    place.parent.mkdir(parents=True)
+    place.symlink_to(victim if link.endswith(".bin") else outside)
+    (root / "models").mkdir(exist_ok=True)
+
+    with contextlib.suppress(InvalidArgument, TransferError):
+        folder(root, sources).provision([serve(emu).wanted(**content)])
+
+    assert [file.name for file in outside.rglob("*") if file.is_file()] == ["a.bin"]
+    assert victim.read_bytes() == b"victim"
 
 
 def test_a_local_source_is_explained(sources: Sources, tmp_path: Path):

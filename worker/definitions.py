@@ -13,6 +13,7 @@ from backend.errors import ComfyformError
 from backend.landing import land
 from backend.model_folders import MODELS
 from backend.node_definitions import NodeDefinitions, definitions_path
+from ops.disk import own_place
 from worker.generate import Studio
 from worker.stop import Stopped, StopSign
 
@@ -42,7 +43,7 @@ def leave(studio: Studio, endpoint_id: str, version: str, started_at: datetime, 
             object_info=object_info, started_at=started_at, worker_version=version, failed_imports=failed
         )
         path = definitions_path(endpoint_id)
-        land(known.to_bytes(), studio.volume / path, what="the node definitions")
+        land(known.to_bytes(), own_place(studio.volume, path), what="the node definitions")
         logger.info("left %d node definitions on the volume as %s", len(object_info), path)
     except (ComfyformError, OSError) as error:
         logger.warning("no node definitions are left on the volume: %s", error)

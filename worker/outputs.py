@@ -22,6 +22,7 @@ from backend.contract import INLINE_LIMIT_BYTES, OUTPUTS_FOLDER, OutputFile
 from backend.errors import NotSupported, TransferError
 from backend.media_kind import kind_of
 from backend.visible import shortened
+from ops.disk import own_place
 from ops.media import mime_type
 from worker.bounded_call import bounded_call
 from worker.configuration import Bucket
@@ -120,7 +121,7 @@ class Outlet:
                 "and this worker has neither a volume nor a bucket.",
                 hint="Attach a network volume, or set BUCKET_ENDPOINT_URL and its keys on the endpoint.",
             )
-        place = self.volume / folder / made.filename
+        place = own_place(self.volume, f"{folder}/{made.filename}")
         try:
             copy_durably(made.path, place)
         except OSError as error:
