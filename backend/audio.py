@@ -2,7 +2,7 @@
 
 import struct
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 _RATES: Final = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 """MPEG version bits → sample rates."""
@@ -63,21 +63,41 @@ def _after_id3(file: BinaryIO) -> int:
 
 
 def _mp3(file: BinaryIO, size_bytes: int) -> float | None:
-    """Read the first frame: the number of frames where it says so, else its bit rate for all of them."""
+    """Read the first frame: the number of frames where it says so, else its bit rate for all of them.
+
+    Frames start where the tag ends, apart from padding of zeros, and the next one follows at the first one's
+    length: eleven bits alone are found in any file.
+    """
     start = file.tell()
     data = file.read(_SEARCH_BYTES)
-    for at in range(len(data) - 4):
-        if data[at] == 0xFF and data[at + 1] & 0xE6 == 0xE2:
-            version, bits, rate = data[at + 1] >> 3 & 3, data[at + 2] >> 4, data[at + 2] >> 2 & 3
-            if version == 1 or bits in (0, 15) or rate == 3:
-                continue
-            sample_rate = _RATES[version][rate]
-            samples = 1152 if version == 3 else 576
-            for tag in (b"Xing", b"Info"):
-                found = data.find(tag, at, at + 200)
-                if found >= 0 and data[found + 7] & 1:
-                    frames = struct.unpack(">I", data[found + 8 : found + 12])[0]
-                    return float(frames) * samples / sample_rate
-            kbit = (_MPEG1_KBIT if version == 3 else _MPEG2_KBIT)[bits]
-            return (size_bytes - start - at) * 8 / (kbit * 1000)
-    return None
+    at = len(data) - len(data.lstrip(b"\0"))
+    frame = _frame(data, at)
+    if frame is None or _frame(data, at + frame.length) is None:
+        return None
+    for tag in (b"Xing", b"Info"):
+        found = data.find(tag, at, at + 200)
+        if found >= 0 and data[found + 7] & 1:
+            frames = struct.unpack(">I", data[found + 8 : found + 12])[0]
+            return float(frames) * frame.samples / frame.sample_rate
+    return (size_bytes - start - at) * 8 / frame.bit_rate
+
+
+class _Frame(NamedTuple):
+    length: int
+    samples: int
+    sample_rate: int
+    bit_rate: int
+
+
+def _frame(data: bytes, at: int) -> _Frame | None:
+    """Read the header of an MPEG layer III frame, or None. Source: ISO/IEC 11172-3, 2.4.1.3."""
+    if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] & 0xE6 != 0xE2:
+        return None
+    version, bits, rate = data[at + 1] >> 3 & 3, data[at + 2] >> 4, data[at + 2] >> 2 & 3
+    if version == 1 or bits in (0, 15) or rate == 3:
+        return None
+    sample_rate = _RATES[version][rate]
+    samples = 1152 if version == 3 else 576
+    bit_rate = (_MPEG1_KBIT if version == 3 else _MPEG2_KBIT)[bits] * 1000
+    padding = data[at + 2] >> 1 & 1
+    return _Frame(samples // 8 * bit_rate // sample_rate + padding, samples, sample_rate, bit_rate)

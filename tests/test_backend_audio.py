@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import tempfile
 from pathlib import Path
 
+import imageio_ffmpeg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backend.audio import duration_s
 from tests.studio_models import write_wav
@@ -60,6 +65,33 @@ def test_a_wav_is_as_long_as_its_data(tmp_path):
     (tmp_path / "c.wav").write_bytes(content[:40] + b"\xff\xff\xff\xff" + content[44:])
 
     assert [duration_s(tmp_path / name) for name in ("a.wav", "b.wav", "c.wav")] == [1.5, 1.5, 1.5]
+
+
+@given(st.binary(max_size=4000), st.integers(0, 3900))
+def test_no_length_is_invented(content: bytes, at: int):
+    """The eleven bits that begin a frame are found in any file; alone they are no MP3."""
+    start = b"OggS" + content[:at] + b"\xff\xfb\x90\x00" + content[at:]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a"
+        path.write_bytes(start)
+
+        assert duration_s(path) is None
+
+
+@pytest.mark.parametrize(
+    "suffix", ["wav", "flac", "mp3", "ogg", "opus", "m4a", "aac", "aiff", "webm", "mkv", "mp4"]
+)
+def test_real_files_have_their_length_or_none(tmp_path: Path, suffix: str):
+    """As ffmpeg writes them, 2 s long, in containers that LoadAudio takes."""
+    path = tmp_path / f"a.{suffix}"
+    program = imageio_ffmpeg.get_ffmpeg_exe()
+    sound = ["-f", "lavfi", "-i", "sine=440:duration=2"]
+    subprocess.run([program, "-loglevel", "error", *sound, "-strict", "-2", str(path)], check=True)
+
+    found = duration_s(path)
+
+    assert (found is None) == (suffix not in {"wav", "flac", "mp3"})
+    assert found is None or found == pytest.approx(2.0, abs=0.1)
 
 
 def test_a_file_that_is_gone_has_no_length(tmp_path):
