@@ -115,16 +115,19 @@ def one_of_each(**options: Any) -> list[list[Any]]:
     return SHARED + [[kind, names[kind], FIELDS[kind], options] for kind in FIELDS]
 
 
-def killed(made: Studio, method: str, path: str, *arguments: str) -> None:
-    """Start an up and kill it, as a crash would, while RunPod holds a request back."""
-    fault = made.emu.fault(path, method=method, delay_s=60)["id"]
-    run = made.infra.start("up", "--yes", "--skip-preview", *arguments)
+def killed(made: Studio, method: str, path: str, *, after: bool = False) -> None:
+    """Start an up and kill it, as a crash would, before RunPod acts on a request, or before its answer."""
+    fault = made.emu.fault(path, method=method, **({"stall": 0} if after else {"delay_s": 60}))["id"]
+    run = made.infra.start("up", "--yes", "--skip-preview")
 
     def held() -> bool:
-        faults = made.emu.control("GET", "/faults")["faults"]
-        return run.poll() is not None or any(each["id"] == fault and each["hits"] for each in faults)
+        if after:
+            return any(each["fault"] == f"#{fault}" for each in made.emu.requests(method, path))
+        return any(
+            each["id"] == fault and each["hits"] for each in made.emu.control("GET", "/faults")["faults"]
+        )
 
-    until(held, 120)
+    until(lambda: held() or run.poll() is not None, 120)
     assert run.poll() is None, run.communicate()[0]
     kill(run)
     made.emu.control("DELETE", f"/faults/{fault}")
@@ -136,9 +139,15 @@ def killed(made: Studio, method: str, path: str, *arguments: str) -> None:
     unlock(folder, run.pid)
 
 
-@pytest.mark.parametrize("method", ["POST", "DELETE"])
-def test_killed_in_the_middle_of_a_replacement(emu: Emulator, tmp_path: Path, method: str) -> None:
-    """Before the new object is made, and between create and delete: the next up ends with one of each."""
+@pytest.mark.parametrize(
+    ("method", "after"),
+    [("POST", False), ("POST", True), ("DELETE", False)],
+    ids=["before", "answer", "delete"],
+)
+def test_killed_in_the_middle_of_a_replacement(
+    emu: Emulator, tmp_path: Path, method: str, after: bool
+) -> None:
+    """Before the new object is made, before its answer, and before the delete: up ends with one of each."""
     with studio(tmp_path / "project", emu) as made:
         made.declare(one_of_each())
         made.infra.up()
@@ -147,11 +156,14 @@ def test_killed_in_the_middle_of_a_replacement(emu: Emulator, tmp_path: Path, me
             (urn,) = made.urns([f"one-{kind.lower()}"])
             made.infra.pulumi("state", "taint", "--yes", urn)
             path = COLLECTIONS[kind][1]
-            killed(made, method, f"/rest/v2/{path}" if method == "POST" else f"/rest/v2/{path}/*")
+            killed(
+                made, method, f"/rest/v2/{path}" if method == "POST" else f"/rest/v2/{path}/*", after=after
+            )
+            made.infra.pulumi("refresh", "--yes", "--skip-preview", "--clear-pending-creates")
             made.infra.up()
-            after = made.state()
+            later = made.state()
             assert made.owned() == made.live()
-            assert [name for name in after if after[name] != before[name]] == [f"one-{kind.lower()}"]
+            assert [name for name in later if later[name] != before[name]] == [f"one-{kind.lower()}"]
         made.infra.up("--expect-no-changes")
 
         made.infra.pulumi("destroy", "--yes", "--skip-preview")
@@ -210,6 +222,25 @@ def test_a_stack_with_names_of_old_keeps_objects_and_names(emu: Emulator, tmp_pa
         made.infra.up("--replace", urn)
         assert made.owned() == made.live()
         assert made.state()["one-template"] != first["one-template"]
+
+
+def test_a_cut_off_create_of_a_chosen_name_is_refused_until_it_is_adopted(
+    emu: Emulator, tmp_path: Path
+) -> None:
+    """A name that anybody may choose proves nothing, so the object's owner says whose it is."""
+    with studio(tmp_path / "project", emu) as made:
+        template = {**FIELDS["Template"], "name": "chosen"}
+        made.declare([["Template", "one", template, {}]])
+        killed(made, "POST", "/rest/v2/templates", after=True)
+        (left,) = made.live()["Template"]
+
+        refused = made.infra.up(ok=False)
+
+        assert refused.returncode == 1
+        assert f"A template called 'chosen' exists already and is not this stack's: {left}." in refused.stdout
+        made.declare([["Template", "one", {**template, "adopt": left}, {}]])
+        made.infra.up()
+        assert made.state() == {"one": left}
 
 
 def test_a_chosen_name_that_is_taken_is_refused_at_preview(emu: Emulator, tmp_path: Path) -> None:
