@@ -24,7 +24,8 @@ from ops.store import ModelStore
 from ops.stores import open_store
 from ops.sync import apply
 from tests.emulation import Emulator
-from tests.ops_places import Served, bytes_asked, folder, put, serve, settings_of, sources_of
+from tests.ops_places import Served, bytes_asked, folder, put, safetensors, settings_of, sources_of
+from tests.ops_places import serve as serve_bytes
 from tests.ops_shelf import Shelf
 from tests.worker_endpoint import Studio
 
@@ -42,6 +43,11 @@ ODD_NAMES = (
     f"loras/{'x' * 238}.safetensors",
 )
 OWN = "models/loras/x.bin"
+
+
+def serve(emu: Emulator, *, name: str = "a.bin", size: int = 1_300_000) -> Served:
+    """Put a valid safetensors file on the emulated web server: only such bytes get that ending."""
+    return serve_bytes(emu, name=name, content=safetensors(size))
 
 
 class Place:
