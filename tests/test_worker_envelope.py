@@ -1,8 +1,11 @@
 """A job as it comes, read into a request; and the frame of every answer."""
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given as generated
+from hypothesis import strategies as st
 
 from backend.errors import InvalidArgument, JobFailed, SourceMissing
 from worker import envelope
@@ -171,3 +174,22 @@ def test_an_answer_can_be_sent_whatever_its_names():
 
     assert answer["warnings"] == ["bad?.pt"]
     assert "bad?.pt" in failed["error"]
+
+
+def test_worker_comfyuis_clients_may_send_more():
+    """Fields of their own are ignored, and the object may come as a text, as there."""
+    given = {"workflow": {"1": {}}, "user_id": "abc", "metadata": {"a": 1}, "timeout": 5}
+
+    plain, text = (envelope.read({"id": "j", "input": form}) for form in (given, json.dumps(given)))
+
+    assert plain.params == {"workflow": {"1": {}}}
+    assert text == plain
+
+
+@generated(
+    st.text() | st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists).map(json.dumps)
+)
+def test_a_text_that_is_no_object_is_refused_in_a_sentence(text: str):
+    """Nothing but a typed error, whatever the text holds."""
+    with pytest.raises(InvalidArgument, match="not an object"):
+        envelope.read({"id": "j", "input": text})

@@ -41,7 +41,16 @@ def put(tmp_path):
     return put
 
 
-@pytest.mark.parametrize("data", [DATA, f"data:image/png;base64,{DATA}", f"{DATA[:10]}\n{DATA[10:]}"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        DATA,
+        f"data:image/png;base64,{DATA}",
+        f"DATA:image/png;base64,{DATA}",
+        f"image/png;base64,{DATA}",
+        f"{DATA[:10]}\n{DATA[10:]}",
+    ],
+)
 def test_base64_in_every_usual_form_becomes_the_file(put, data):
     """Plain, as a data URI, and with line breaks."""
     assert put({"name": "a/portrait 图.png", "data": data, "sha256": SHA256}) == {
@@ -95,6 +104,7 @@ def test_only_job_folders_of_the_volume_can_be_read(put, path):
     ("file", "error", "says"),
     [
         ({"name": "a.png", "data": "!!!"}, InvalidArgument, "not valid base64"),
+        ({"name": "a.png", "data": "äöü="}, InvalidArgument, "not valid base64"),
         ({"name": "a.png", "data": ""}, InvalidArgument, "is empty"),
         ({"name": "a.png"}, InvalidArgument, "exactly one of data, url, volume_path"),
         ({"name": "a.png", "data": DATA, "url": "https://x/y"}, InvalidArgument, "exactly one of"),

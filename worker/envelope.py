@@ -4,13 +4,16 @@ Accepts this project's own form, the field names of the origin's clients and
 handlers (facts: comfyui-mcp 2.7), and the input of RunPod's worker-comfyui.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
 from backend.contract import ACTIONS, CONTRACT, Action, InputFile, OutputFile
-from backend.errors import ComfyformError, InvalidArgument, JobFailed
+from backend.errors import ComfyformError, InvalidArgument, InvalidJson, JobFailed
+from backend.json_reader import read_json
+from backend.params import PARAMS
 
 Form = Literal["own", "worker-comfyui"]
 
@@ -65,6 +68,10 @@ def read(job: Mapping[str, Any]) -> Request:
         InvalidArgument: the input has no form that this worker knows.
     """
     given = job.get("input")
+    if isinstance(given, str):
+        # worker-comfyui takes the object as a text, too.
+        with contextlib.suppress(InvalidJson):
+            given = read_json(given, what="The job's input")
     if not isinstance(given, Mapping):
         raise InvalidArgument(
             f"The job's input is {type(given).__name__}, not an object.",
@@ -80,6 +87,10 @@ def read(job: Mapping[str, Any]) -> Request:
     params = {str(name): value for name, value in given.items() if value is not None}
     foreign = "action" not in params and "workflow" in params
     action = params.pop("action", "workflow" if foreign else "portrait")
+    if foreign:
+        # Its clients send what is their own along, such as a user's id, and worker-comfyui ignores it.
+        known = {*PARAMS["workflow"], *ENVELOPE, "workflow", "deliver"}
+        params = {name: value for name, value in params.items() if name in known}
     if action not in ACTIONS:
         raise InvalidArgument(f"Unknown action {action!r}.", hint=f"Known are {', '.join(ACTIONS)}.")
     return Request(

@@ -6,7 +6,6 @@ checked before anything runs.
 """
 
 import base64
-import binascii
 import contextlib
 import hashlib
 import math
@@ -141,11 +140,11 @@ def _checked(file: Mapping[str, Any]) -> tuple[str, str]:
 
 def _decode(text: str, path: Path, name: str) -> str:
     """Write base64, also in a data URI, to a file, and give the sha256 of its bytes."""
-    # Clients paste what browsers give them: data:image/png;base64,iVBOR…
-    payload = text.partition(",")[2] if text.startswith("data:") else text
+    # Clients paste what browsers give them, data:image/png;base64,iVBOR…, with and without its beginning.
+    payload = text.partition(",")[2] if "," in text else text
     try:
         content = base64.b64decode("".join(payload.split()), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # also for letters outside ASCII
         raise InvalidArgument(f"Input {name!r} is not valid base64: {error}.") from error
     if not content:
         raise InvalidArgument(f"Input {name!r} is empty.")
