@@ -4,22 +4,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from backend.checks import is_id
-from backend.errors import InvalidJson, Unavailable
+from backend.errors import Unavailable
 from backend.flow import Reply
-from backend.job_status import JobStatus
+from backend.job_status import JobStatus, UnreadableAnswer
 
 MAX_UNREADABLE: Final = 6
 """Answers in a row that cannot be read, after which no further one is asked for."""
-
-
-class UnreadableAnswer(InvalidJson):
-    """RunPod's answers about a job cannot be read, one after the other.
-
-    Attributes:
-        content: the last one whole, to be kept: it may hold a result that is paid for.
-    """
-
-    content: bytes = b""
 
 
 class StatusAnswers:

@@ -20,8 +20,7 @@ from typing import Any, Final
 from backend.checks import check_id
 from backend.errors import ComfyformError, JobExpired, NotFound, TransferError, Unavailable
 from backend.flow import Flow, work
-from backend.job_lookup import UnreadableAnswer
-from backend.job_status import ENDED, JobStatus
+from backend.job_status import ENDED, JobStatus, UnreadableAnswer
 from backend.journal import Entry, Journal, now
 from backend.request import Request
 from backend.result import GeneratedFile, GenerationResult

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from backend.errors import (
+from backend.errors import InvalidJson, (
     ApiError,
     InvalidJson,
     JobCancelled,
@@ -35,6 +35,16 @@ _STATES: Final[Mapping[str, State]] = {
     "TIMED_OUT": "TIMED_OUT",
 }
 ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
+
+
+class UnreadableAnswer(InvalidJson):
+    """RunPod's answers about a job cannot be read, one after the other.
+
+    Attributes:
+        content: the last one whole, to be kept: it may hold a result that is paid for.
+    """
+
+    content: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,7 +123,7 @@ def _digest(path: Path) -> tuple[str, int]:
 
 
 def audio_duration_s(comfyui: Target, value: InputLike, name: str) -> Flow[float | None]:
-    """Measure an audio input; None where it is not shown, or is no format that `backend.audio` reads.
+    """Measure an audio input; None where `backend.audio` cannot read it.
 
     Args:
         value: as the caller gave it.

@@ -238,7 +238,7 @@ def _on_paper(request: Request) -> Request:
 
 @dataclass(frozen=True, slots=True)
 class DefinitionsOnly:
-    """A ComfyUI of which only the definitions are known: what `backend.local_graphs.plan` plans for."""
+    """A ComfyUI of which only the definitions are known, for `backend.local_graphs.plan`."""
 
     definitions: Mapping[str, Any]
     url: str = ""

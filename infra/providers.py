@@ -52,7 +52,8 @@ class _Provider(ResourceProvider):
     def configure(self, req: ConfigureRequest) -> None:
         """Set up this process, once."""
         process.prepare()
-        if key := req.config.get(f"{session.NAMESPACE}:{session.KEY}") or req.config.get(session.KEY):
+        names = (f"{session.NAMESPACE}:{session.KEY}", session.KEY)
+        if key := next(filter(None, map(req.config.get, names)), None):
             session.use_config(Secret(key))
 
 

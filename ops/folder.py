@@ -1,4 +1,4 @@
-"""Model files in a directory, which is what a worker sees of its volume: an `ops.store.ModelStore`."""
+"""Model files in a directory, as a worker sees its volume: an `ops.store.ModelStore`."""
 
 import contextlib
 import os

@@ -184,7 +184,7 @@ class RunPodApi:
         self._http.run(self._delete(kind, id_))
 
     def catalog(self, name: str, **query: str) -> list[Mapping[str, Any]]:
-        """Read a part of the catalog: ``gpus``, ``cpus`` or ``datacenters``; parsed in ``ops.catalog``."""
+        """Read a part of the catalog: ``gpus``, ``cpus`` or ``datacenters``; see ``ops.catalog``."""
         step = self._step("GET", f"catalog/{name}", query=query)
         body = _object(self._http.run(ask(step, f"Read RunPod's catalog of {name}", retry=self._retry)))
         lists = [value for value in body.values() if isinstance(value, list)]

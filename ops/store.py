@@ -2,7 +2,7 @@
 
 The three stores answer the same four calls with the same shapes:
 
-* ``FolderStore(root, sources)`` in ``ops.folder``: a directory, which is what a worker sees of its volume;
+* ``FolderStore(root, sources)`` in ``ops.folder``: a directory, as a worker sees its volume;
 * ``S3Store`` in ``ops.volume``: a network volume over RunPod's S3, through this machine;
 * ``JobStore`` in ``ops.remote``: a network volume through the ops endpoint's worker.
 

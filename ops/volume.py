@@ -83,7 +83,7 @@ class S3Store(FileByFile):
         self._part_bytes = part_bytes
 
     def inventory(self, *, hash: bool = False, on_progress: OnProgress = ignore_progress) -> Inventory:  # noqa: A002
-        """List every model file; see `ops.store.ModelStore`. To hash, every byte travels to this machine."""
+        """List every model file; see `ops.store.ModelStore`. Hashing downloads every byte."""
         with ThreadPoolExecutor(_READERS) as readers:
             prefixes = [f"{folder}/" for folder in (MODELS, HF_HUB, REPLACED, *OTHER_PLACES)]
             stored = [entry for entries in readers.map(self._bucket.list, prefixes) for entry in entries]

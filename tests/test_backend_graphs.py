@@ -21,7 +21,8 @@ from backend.preflight import DefinitionsOnly, _on_paper
 from backend.request import read
 
 # Our own cut of what ComfyUI 0.29, F5-TTS 1.0.26 and SONIC 8556234 answer to /object_info.
-OBJECT_INFO: dict[str, Any] = json.loads((Path(__file__).parent / "cases" / "object_info.json").read_text())
+CASES = Path(__file__).parent / "cases"
+OBJECT_INFO: dict[str, Any] = json.loads((CASES / "object_info.json").read_text())
 
 
 def a_picture(name: str = "sdxl", **changes: Any) -> Graph:

@@ -89,7 +89,8 @@ def test_the_ops_image_is_built_and_its_worker_answers_a_job(tmp_path):
 
     # The emulator's workers have an environment of their own; buildah has its settings in ours.
     settings = " ".join(f"{name}='{os.environ[name]}'" for name in BUILDAH if name in os.environ)
-    worker = f"env {settings} '{sys.executable}' '{ROOT / 'tests/image_container.py'}' {builder} {reference}"
+    program = ROOT / "tests/image_container.py"
+    worker = f"env {settings} '{sys.executable}' '{program}' {builder} {reference}"
     try:
         with running_emulator(tmp_path, images={"comfyform/ops": worker}) as emulator:
             ops = Studio(emulator, "comfyform/ops")

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-import ops.flusher
-import ops.partial
 from backend.drivers import Http
 from backend.errors import Unavailable, VolumeFull
+from ops import flusher, partial
 from ops.disk import settle, write_whole
 from ops.layout import partial_path
 from ops.partial import Partial
@@ -102,8 +101,8 @@ def test_bytes_that_a_failed_flush_lost_come_again(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ops.flusher, "FLUSH_BYTES", flush_bytes)
-        patch.setattr(ops.partial, "Flusher", functools.partial(ops.flusher.Flusher, to_disk=lose))
+        patch.setattr(flusher, "FLUSH_BYTES", flush_bytes)
+        patch.setattr(partial, "Flusher", functools.partial(flusher.Flusher, to_disk=lose))
         with pytest.raises(VolumeFull, match="No room is left"):
             folder(tmp_path, sources).provision([served.wanted(sha256=None)])
     assert not (tmp_path / PATH).exists()

@@ -48,7 +48,7 @@ def checked_addresses(url: str, allow_hosts: Sequence[str], resolve: Resolve = r
         resolve: looks a host up; asked once, so that what was checked is what is connected to.
 
     Raises:
-        InvalidArgument: as `ops.addresses.check_public`, or it holds credentials or a port that is no number.
+        InvalidArgument: as `ops.addresses.check_public`, or for credentials or an invalid port.
     """
     looked_up: dict[str, Sequence[str]] = {}
 
