@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from backend.errors import InvalidJson, (
+from backend.errors import (
     ApiError,
     InvalidJson,
     JobCancelled,

@@ -2,8 +2,8 @@
 
 A provider process that was at work ends by itself: `infra.process` watches the engine.
 One that was never asked anything runs none of our code and would wait without an end.
-So each CLI is marked with who started it, and what it starts inherits the mark. Processes are found where the system shows their
-variables, which is Linux; elsewhere they stay, idle.
+So each CLI is marked with who started it, and what it starts inherits the mark.
+Processes are found where the system shows their variables, which is Linux; elsewhere they stay, idle.
 """
 
 import contextlib

@@ -1,9 +1,10 @@
 """Keep the other programs of this container out of the worker's memory, and so away from its keys.
 
 A program may read the environment and the memory of another program of its user through ``/proc``,
-and attach to it. Linux refuses that for a process that is not "dumpable", unless the reader has a capability such as
-SYS_PTRACE, which `worker.leash` takes from ComfyUI.
-It is a boundary around keys in memory, not around the container: node packs run as the same user, and read and write the files that the worker can.
+and attach to it. Linux refuses that for a process that is not "dumpable",
+unless the reader has a capability such as SYS_PTRACE, which `worker.leash` takes from ComfyUI.
+It is a boundary around keys in memory, not around the container:
+node packs run as the same user, and read and write the files that the worker can.
 
 Source: man 2 prctl (PR_SET_DUMPABLE), man 2 ptrace ("Ptrace access mode checking"), man 5 proc.
 """
