@@ -51,6 +51,8 @@ def node(definitions: Mapping[str, Any], class_type: str, **given: Any) -> dict[
             inputs[name] = limits["default"]
         elif options:
             inputs[name] = options[0]
+        elif str(spec[0]).startswith("COMFY_DYNAMICCOMBO"):
+            inputs[name] = limits["options"][0]["key"]  # SaveVideo's codec, since v0.33
         elif spec[0] in _PLAIN:
             inputs[name] = _PLAIN[spec[0]]
     return {"class_type": class_type, "inputs": inputs | given}
