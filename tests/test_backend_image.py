@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 
 import pytest
-from PIL import Image
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
 
 from backend.image import image_size
 
@@ -44,3 +46,26 @@ def test_a_start_that_is_too_short_is_no_size(picture):
 def test_what_is_something_else_is_no_size(content):
     """Other formats and damaged files."""
     assert image_size(content) is None
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_a_phones_picture_has_the_size_that_is_shown(orientation: int):
+    """As Pillow shows it: orientations 5 to 8 turn it on its side."""
+    exif = Image.Exif()
+    exif[0x010F] = "a phone"
+    exif[0x0112] = orientation
+    picture = encoded("JPEG", exif=exif)
+
+    shown = ImageOps.exif_transpose(Image.open(io.BytesIO(picture)))
+
+    assert image_size(picture) == shown.size == ((45, 123) if 5 <= orientation <= 8 else (123, 45))
+
+
+@given(st.binary(max_size=200))
+def test_damaged_exif_is_no_error(data: bytes):
+    """The size is read all the same."""
+    segment = b"Exif\0\0" + data
+    picture = PICTURES["jpeg"]
+    content = picture[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + picture[2:]
+
+    assert image_size(content) in {(123, 45), (45, 123)}
