@@ -69,13 +69,13 @@ class Node:
     Attributes:
         kind: its class; empty for one of the editor alone, which holds values and is no node to ComfyUI.
         values: by the input's name, or where that is not known by its number.
-        models: folder and name of the models that its author says it needs.
+        models: folder, name and address (or "") of the models that its author says it needs.
         pack: the pack of nodes that has it, where the workflow says.
     """
 
     kind: str
     values: Mapping[Any, Any]
-    models: tuple[tuple[str, str], ...] = field(default=())
+    models: tuple[tuple[str, str, str], ...] = field(default=())
     pack: str | None = None
 
 
@@ -180,10 +180,10 @@ def _saved_node(kind: str, node: Mapping[str, Any]) -> Node:
     return Node("" if kind in _WIRES else kind, values, models, pack if isinstance(pack, str) else None)
 
 
-def _listed_models(value: object) -> tuple[tuple[str, str], ...]:
-    """Read a list of models as a workflow, a subgraph or a node has it: folder and name of each."""
+def _listed_models(value: object) -> tuple[tuple[str, str, str], ...]:
+    """Read a list of models as a workflow, a subgraph or a node has it: folder, name and address of each."""
     return tuple(
-        (str(model.get("directory") or ""), model["name"])
+        (str(model.get("directory") or ""), model["name"], str(model.get("url") or ""))
         for model in _mappings(value)
         if isinstance(model.get("name"), str)
     )

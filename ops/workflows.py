@@ -1,8 +1,9 @@
 """What a ComfyUI workflow needs: models by file name, nodes by class, and who provides each model. Pure."""
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -48,6 +49,7 @@ class NeededModel:
         provided_by: the registry's model that has it, or None.
         there: its path on the volume, of several the first, or None when it is not there or nobody looked.
         node: class of the node that names it.
+        address: where the workflow says that it can be had, or "".
     """
 
     name: str
@@ -55,6 +57,14 @@ class NeededModel:
     node: str
     provided_by: str | None = None
     there: str | None = None
+    address: str = ""
+
+    @property
+    def how_to_add(self) -> str:
+        """The command that adds it to the registry, as far as the workflow says what to add."""
+        place = f"{self.category or 'CATEGORY'}/{self.name}"
+        source = shlex.quote(self.address) if self.address else "SOURCE"
+        return f"inv models.add {source} --path {shlex.quote(place)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +111,10 @@ def needs(content: str, registry: Registry, remote: Inventory | None = None) -> 
             models.setdefault((category, name), _needed(node.kind, category, name, registry, remote))
         for silent in _silent(node):
             models.setdefault((None, silent), _silently(node.kind, silent, registry, remote))
+        for folder, name, address in node.models:
+            key = (_category(folder), name.replace("\\", "/"))
+            if address and not models[key].address:
+                models[key] = replace(models[key], address=address)
     known = {name for category, name in models if category is not None}
     kept = [model for (category, name), model in models.items() if category is not None or name not in known]
     return Needs(
@@ -163,8 +177,8 @@ def _pack(kind: str) -> str | None:
 
 def _named(node: Node) -> Iterator[tuple[str | None, str]]:
     """Find the model files that a node names, and their categories."""
-    for folder, name in node.models:
-        yield ALIASES.get(folder, folder) or None, name.replace("\\", "/")
+    for folder, name, _ in node.models:
+        yield _category(folder), name.replace("\\", "/")
     for key, value in _spoken(node.values):
         category = _NESTED.get(key) or category_of(node.kind, key)
         suffix = PurePosixPath(value).suffix.lower()
@@ -174,6 +188,10 @@ def _named(node: Node) -> Iterator[tuple[str | None, str]]:
         yield from ((_EMBEDDINGS, match[1].rstrip(".")) for match in _EMBEDDING.finditer(value))
         if not node.kind.startswith("CLIPTextEncode"):  # ComfyUI's own leaves tags alone
             yield from ((_LORAS, match[1].replace("\\", "/")) for match in _LORA_TAG.finditer(value))
+
+
+def _category(folder: str) -> str | None:
+    return ALIASES.get(folder, folder) or None
 
 
 def _spoken(values: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:

@@ -300,3 +300,15 @@ def test_models_that_a_workflow_lists_itself_are_needed(registry: Registry):
         ("text_encoders", "umt5_xxl.safetensors"),
         ("vae", "in.safetensors"),
     ]
+
+
+def test_the_address_that_a_workflow_carries_becomes_the_command(registry: Registry):
+    """Templates name address and folder of their models; whoever lacks one need not look them up."""
+    address = "https://huggingface.co/o/n/resolve/main/a b.safetensors?download=true"
+    listed = {"name": "a b.safetensors", "directory": "clip", "url": address}
+
+    found = needs(json.dumps({"nodes": [], "models": [listed]}), registry)
+
+    assert [model.how_to_add for model in found.models] == [
+        f"inv models.add '{address}' --path 'text_encoders/a b.safetensors'"
+    ]

@@ -55,6 +55,7 @@ def check_workflow(
                     "node": model.node,
                     "provided_by": model.provided_by,
                     "on_remote": model.there,
+                    "address": model.address or None,
                 }
                 for model in found.models
             ],
@@ -62,11 +63,11 @@ def check_workflow(
         }
     )
     _show_needs(console, found, there is not None)
-    lacking = [model.name for model in found.unprovided if model.there is None]
+    lacking = [model for model in found.unprovided if model.there is None]
     if lacking:
         raise SourceMissing(
-            f"Nothing provides {', '.join(lacking)}.",
-            hint="Add them to the registry: inv models.add SOURCE --path CATEGORY/NAME",
+            f"Nothing provides {', '.join(model.name for model in lacking)}.",
+            hint="Add them to the registry: " + "; ".join(model.how_to_add for model in lacking),
         )
     return 0
 
