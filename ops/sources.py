@@ -173,7 +173,7 @@ def _patiently(step: Send) -> Flow[Reply]:
 
     def once() -> Flow[Reply]:
         reply = yield from send(step)
-        if not reply.ok and error_class(reply.status).retryable:
+        if not reply.ok and reply.status != 501 and error_class(reply.status).retryable:
             check(reply, f"Look for {step.url.rpartition('/')[2]}")
         return reply
 
