@@ -14,6 +14,7 @@ import pytest
 from backend.contract import WantedFile
 from backend.drivers import Http
 from backend.errors import ComfyformError, InvalidArgument, PartialApply
+from backend.settings import listed
 from ops.inventory import Inventory
 from ops.other_places import belongs_at
 from ops.plan import Plan, compare
@@ -378,3 +379,18 @@ def test_storage_above_a_terabyte_costs_less():
     )
 
     assert plan_for(Inventory(), big).summary.dollars_per_month == 120.0
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a,b", ("a", "b")),
+        (" a , ,b,", ("a", "b")),
+        ('"models/loras/a, b.safetensors"', ("models/loras/a, b.safetensors",)),
+        ('"a, b", c', ("a, b", "c")),
+        ("", ()),
+    ],
+)
+def test_a_name_with_a_comma_goes_in_quotes(text: str, names: tuple[str, ...]):
+    """Commas separate names, and may be part of one."""
+    assert listed(text) == names
