@@ -10,6 +10,7 @@ import pytest
 from backend import GeneratedFile, InvalidArgument, params
 from backend.params import PARAMS, TALK
 from backend.request import read
+from backend.settings import listed
 from backend.talk_parts import parts
 
 TYPED = {
@@ -127,3 +128,18 @@ def test_talk_is_split_between_its_verbs(tmp_path):
         read("talk", {**given, "fps": 1})
     with pytest.raises(InvalidArgument, match="'colour' is not an argument"):
         read("talk", {**given, "colour": "red"})
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a,b", ("a", "b")),
+        (" a , ,b,", ("a", "b")),
+        ('"models/loras/a, b.safetensors"', ("models/loras/a, b.safetensors",)),
+        ('"a, b", c', ("a, b", "c")),
+        ("", ()),
+    ],
+)
+def test_a_name_with_a_comma_goes_in_quotes(text: str, names: tuple[str, ...]):
+    """Commas separate names, and may be part of one."""
+    assert listed(text) == names

@@ -14,12 +14,9 @@ import pytest
 from backend.contract import WantedFile
 from backend.drivers import Http
 from backend.errors import ComfyformError, InvalidArgument, PartialApply
-from backend.settings import listed
 from ops.inventory import Inventory
-from ops.other_places import belongs_at
 from ops.plan import Plan, compare
 from ops.registry import Model, ModelFile, Registry
-from ops.scan import Root, scan
 from ops.sources import Sources
 from ops.store import ModelStore
 from ops.stores import open_store
@@ -315,21 +312,6 @@ def test_a_linked_models_folder_is_not_another_place(here: Place):
     assert (list(found.files), list(found.elsewhere)) == ([OWN], [])
 
 
-def test_composed_and_decomposed_letters_are_one_name():
-    """A registry with `é` as one letter and a disk with it as two: the file is there, and is not pruned."""
-    wanted = ModelFile(
-        path="loras/caf\u00e9.safetensors",
-        volume_path="models/loras/caf\u00e9.safetensors",
-        source="hf:o/n:f",
-        size_bytes=5,
-    )
-    there = {"path": "models/loras/cafe\u0301.safetensors", "size_bytes": 5, "sha256": None, "how": "unknown"}
-
-    plan = plan_for(Inventory.of([there]), wanted, prune=True)  # type: ignore[list-item]
-
-    assert [action.kind for action in plan.actions] == ["keep"]
-
-
 def test_many_removals_are_one_job(emu: Emulator):
     """A worker is paid by the job: 68 files go in one, and each is told of."""
     studio = Studio(emu, "comfyform/ops")
@@ -359,38 +341,3 @@ def test_one_removal_that_fails_does_not_stop_the_others(here: Place):
         here.store.remove(["models/loras/folder.safetensors", "models/loras/a.safetensors"])
 
     assert not (here.root / "models/loras/a.safetensors").exists()
-
-
-def test_gguf_models_of_the_core_folders_are_models(tmp_path: Path):
-    """A scan, a compare and check-workflow agree on what a model file is."""
-    for kind in ("unet", "diffusion_models", "text_encoders", "clip"):
-        put(tmp_path / kind / f"{kind}-Q6_K.gguf")
-
-    found = scan([Root(tmp_path)])
-
-    assert (len(found.files), found.ignored) == (4, 0)
-    assert belongs_at("ComfyUI/models/unet/x-Q6_K.gguf") == "models/unet/x-Q6_K.gguf"
-
-
-def test_storage_above_a_terabyte_costs_less():
-    """RunPod's two steps hold in a plan as in an estimate."""
-    big = ModelFile(
-        path="loras/x.pt", volume_path="models/loras/x.pt", source="hf:o/n:f", size_bytes=2 * 10**12
-    )
-
-    assert plan_for(Inventory(), big).summary.dollars_per_month == 120.0
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("a,b", ("a", "b")),
-        (" a , ,b,", ("a", "b")),
-        ('"models/loras/a, b.safetensors"', ("models/loras/a, b.safetensors",)),
-        ('"a, b", c', ("a, b", "c")),
-        ("", ()),
-    ],
-)
-def test_a_name_with_a_comma_goes_in_quotes(text: str, names: tuple[str, ...]):
-    """Commas separate names, and may be part of one."""
-    assert listed(text) == names

@@ -292,3 +292,27 @@ def test_files_that_may_hold_code_are_named(capsys: pytest.CaptureFixture[str]):
 
     assert plan.summary.pickled == ("models/vae/a.pth",)
     assert "1 of these files may hold pickled code" in " ".join(capsys.readouterr().err.split())
+
+
+def test_composed_and_decomposed_letters_are_one_name():
+    """A registry with `é` as one letter and a disk with it as two: the file is there, and is not pruned."""
+    wanted = ModelFile(
+        path="loras/caf\u00e9.safetensors",
+        volume_path="models/loras/caf\u00e9.safetensors",
+        source="hf:o/n:f",
+        size_bytes=5,
+    )
+    there = {"path": "models/loras/cafe\u0301.safetensors", "size_bytes": 5, "sha256": None, "how": "unknown"}
+
+    plan = compare(registry(wanted), Inventory.of([there]), prune=True)  # type: ignore[list-item]
+
+    assert [action.kind for action in plan.actions] == ["keep"]
+
+
+def test_storage_above_a_terabyte_costs_less():
+    """RunPod's two steps hold in a plan as in an estimate."""
+    big = ModelFile(
+        path="loras/x.pt", volume_path="models/loras/x.pt", source="hf:o/n:f", size_bytes=2 * 10**12
+    )
+
+    assert compare(registry(big), Inventory()).summary.dollars_per_month == 120.0

@@ -15,6 +15,7 @@ from ops.categories import canonical, category, model_extensions
 from ops.console import Console
 from ops.hash_cache import HashCache, hash_cache
 from ops.model_content import examine
+from ops.other_places import belongs_at
 from ops.scan import Root, ScannedFile, hash_all, look_inside, scan
 from ops.show_models import show_scan
 from tests.ops_places import put
@@ -257,3 +258,14 @@ def test_categories(path: str, kind: str, name: str, model: bool):
     """What a path is, by its name alone."""
     counts = PurePosixPath(path).suffix.lower() in model_extensions(category(path))
     assert (category(path), canonical(path), counts) == (kind, name, model)
+
+
+def test_gguf_models_of_the_core_folders_are_models(tmp_path: Path):
+    """A scan, a compare and check-workflow agree on what a model file is."""
+    for kind in ("unet", "diffusion_models", "text_encoders", "clip"):
+        put(tmp_path / kind / f"{kind}-Q6_K.gguf")
+
+    found = scan([Root(tmp_path)])
+
+    assert (len(found.files), found.ignored) == (4, 0)
+    assert belongs_at("ComfyUI/models/unet/x-Q6_K.gguf") == "models/unet/x-Q6_K.gguf"
