@@ -14,8 +14,8 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from ops.commands.tasks import CommandTask, run, tasks_of
-from ops.commands.verb_tasks import verb_tasks
+from ops.commands.invoke_tasks import CommandTask, run, tasks_of
+from ops.commands.invoke_verb_tasks import verb_tasks
 
 ROOT = Path(__file__).parent
 
@@ -53,7 +53,7 @@ def check(_: Context) -> None:
 @task(
     klass=CommandTask,
     help={
-        "only": "Arguments for pytest, for example 'tests/test_house.py -k ladder'.",
+        "only": "Arguments for pytest, for example 'tests/project/test_house.py -k ladder'.",
         "fast": "Leave out the tests marked slow, and the Pulumi CLI: about a minute.",
     },
 )
@@ -62,7 +62,7 @@ def test(c: Context, only: str = "", fast: bool = False) -> None:  # noqa: PT028
     if fast:
         check(c)
     elif not only:
-        from infra import pulumi_cli
+        from infra.engine import pulumi_cli
 
         check(c)
         pulumi_cli.find()
@@ -92,11 +92,11 @@ def lock(_: Context, comfyui_dir: str = "") -> None:
 
 JOBS = {"list": "list_jobs", "show": "show_job", "wait": "wait_job", "cancel": "cancel_job"}
 COMMANDS: dict[str, dict[str, dict[str, str] | None]] = {
-    "models": {"ops.commands.models": None, "ops.commands.registry": None, "ops.commands.upkeep": None},
-    "stack": {"infra.commands": None},
+    "models": {"ops.commands.models": None, "ops.commands.registry": None, "ops.commands.cleanup": None},
+    "stack": {"infra.cli.commands": None},
     "backend": {"ops.commands.generate": {"health": "health"}},
     "jobs": {"ops.commands.jobs": JOBS},
-    "images": {"infra.image_commands": None},
+    "images": {"infra.cli.image_commands": None},
     "mcp": {"mcp_server.commands": None},
     "report": {"ops.commands.report": None},
 }

@@ -8,8 +8,11 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
-    from backend.async_face import AsyncBackend, AsyncJob
-    from backend.backends import fallback, get_async_backend, get_backend, register_backend
+    from backend.client.async_client import AsyncBackend, AsyncJob
+    from backend.client.factory import fallback, get_async_backend, get_backend, register_backend
+    from backend.client.protocol import BackendFlows
+    from backend.client.sync_client import Backend, Job
+    from backend.comfyui.validate import validate
     from backend.errors import (
         ApiError,
         AuthError,
@@ -36,12 +39,10 @@ if typing.TYPE_CHECKING:
         VolumeFull,
         WaitTimeout,
     )
-    from backend.face import Backend, Job
-    from backend.graph_check import validate
-    from backend.graph_structure import Problem
-    from backend.interface import BackendFlows
-    from backend.job_status import JobStatus
-    from backend.params import (
+    from backend.jobs.status import JobStatus
+    from backend.settings import Secret, Settings
+    from backend.verbs.graph_structure import Problem
+    from backend.verbs.params import (
         ImagineParams,
         LipSyncParams,
         PortraitParams,
@@ -49,30 +50,29 @@ if typing.TYPE_CHECKING:
         TTSParams,
         WorkflowParams,
     )
-    from backend.request import Request
-    from backend.result import GeneratedFile, GenerationResult, Health
-    from backend.settings import Secret, Settings
+    from backend.verbs.request import Request
+    from backend.verbs.result import GeneratedFile, GenerationResult, Health
 
 _HOMES = {
-    "backends": ("fallback", "get_async_backend", "get_backend", "register_backend"),
+    "client.factory": ("fallback", "get_async_backend", "get_backend", "register_backend"),
     "errors": (
         "ApiError", "AuthError", "ComfyformError", "ConfigError", "Conflict", "Forbidden", "HashMismatch",
         "InvalidArgument", "InvalidRequest", "JobCancelled", "JobError", "JobExpired", "JobFailed",
         "MissingSetting", "NotFound", "NotSupported", "PartialApply", "RateLimited", "RegistryError",
         "SourceMissing", "TransferError", "Unavailable", "VolumeFull", "WaitTimeout",
     ),
-    "async_face": ("AsyncBackend", "AsyncJob"),
-    "face": ("Backend", "Job"),
-    "interface": ("BackendFlows",),
-    "job_status": ("JobStatus",),
-    "params": (
+    "client.async_client": ("AsyncBackend", "AsyncJob"),
+    "client.sync_client": ("Backend", "Job"),
+    "client.protocol": ("BackendFlows",),
+    "jobs.status": ("JobStatus",),
+    "verbs.params": (
         "ImagineParams", "LipSyncParams", "PortraitParams", "TTSParams", "TalkParams", "WorkflowParams",
     ),
-    "request": ("Request",),
-    "result": ("GeneratedFile", "GenerationResult", "Health"),
+    "verbs.request": ("Request",),
+    "verbs.result": ("GeneratedFile", "GenerationResult", "Health"),
     "settings": ("Secret", "Settings"),
-    "graph_check": ("validate",),
-    "graph_structure": ("Problem",),
+    "comfyui.validate": ("validate",),
+    "verbs.graph_structure": ("Problem",),
 }  # fmt: skip
 
 __all__ = [

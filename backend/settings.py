@@ -53,10 +53,10 @@ class Secret:
 
 
 BACKENDS: Final[Mapping[str, str]] = {
-    "local": "backend.local:LocalBackend",
-    "runpod": "backend.runpod:RunPodBackend",
-    "cloud": "backend.cloud:CloudBackend",
-    "hedra": "backend.hedra:HedraBackend",
+    "local": "backend.comfyui.backend:LocalBackend",
+    "runpod": "backend.runpod.backend:RunPodBackend",
+    "cloud": "backend.comfy_cloud.backend:CloudBackend",
+    "hedra": "backend.hedra.backend:HedraBackend",
 }
 """Backend → its module and its class, whose ``from_settings`` makes one."""
 

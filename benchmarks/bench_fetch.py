@@ -21,10 +21,10 @@ from benchmarks.measure import PYTHON, Measured, best, measure, table
 OURS = """
 import sys
 from pathlib import Path
-from backend.drivers import Http
+from backend.flow.http_driver import Http
 from backend.settings import Settings
-from ops.sources import Sources
-from ops.folder import FolderStore
+from ops.sources.origins import Sources
+from ops.stores.directory import FolderStore
 with Http() as http:
     store = FolderStore(Path(sys.argv[1]), Sources.from_settings(Settings.from_env(), http))
     wanted = {"path": "models/x.bin", "source": "hf:org/name:file.bin", "sha256": sys.argv[2]}

@@ -99,8 +99,8 @@ def best(times: int, measure: Callable[[], float]) -> float:
 
 
 def ours(url: str) -> dict[str, float]:
-    from backend.drivers import AsyncHttp, Http
-    from backend.jobs import JobPlane
+    from backend.flow.http_driver import AsyncHttp, Http
+    from backend.runpod.job_api import JobPlane
     from backend.settings import Secret
 
     plane = JobPlane(url, Secret("rpa_bench"))

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from backend.journal import Entry, Journal
+from backend.jobs.journal import Entry, Journal
 
 FIND, MISSING = "job-7-u1", "job-nothing-u1"
 LISTED = 20

@@ -19,7 +19,7 @@ OURS = """
 from pathlib import Path
 from backend.settings import Settings
 from mcp_server.server import make_server
-from mcp_server.studio import Studio
+from mcp_server.server_state import Studio
 make_server(Studio(Settings(), registry=Path("none")))
 """
 ROUND = f"""

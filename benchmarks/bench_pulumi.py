@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from infra.pulumi_project import CHECKOUT
-from tests.emulation import running_emulator
-from tests.pulumi_project import Project, project
+from infra.engine.pulumi_project import CHECKOUT
+from tests.support.emulation import running_emulator
+from tests.support.pulumi_project import Project, project
 
 ROUNDS = 7
 SOURCE = "hf:openai/whisper-tiny@169d4a4341b33bc18d8881c4b69c2e104e1cc0af:config.json"

@@ -25,7 +25,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.measure import PYTHON, Measured, best, measure, table
-from tests.emulation import running_emulator
+from tests.support.emulation import running_emulator
 
 GRAPH = {
     "1": {"class_type": "LoadImage", "inputs": {"image": "noise.png"}},

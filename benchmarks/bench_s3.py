@@ -11,13 +11,13 @@ from pathlib import Path
 
 from benchmarks.bench_fetch import Hub, hf
 from benchmarks.measure import PYTHON, best, measure, table
-from tests.emulation import running_emulator
+from tests.support.emulation import running_emulator
 
 OURS = """
 import sys
-from backend.drivers import Http
+from backend.flow.http_driver import Http
 from backend.settings import Settings
-from ops.stores import open_store
+from ops.stores.open import open_store
 with Http() as http:
     store = open_store(Settings.from_env(), http, transport="s3")
     print(store.provision([{"path": "models/loras/x.bin", "source": "local:loras/x.bin"}]))

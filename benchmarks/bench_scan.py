@@ -15,8 +15,8 @@ from benchmarks.measure import PYTHON, best, measure
 OURS = """
 import sys, time
 from pathlib import Path
-from ops.hash_cache import hash_cache
-from ops.scan import Root, hash_all, scan
+from ops.local.hash_cache import hash_cache
+from ops.local.scan import Root, hash_all, scan
 start = time.perf_counter()
 found = scan([Root(Path(sys.argv[1]))])
 with hash_cache(Path(sys.argv[2])) as hashes:

@@ -11,13 +11,13 @@ import pulumi
 from pulumi.runtime.config import CONFIG
 
 from backend.errors import ComfyformError
-from infra import session
+from infra import provider_session
+from infra.command_resources import OptIn, built_image, verified
 from infra.environment import ComfyEnvironment
-from infra.opt_in import OptIn, built_image, verified
+from infra.forwarded_settings import worker_env
 from infra.preflight import NAMES, preflight
 from infra.stack_config import StackConfig
-from infra.worker_env import worker_env
-from ops.registry import load
+from ops.registry.load import load
 
 PROJECT: Final = Path(__file__).absolute().parent.parent
 """The folder of Pulumi.yaml; the language host that we build does not tell it."""
@@ -28,11 +28,11 @@ def main() -> None:
     stack = pulumi.get_stack()
     project = pulumi.get_project()
     config = StackConfig.parse(CONFIG.get(), f"Pulumi.{stack}.yaml", project=project)
-    session.use_config(config.runpod_api_key)
+    provider_session.use_config(config.runpod_api_key)
     asked = OptIn.parse(CONFIG.get())
     asked.check()
     registry = load(PROJECT / config.registry)
-    cleared = preflight(session.api(), config, project, stack)
+    cleared = preflight(provider_session.api(), config, project, stack)
     for warning in cleared.warnings:
         pulumi.log.warn(warning)
     environment = ComfyEnvironment(

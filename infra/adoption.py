@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from backend.errors import NotFound
-from infra import progress, pulumi_state, session
+from infra import provider_session
+from infra.engine import progress, pulumi_state
 from infra.naming import is_named_after
-from infra.process import current_urn
-from infra.session import Listing
-from ops.runpod_api import Kind, Live
-from ops.runpod_names import TAKE_OVER, taken
-from ops.runpod_specs import Problem, Spec, wires
-from ops.runpod_wire import changes
+from infra.provider_hooks import current_urn
+from infra.provider_session import Listing
+from ops.runpod.api import Kind, Live
+from ops.runpod.names import TAKE_OVER, taken
+from ops.runpod.serialize import changes
+from ops.runpod.specs import Problem, Spec, wires
 
 _listing: Final[Listing[tuple[Live[Spec], ...]]] = Listing()
 
@@ -23,7 +24,7 @@ _listing: Final[Listing[tuple[Live[Spec], ...]]] = Listing()
 def find(kind: Kind[Spec], id_: str) -> tuple[Live[Spec] | None, list[Problem]]:
     """Find the object to take over, or say that there is none."""
     try:
-        return session.api().get(kind, id_), []
+        return provider_session.api().get(kind, id_), []
     except NotFound:
         have = ", ".join(f"{live.id} ({live.name})" for live in _all(kind)) or "none"
         return None, [("adopt", f"{kind.noun} {id_!r} was not found at RunPod; the account has {have}")]
@@ -69,7 +70,7 @@ def tell_others(kind: Kind[Spec], base: str, name: object, stack: str) -> None:
 
 
 def _all(kind: Kind[Spec]) -> tuple[Live[Spec], ...]:
-    return _listing.get(kind.path, lambda: session.api().list_all(kind))
+    return _listing.get(kind.path, lambda: provider_session.api().list_all(kind))
 
 
 def _differing(live: Live[Spec], wanted: Mapping[str, Any]) -> list[str]:

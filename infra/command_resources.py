@@ -18,7 +18,7 @@ from typing import Any, Final
 from pulumi import Output, Resource, ResourceOptions
 
 from backend.errors import ConfigError
-from infra.pulumi_plugins import need_plugin
+from infra.engine.pulumi_plugins import need_plugin
 
 PLATFORM: Final = "linux/amd64"
 """The only one that RunPod runs. Source: docs.runpod.io, serverless/workers, read 2026-08-20."""

@@ -7,10 +7,10 @@ import pulumi
 from pulumi import ComponentResource, Output, ResourceOptions
 
 from infra.naming import EnvironmentNames
+from infra.provider_session import KEY
 from infra.resources import Endpoint, Model, NetworkVolume, RegistryCredential, Template
-from infra.session import KEY
 from infra.stack_config import StackConfig
-from ops.registry import ModelFile
+from ops.registry.load import ModelFile
 
 LANES: Final = 3
 """Models that are created at a time.

@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from backend.contract import FileRecord, ProvisionProgress, WantedFile
 from backend.errors import InvalidArgument, JobError, NotFound
-from infra import progress, session
-from infra.session import Listing
-from ops.inventory import Inventory
-from ops.layout import check_wanted_path
-from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES
-from ops.source_names import parse
+from infra import provider_session
+from infra.engine import progress
+from infra.provider_session import Listing
+from ops.models.inventory import Inventory
+from ops.models.source_url import parse
+from ops.models.volume_layout import check_wanted_path
+from ops.runpod.api import ENDPOINTS, NETWORK_VOLUMES
 
 if TYPE_CHECKING:
-    from ops.store import ModelStore
-    from ops.transports import Transport
+    from ops.runpod.transports import Transport
+    from ops.stores.model_store import ModelStore
 
 VERIFIED: Final = "verified"
 """The state of every wanted file: it is there, complete, with the right bytes."""
@@ -132,7 +133,7 @@ def look(props: Mapping[str, Any]) -> dict[str, Any] | None:
 def _inventory(props: Mapping[str, Any]) -> Inventory | Unreadable | None:
     """List the volume, or give None where it is gone; warn, once, where it cannot be looked at."""
     try:
-        session.api().get(NETWORK_VOLUMES, props["volume_id"])
+        provider_session.api().get(NETWORK_VOLUMES, props["volume_id"])
     except NotFound:
         return None
     try:
@@ -154,7 +155,7 @@ def _ops_fault(props: Mapping[str, Any]) -> str:
         return ""
     endpoint_id, volume_id = props["endpoint_id"], props["volume_id"]
     try:
-        endpoint = session.api().get(ENDPOINTS, endpoint_id)
+        endpoint = provider_session.api().get(ENDPOINTS, endpoint_id)
     except NotFound:
         return f"ops endpoint {endpoint_id} was not found at RunPod"
     if volume_id not in endpoint.values["volume_ids"]:
@@ -187,7 +188,7 @@ def remove(props: Mapping[str, Any]) -> None:
 
     So is an ops endpoint that has moved on to another volume: the file goes with its own.
     """
-    api = session.api()
+    api = provider_session.api()
     try:
         api.get(NETWORK_VOLUMES, props["volume_id"])
         if props.get("transport") == "job":
@@ -218,11 +219,11 @@ def _key(props: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _store(props: Mapping[str, Any]) -> "ModelStore":
-    from ops.stores import open_store  # its clients load only where a volume is looked at
+    from ops.stores.open import open_store  # its clients load only where a volume is looked at
 
     return open_store(
-        session.settings(),
-        session.http(),
+        provider_session.settings(),
+        provider_session.http(),
         transport=cast("Transport", props.get("transport", "job")),
         endpoint_id=props.get("endpoint_id"),
         volume_id=props["volume_id"],

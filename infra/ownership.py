@@ -10,7 +10,7 @@ nothing about who made it. Three rules follow:
 - An id that another entry of the state holds is never deleted (`holders`).
 
 What the engine calls in which order, and what survives a kill, is in
-``tests/test_infra_ownership.py``, which holds these rules on the real engine.
+``tests/infra/test_ownership.py``, which holds these rules on the real engine.
 """
 
 import hashlib

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from backend.errors import ConfigError
 from infra.naming import EnvironmentNames, is_object
 from infra.stack_config import StackConfig
-from ops import worker_quota
-from ops.catalog import Catalog, fetch
-from ops.cost import Estimate, Workers, check_budget, estimate
-from ops.placement import Wish, judge, volume_tier
-from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, Live, RunPodApi
-from ops.runpod_specs import EndpointSpec, NetworkVolumeSpec
+from ops.runpod import quota
+from ops.runpod.api import ENDPOINTS, NETWORK_VOLUMES, Live, RunPodApi
+from ops.runpod.availability import Wish, judge, volume_tier
+from ops.runpod.catalog import Catalog, fetch
+from ops.runpod.pricing import Estimate, Workers, check_budget, estimate
+from ops.runpod.specs import EndpointSpec, NetworkVolumeSpec
 
 NAMES = EnvironmentNames()
 
@@ -141,10 +141,10 @@ def check_quota(config: StackConfig, others: int) -> tuple[str, ...]:
             f"{numbers}, together {others + ours}: the quota is {config.worker_quota}.",
             hint="Lower workers_max here or elsewhere, or ask RunPod for a higher quota.",
         )
-    if config.worker_quota is None and others + ours > worker_quota.FIRST:
+    if config.worker_quota is None and others + ours > quota.FIRST:
         sentence = (
             f"{numbers}. RunPod tells the quota only where it refuses, and it starts at "
-            f"{worker_quota.FIRST}: with comfyform:worker_quota this is checked here."
+            f"{quota.FIRST}: with comfyform:worker_quota this is checked here."
         )
         return (sentence,)
     return ()

@@ -2,7 +2,7 @@
 
 ``prepare`` is called by every provider when it is configured. In any other
 process, a test or the Pulumi program, it does nothing. Facts about the engine
-and the SDK are in the tests that hold them: ``tests/test_infra_providers.py``.
+and the SDK are in the tests that hold them: ``tests/infra/test_providers.py``.
 """
 
 import functools
@@ -113,7 +113,7 @@ def _cancel(self: Any, request: Any, context: Any) -> Any:  # noqa: ARG001  # th
     """Stop all waits: the new body of the SDK's Cancel handler, which does nothing."""
     from google.protobuf import empty_pb2
 
-    from infra.process import stopping
+    from infra.provider_hooks import stopping
 
     stopping.set()
     return empty_pb2.Empty()

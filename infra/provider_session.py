@@ -12,11 +12,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from backend.settings import Secret, Settings
-from infra.process import wait
+from infra.provider_hooks import wait
 
 if TYPE_CHECKING:
-    from backend.drivers import Http
-    from ops.runpod_api import RunPodApi
+    from backend.flow.http_driver import Http
+    from ops.runpod.api import RunPodApi
 
 T = TypeVar("T")
 
@@ -51,7 +51,9 @@ def settings() -> Settings:
 @cache
 def http() -> "Http":
     """Give the driver; its waits end at Ctrl-C."""
-    from backend.drivers import Http  # httpx costs a tenth of a second, and a run without changes needs none
+    from backend.flow.http_driver import (
+        Http,  # httpx costs a tenth of a second, and a run without changes needs none
+    )
 
     return Http(wait=wait)
 
@@ -62,7 +64,7 @@ def api() -> "RunPodApi":
     Raises:
         MissingSetting: there is no key.
     """
-    from ops.runpod_api import RunPodApi
+    from ops.runpod.api import RunPodApi
 
     found = settings()
     key = found.need("runpod_api_key", "RunPod's API wants a key")

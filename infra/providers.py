@@ -3,7 +3,7 @@
 The names of this module and of its classes are persisted in every stack's
 state (the SDK pickles a provider by reference): they never change. Instances
 hold nothing. What a field is called at RunPod, and what can be done to it, is
-in ``ops.runpod_specs``; how RunPod is talked to, in ``ops.runpod_api``.
+in ``ops.runpod.specs``; how RunPod is talked to, in ``ops.runpod.api``.
 """
 
 from collections.abc import Mapping
@@ -23,11 +23,12 @@ from pulumi.output import UNKNOWN, Unknown
 
 from backend.errors import NotFound
 from backend.settings import Secret
-from infra import adoption, models, process, progress, pulumi_state, session
-from infra.process import current_request, current_urn, guarded
-from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, REGISTRY_CREDENTIALS, TEMPLATES, Kind, Live
-from ops.runpod_specs import Spec, validate, wires
-from ops.runpod_wire import changes
+from infra import adoption, models, provider_hooks, provider_session
+from infra.engine import progress, pulumi_state
+from infra.provider_hooks import current_request, current_urn, guarded
+from ops.runpod.api import ENDPOINTS, NETWORK_VOLUMES, REGISTRY_CREDENTIALS, TEMPLATES, Kind, Live
+from ops.runpod.serialize import changes
+from ops.runpod.specs import Spec, validate, wires
 
 ADOPT: Final = "adopt"
 """An input beside the fields of the spec: the id of an object to take over instead of creating one."""
@@ -51,10 +52,10 @@ class _Provider(ResourceProvider):
     @guarded
     def configure(self, req: ConfigureRequest) -> None:
         """Set up this process, once."""
-        process.prepare()
-        names = (f"{session.NAMESPACE}:{session.KEY}", session.KEY)
+        provider_hooks.prepare()
+        names = (f"{provider_session.NAMESPACE}:{provider_session.KEY}", provider_session.KEY)
         if key := next(filter(None, map(req.config.get, names)), None):
-            session.use_config(Secret(key))
+            provider_session.use_config(Secret(key))
 
 
 class _RestProvider(_Provider):
@@ -132,7 +133,7 @@ class _RestProvider(_Provider):
     @guarded
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Create, pick up what a cut-off attempt at the same creation left, or take over what is named."""
-        values, api = _typed(self.kind, props), session.api()
+        values, api = _typed(self.kind, props), provider_session.api()
         adopt = props.get(ADOPT)
         if adopt:
             live = api.adopt(self.kind, adopt, values)
@@ -147,7 +148,7 @@ class _RestProvider(_Provider):
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """Give the live values of the declared fields; gone is gone."""
         try:
-            live = session.api().get(self.kind, id_)
+            live = provider_session.api().get(self.kind, id_)
         except NotFound:
             return ReadResult("", {})
         outs = self.outputs(live, props)
@@ -158,7 +159,7 @@ class _RestProvider(_Provider):
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Change what differs, in place."""
         values = _typed(self.kind, _news)
-        changed, api = changes(self.kind.spec, _olds, values), session.api()
+        changed, api = changes(self.kind.spec, _olds, values), provider_session.api()
         live = api.update(self.kind, _id, values, changed) if changed else api.get(self.kind, _id)
         adopted = _olds.get(ADOPTED) or _olds.get(ADOPT) or _news.get(ADOPT)
         return UpdateResult(self.outputs(live, {**_news, ADOPTED: True if adopted else None}))
@@ -176,7 +177,7 @@ class _RestProvider(_Provider):
                 ephemeral=False,
             )
         else:
-            session.api().delete(self.kind, _id)
+            provider_session.api().delete(self.kind, _id)
 
     def outputs(self, live: Live[Spec], declared: Mapping[str, Any]) -> dict[str, Any]:
         """Give the state: declared fields as they are live, what RunPod never shows as it was declared."""

@@ -27,7 +27,7 @@ from pulumi.dynamic import Resource
 from infra import providers
 from infra.models import VERIFIED
 from infra.naming import object_name
-from ops.runpod_specs import (
+from ops.runpod.specs import (
     CONTAINER,
     Category,
     EndpointSpec,
@@ -39,7 +39,7 @@ from ops.runpod_specs import (
     TemplateSpec,
     VolumeType,
 )
-from ops.transports import Transport
+from ops.runpod.transports import Transport
 
 
 class AdoptionArgs(TypedDict, total=False):

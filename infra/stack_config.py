@@ -11,9 +11,9 @@ from pydantic.fields import FieldInfo
 
 from backend.errors import RegistryError
 from backend.settings import Secret
-from infra.session import NAMESPACE
-from ops.runpod_specs import FlashBoot, VolumeType
-from ops.transports import Transport
+from infra.provider_session import NAMESPACE
+from ops.runpod.specs import FlashBoot, VolumeType
+from ops.runpod.transports import Transport
 
 IMAGES: Final = ("comfyform/worker", "comfyform/ops")
 CLOSED: Final = Secret("[secret]")
@@ -23,7 +23,7 @@ OPT_IN: Final[Mapping[str, tuple[str, ...]]] = {
     "ops": ("build",),
     "verify": ("command",),
 }
-"""Namespaces beside ``comfyform`` and their keys, which ``infra.opt_in`` acts on."""
+"""Namespaces beside ``comfyform`` and their keys, which ``infra.command_resources`` acts on."""
 
 Names = list[Annotated[str, Field(min_length=1)]]
 
@@ -201,7 +201,7 @@ def unknown_keys(keys: Iterable[str], project: str) -> list[str]:
 
 
 def opt_in_problems(config: Mapping[str, str]) -> list[str]:
-    """Judge the keys of the commands that a stack may ask for; ``infra.opt_in`` runs them."""
+    """Judge the keys of the commands that a stack may ask for; ``infra.command_resources`` runs them."""
     found = []
     for namespace in ("worker", "ops"):
         repository = config.get(f"{namespace}:build", "")

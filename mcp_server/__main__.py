@@ -14,7 +14,7 @@ from pathlib import Path
 
 from backend.errors import ComfyformError, ConfigError
 from backend.settings import Settings
-from ops import closed_pipe
+from ops.console import broken_pipe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _serve(settings: Settings, options: argparse.Namespace) -> None:
     from mcp_server import serve
     from mcp_server.server import make_server
-    from mcp_server.studio import Studio
+    from mcp_server.server_state import Studio
 
     async with Studio(settings, registry=options.registry) as studio:
         server = make_server(studio)
@@ -96,5 +96,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    with closed_pipe.ends_quietly():
+    with broken_pipe.ends_quietly():
         sys.exit(main())

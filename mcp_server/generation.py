@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from backend.errors import ComfyformError, NotFound
-from backend.result import GenerationResult
+from backend.verbs.result import GenerationResult
 from mcp_server import results
-from mcp_server.costs import Costs
-from mcp_server.studio import Studio
-from mcp_server.talks import Talk, Talks
+from mcp_server.job_waiter import PASSING, OnProgress, Watch
+from mcp_server.server_state import Studio
+from mcp_server.spending import Costs
 from mcp_server.tool import Answer, Call
-from mcp_server.watch import PASSING, OnProgress, Watch
+from mcp_server.two_job_talk import Talk, Talks
 
 if TYPE_CHECKING:
-    from backend.interface import BackendFlows, ResumableFlows
-    from backend.journal import Entry
-    from backend.request import Request
+    from backend.client.protocol import BackendFlows, ResumableFlows
+    from backend.jobs.journal import Entry
+    from backend.verbs.request import Request
 
 FREE: Final = "local"
 """The backend on which a job costs nothing."""
@@ -53,9 +53,9 @@ async def start(call: Call, verb: str, params: Mapping[str, Any]) -> Answer:
         NotConfirmed: whoever pays does not want it.
         ComfyformError: an argument is wrong, the job was not taken, or it failed within the time.
     """
-    from backend.interface import can_resume, resumable
-    from backend.request import read
-    from backend.talk import is_one_job
+    from backend.client.protocol import can_resume, resumable
+    from backend.client.talk import is_one_job
+    from backend.verbs.request import read
 
     studio = call.studio
     flows = studio.flows(call.arguments.get("backend"))
@@ -103,7 +103,7 @@ def watch_of(studio: Studio, job: str, backend: str | None = None) -> Watch:
 
 def find(studio: Studio, job: str, backend: str | None = None) -> Found:
     """Find out what a job makes and which backend has it; arguments and errors as for `watch_of`."""
-    from backend.interface import resumable
+    from backend.client.protocol import resumable
 
     entry = studio.journal.find(job)
     if entry is None and backend is None:
@@ -119,7 +119,7 @@ def find(studio: Studio, job: str, backend: str | None = None) -> Found:
 
 async def _submit(studio: Studio, flows: "ResumableFlows", request: "Request") -> Found:
     """Submit a job, and see to it that the journal knows it."""
-    from backend.job_record import for_journal
+    from backend.jobs.record import for_journal
 
     deadline_s = studio.settings.comfyform_timeout_s
     if hasattr(flows, "journal"):
@@ -165,7 +165,7 @@ def _waiting(studio: Studio, found: Found) -> Watch:
 
 
 def _talking(studio: Studio, talk: Talk) -> Watch:
-    from backend.interface import resumable
+    from backend.client.protocol import resumable
 
     async def wait(on_progress: OnProgress) -> GenerationResult:
         return await Talks(studio).go_on(resumable(studio.flows(talk.backend)), talk, on_progress)
@@ -175,7 +175,7 @@ def _talking(studio: Studio, talk: Talk) -> Watch:
 
 def _here(studio: Studio, flows: "BackendFlows", request: "Request") -> Watch:
     """Run a job that ends with this process, as its backend knows no other."""
-    from backend.talk import perform
+    from backend.client.talk import perform
 
     async def wait(on_progress: OnProgress) -> GenerationResult:
         deadline_s = studio.settings.comfyform_timeout_s

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final, Self
 
 from backend.errors import ApiError, JobCancelled, WaitTimeout
-from backend.result import GenerationResult
+from backend.verbs.result import GenerationResult
 
 OnProgress = Callable[[Mapping[str, Any]], object]
 
@@ -110,7 +110,7 @@ class Watch:
             news.cancel()
 
     def _hear(self, event: Mapping[str, Any]) -> None:
-        from ops.watch import sentence_of
+        from ops.console.generation_progress import sentence_of
 
         said = sentence_of(event)
         if said and said != self.said:

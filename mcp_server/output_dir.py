@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
-from backend.checks import MAX_ADDRESS_CHARS, path_problem
 from backend.errors import InvalidArgument, SourceMissing
-from backend.visible import quoted
+from backend.validation.checks import MAX_ADDRESS_CHARS, path_problem
+from backend.validation.printable import quoted
 
 URI: Final = "comfyform://outputs/"
 SUFFIXES: Final = {"portrait": ".png", "imagine": ".png", "tts": ".flac", "lipsync": ".mp4", "talk": ".mp4"}

@@ -8,9 +8,9 @@ from typing import Final
 import mcp.types as types
 
 from backend.errors import InvalidArgument, NotSupported, SourceMissing
-from mcp_server.outputs import URI
-from mcp_server.studio import Studio
-from ops.media import mime_type
+from mcp_server.output_dir import URI
+from mcp_server.server_state import Studio
+from ops.files.mime_type import mime_type
 
 REGISTRY: Final = "comfyform://registry"
 COMPARISON: Final = "comfyform://comparison"

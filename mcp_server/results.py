@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import mcp.types as types
 
-from backend.result import GeneratedFile, GenerationResult
-from mcp_server.outputs import Outputs
+from backend.verbs.result import GeneratedFile, GenerationResult
+from mcp_server.output_dir import Outputs
 from mcp_server.tool import Answer, Schema, an_object
-from ops.media import mime_type
+from ops.files.mime_type import mime_type
 
 INLINE_LIMIT_BYTES: Final = 512 * 1024
 """A larger picture is not put into the answer: its base64 would crowd out the conversation, and clients

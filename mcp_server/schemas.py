@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from backend.params import PARAMS, TALK, Param
+from backend.verbs.params import PARAMS, TALK, Param
 from mcp_server import confirm
 from mcp_server.tool import PATIENCE_S, Schema, an_object
 

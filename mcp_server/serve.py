@@ -15,8 +15,8 @@ from mcp.server.auth.settings import AuthSettings
 from mcp.server.transport_security import TransportSecuritySettings
 
 from backend.errors import ConfigError, InvalidJson, MissingSetting
-from backend.json_reader import read_json
 from backend.settings import Secret
+from backend.validation.json_reader import read_json
 
 IDLE_S: Final = 1800.0
 """A session without a request for this long is forgotten."""

@@ -17,12 +17,12 @@ from mcp.shared.exceptions import MCPError
 
 from backend.errors import ComfyformError, JobFailed
 from mcp_server import arguments, confirm
-from mcp_server.costs import ASKED, Costs
 from mcp_server.paging import page
 from mcp_server.resources import Resources
-from mcp_server.studio import Studio
+from mcp_server.server_state import Studio
+from mcp_server.spending import ASKED, Costs
 from mcp_server.tool import Call
-from mcp_server.toolbox import TOOLS
+from mcp_server.tools import TOOLS
 
 ERROR_MOST: Final = 4000
 """Characters of an error that a model is shown."""

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from backend.errors import ConfigError
 from backend.settings import Settings
-from mcp_server.costs import ASKED
-from mcp_server.look import Look
-from mcp_server.outputs import Outputs
-from mcp_server.watch import Watches
+from mcp_server.job_waiter import Watches
+from mcp_server.output_dir import Outputs
+from mcp_server.spending import ASKED
+from mcp_server.volume_inventory import Look
 
 if TYPE_CHECKING:  # httpx takes longer to load than all of this server
-    from backend.drivers import AsyncHttp, OnProgress
+    from backend.client.protocol import BackendFlows
     from backend.flow import Flow
-    from backend.interface import BackendFlows
-    from backend.journal import Journal
+    from backend.flow.http_driver import AsyncHttp, OnProgress
+    from backend.jobs.journal import Journal
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ class Studio:
     @cached_property
     def journal(self) -> "Journal":
         """The jobs that were run from this machine, by whatever program."""
-        from backend.journal import Journal
+        from backend.jobs.journal import Journal
 
         return Journal.from_settings(self.settings)
 
@@ -104,7 +104,7 @@ class Studio:
     async def run(self, flow: "Flow[T]", on_progress: "OnProgress | None" = None) -> T:
         """Drive a flow to its end."""
         if self._http is None:
-            from backend.drivers import AsyncHttp
+            from backend.flow.http_driver import AsyncHttp
 
             self._http = AsyncHttp()
         return await self._http.run(flow, on_progress=on_progress)

@@ -6,8 +6,8 @@ from typing import Any, Final, TypeAlias
 
 import mcp.types as types
 
-from mcp_server.costs import Costs
-from mcp_server.studio import Studio
+from mcp_server.server_state import Studio
+from mcp_server.spending import Costs
 
 Schema: TypeAlias = dict[str, Any]
 """A JSON Schema, draft 2020-12, in the subset that every model's tool use understands."""

@@ -1,7 +1,7 @@
 """``talk`` as two jobs in a row, for a backend that has no one job for it.
 
 They are written down between them, so that another server can go on:
-``backend.talk`` runs both within one call. A call here ends when its client's
+``backend.client.talk`` runs both within one call. A call here ends when its client's
 patience does, and the server may end before the speech is there; then the
 speech would be paid for and the film never begun. Of several servers that go on
 with one talk, one submits the film.
@@ -15,14 +15,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from backend.errors import JobCancelled, JobFailed
-from backend.result import GenerationResult
-from mcp_server.watch import OnProgress
+from backend.verbs.result import GenerationResult
+from mcp_server.job_waiter import OnProgress
 
 if TYPE_CHECKING:
-    from backend.interface import ResumableFlows
-    from backend.journal import Entry
-    from backend.request import Request
-    from mcp_server.studio import Studio
+    from backend.client.protocol import ResumableFlows
+    from backend.jobs.journal import Entry
+    from backend.verbs.request import Request
+    from mcp_server.server_state import Studio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +61,9 @@ class Talks:
         Raises:
             ComfyformError: an argument is wrong, or the job was not taken.
         """
-        from backend.journal import now
-        from backend.request import read
-        from backend.talk_parts import parts
+        from backend.jobs.journal import now
+        from backend.verbs.request import read
+        from backend.verbs.talk_parts import parts
 
         speech, _ = parts(read("talk", params))
         begun_at = now()
@@ -79,8 +79,8 @@ class Talks:
             JobCancelled: somebody wants no film of it.
             ComfyformError: one of the two jobs failed.
         """
-        from backend.request import read
-        from backend.talk_parts import parts, spoken, together
+        from backend.verbs.request import read
+        from backend.verbs.talk_parts import parts, spoken, together
 
         _refuse_cancelled(talk)
         run, deadline_s = self._studio.run, self._deadline_s
@@ -154,7 +154,7 @@ class Talks:
         return None
 
     def _write(self, talk: Talk) -> Talk:
-        from ops.disk import write_whole
+        from ops.files.atomic import write_whole
 
         text = json.dumps(asdict(talk), ensure_ascii=False, indent=1, default=str)
         write_whole(self._folder / f"{talk.job}.json", text.encode())

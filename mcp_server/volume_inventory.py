@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from backend.errors import ComfyformError
 from backend.settings import Settings
-from mcp_server.watch import HEARTBEAT_S
+from mcp_server.job_waiter import HEARTBEAT_S
 
 if TYPE_CHECKING:  # ops brings boto3 and yaml along
-    from ops.inventory import Inventory
+    from ops.models.inventory import Inventory
 
 FRESH_S: Final = 60.0
 """How long a result is given again instead of looking anew: the pages of one list are of one look."""
@@ -80,7 +80,7 @@ class Look:
             await asyncio.wait({self._task})
 
     def _look(self, transport: str) -> "Inventory":
-        from ops.remote_volume import open_remote
+        from ops.stores.remote_volume import open_remote
 
         try:
             with open_remote(self._settings, transport, stop=self._stop) as remote:

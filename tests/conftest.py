@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from tests.emulation import Emulator, running_emulator
+from tests.support.emulation import Emulator, running_emulator
 
 # The same examples in every run, and no limit on their time: machines differ.
 hypothesis.settings.register_profile("house", derandomize=True, deadline=None)

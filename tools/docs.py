@@ -16,7 +16,7 @@ from invoke.collection import Collection
 import backend.errors as errors
 import tasks
 from backend.settings import Secret, Settings
-from ops.registry_shape import json_schema
+from ops.registry.schema import json_schema
 from tools import resource_tables
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from infra import models
 from infra.stack_config import StackConfig
-from ops.runpod_specs import (
+from ops.runpod.specs import (
     EndpointSpec,
     NetworkVolumeSpec,
     RegistryCredentialSpec,

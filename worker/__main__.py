@@ -17,15 +17,15 @@ from typing import Any
 from backend.errors import ComfyformError
 from worker import configuration, process_memory
 from worker.actions import Actions
-from worker.comfyui_process import ComfyUIProcess, Launch
+from worker.comfyui.directories import Folders
+from worker.comfyui.log import ProcessLog
+from worker.comfyui.publish_node_definitions import leave
+from worker.comfyui.supervisor import ComfyUIProcess, Launch
 from worker.configuration import SECRET_VARIABLES, WorkerConfig
-from worker.definitions import leave
-from worker.folders import Folders
 from worker.generate import Studio
 from worker.handler import Handler
-from worker.outputs import Outlet
-from worker.process_log import ProcessLog
-from worker.stop import Stopped, StopSign
+from worker.jobs.cancellation import Stopped, StopSign
+from worker.jobs.outputs import Outlet
 
 logger = logging.getLogger("worker")
 

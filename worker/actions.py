@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.contract import MODEL_ACTIONS
-from backend.drivers import Http
 from backend.errors import NotSupported
-from ops.folder import FolderStore
-from ops.sources import Sources
-from worker import debug, models
+from backend.flow.http_driver import Http
+from ops.sources.origins import Sources
+from ops.stores.directory import FolderStore
+from worker import debug, model_actions
 from worker.configuration import WorkerConfig
-from worker.envelope import Request
 from worker.generate import Studio
 from worker.handler import Tell
-from worker.stop import StopSign
+from worker.jobs.cancellation import StopSign
+from worker.jobs.messages import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,10 @@ class Actions:
             tell(event)
 
         with Http(wait=stop.wait) as http:
-            return models.run(request.action, request.params, self._store(http), on_progress)
+            return model_actions.run(request.action, request.params, self._store(http), on_progress)
 
     def _store(self, http: Http) -> FolderStore:
         """Give the volume as a store of models."""
         sources = Sources.from_settings(self.config.settings, http)
-        volume = models.volume(self.config.volume)
+        volume = model_actions.volume(self.config.volume)
         return FolderStore(volume, sources, capacity_bytes=self.config.volume_bytes)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from backend import transcripts
 from backend.errors import ConfigError
 from backend.settings import SECRETS, Secret, Settings
-from ops.layout import HF_HOME
+from backend.verbs import transcripts
+from ops.models.volume_layout import HF_HOME
 
 BUCKET_SECRET: Final = "BUCKET_SECRET_ACCESS_KEY"  # noqa: S105 - a variable's name
 SECRET_VARIABLES: Final = SECRETS | {

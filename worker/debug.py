@@ -11,12 +11,12 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from backend.contract import SHARED_INPUTS, FileRecord
-from ops.inventory import Inventory
-from ops.layout import HF_HUB, MODELS
-from worker.comfyui_probe import system_stats
-from worker.comfyui_process import ComfyUIProcess, State
+from ops.models.inventory import Inventory
+from ops.models.volume_layout import HF_HUB, MODELS
+from worker.comfyui.directories import Folders
+from worker.comfyui.probe import system_stats
+from worker.comfyui.supervisor import ComfyUIProcess, State
 from worker.configuration import WorkerConfig
-from worker.folders import Folders
 from worker.generate import Studio
 
 LISTED: Final = 1000

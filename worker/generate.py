@@ -17,24 +17,24 @@ from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
-from backend import transcripts
-from backend.checks import path_problem
-from backend.comfyui import ComfyUI
+from backend.comfyui.api import ComfyUI
+from backend.comfyui.backend import LocalBackend
 from backend.contract import SHARED_INPUTS, InputFile, Verb
-from backend.drivers import Http
 from backend.errors import ComfyformError, InvalidArgument, Unavailable, WaitTimeout
-from backend.local import LocalBackend
-from backend.params import PARAMS
-from backend.request import Request as VerbRequest
-from backend.request import read
-from backend.result import GeneratedFile, GenerationResult
-from worker.comfyui_process import ComfyUIDown, ComfyUIProcess
-from worker.envelope import Request
-from worker.folders import Folders
-from worker.inputs import gathered, placed
-from worker.missing import explained
-from worker.outputs import Made, Outlet
-from worker.stop import Stopped, StopSign
+from backend.flow.http_driver import Http
+from backend.validation.checks import path_problem
+from backend.verbs import transcripts
+from backend.verbs.params import PARAMS
+from backend.verbs.request import Request as VerbRequest
+from backend.verbs.request import read
+from backend.verbs.result import GeneratedFile, GenerationResult
+from worker.comfyui.directories import Folders
+from worker.comfyui.missing_models import explained
+from worker.comfyui.supervisor import ComfyUIDown, ComfyUIProcess
+from worker.jobs.cancellation import Stopped, StopSign
+from worker.jobs.inputs import gathered, placed
+from worker.jobs.messages import Request
+from worker.jobs.outputs import Made, Outlet
 
 START_S: Final = 300.0
 """How long a ComfyUI may take until it answers: a cold container reads gigabytes of packages."""

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from backend.errors import ComfyformError
-from worker import envelope
-from worker.envelope import Request
-from worker.progress import ProgressReport
-from worker.stop import StopSign
+from worker.jobs import messages
+from worker.jobs.cancellation import StopSign
+from worker.jobs.messages import Request
+from worker.jobs.progress import ProgressReport
 
 logger = logging.getLogger(__name__)
 
@@ -58,18 +58,18 @@ class Handler:
         """
         action = "the job"
         try:
-            request = envelope.read(job)
+            request = messages.read(job)
             action = request.action
             start = time.monotonic()
             answer = await self._do(job, request)
             logger.info("job %s: %s took %.1f s", job.get("id"), action, time.monotonic() - start)
-            return envelope.success(request, self._version, answer)
+            return messages.success(request, self._version, answer)
         except ComfyformError as error:
             logger.warning("job %s: %s failed: %s", job.get("id"), action, error)
-            return envelope.failure(error, self._version, action)
+            return messages.failure(error, self._version, action)
         except Exception as error:  # the top of a job: a fault of ours must not take the worker down
             logger.exception("job %s: %s failed", job.get("id"), action)
-            return envelope.failure(error, self._version, action)
+            return messages.failure(error, self._version, action)
 
     async def _do(self, job: Mapping[str, Any], request: Request) -> Mapping[str, Any]:
         """Do the work in a thread, so that the worker still hears of cancellations, and report progress."""

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from backend.contract import WantedFile
 from backend.errors import InvalidArgument, NotSupported
-from ops.store import ModelStore, OnProgress
+from ops.stores.model_store import ModelStore, OnProgress
 
 OpenStore = Callable[[Path], ModelStore]
 

@@ -2,7 +2,8 @@
 
 A program may read the environment and the memory of another program of its user through ``/proc``,
 and attach to it. Linux refuses that for a process that is not "dumpable",
-unless the reader has a capability such as SYS_PTRACE, which `worker.leash` takes from ComfyUI.
+unless the reader has a capability such as SYS_PTRACE,
+which `worker.comfyui.die_with_parent` takes from ComfyUI.
 It is a boundary around keys in memory, not around the container:
 node packs run as the same user, and read and write the files that the worker can.
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from backend.params import PARAMS, Param
+from backend.verbs.params import PARAMS, Param
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 

@@ -1,16 +1,16 @@
-"""The face whose calls are awaited. Its twin is `backend.face`; a test holds them equal."""
+"""The face whose calls are awaited. Its twin is `backend.client.sync_client`; a test holds them equal."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
-from backend.argument_docs import with_arguments
+from backend.client.argument_docs import with_arguments
+from backend.client.call import DEADLINE_S, Face
+from backend.client.protocol import BackendFlows, resumable
 from backend.contract import Verb
-from backend.faces import DEADLINE_S, Face
 from backend.flow import Flow
-from backend.interface import BackendFlows, resumable
-from backend.job_status import JobStatus
-from backend.params import (
+from backend.jobs.status import JobStatus
+from backend.verbs.params import (
     ImagineParams,
     InputLike,
     LipSyncParams,
@@ -19,10 +19,10 @@ from backend.params import (
     TTSParams,
     WorkflowParams,
 )
-from backend.result import GenerationResult, Health
+from backend.verbs.result import GenerationResult, Health
 
 if TYPE_CHECKING:  # loading httpx takes longer than everything else here together
-    from backend.drivers import AsyncHttp, OnProgress
+    from backend.flow.http_driver import AsyncHttp, OnProgress
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class AsyncBackend(Face):
 
     async def _run(self, flow: Flow[T], on_progress: "OnProgress | None" = None) -> T:
         if self._http is None:
-            from backend.drivers import AsyncHttp
+            from backend.flow.http_driver import AsyncHttp
 
             self._http = AsyncHttp()
         return await self._http.run(flow, on_progress=on_progress)

@@ -2,7 +2,7 @@
 
 A face checks the arguments, drives a flow and turns a failed run into a result;
 wrong arguments and missing settings raise at once. The faces themselves are
-`backend.face` and `backend.async_face`.
+`backend.client.sync_client` and `backend.client.async_client`.
 """
 
 import os
@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from backend.client.protocol import BackendFlows, resumable
+from backend.client.talk import perform, submit
 from backend.contract import VERBS, Verb
 from backend.errors import ComfyformError, ConfigError, InvalidArgument, NotSupported
+from backend.files.output_paths import check_writable
 from backend.flow import Flow
-from backend.interface import BackendFlows, resumable
-from backend.places import check_writable
-from backend.request import Request, read
-from backend.result import GenerationResult
-from backend.talk import perform, submit
-from backend.visible import quoted
+from backend.validation.printable import quoted
+from backend.verbs.request import Request, read
+from backend.verbs.result import GenerationResult
 
 DEADLINE_S: Final = 900.0
 LONGEST_S: Final = 366 * 86_400.0
@@ -71,7 +71,7 @@ class Face:
     ) -> Flow[GenerationResult]:
         place = None
         if output_path is not None:
-            from backend.input_files import output_place
+            from backend.verbs.input_files import output_place
 
             try:
                 place = output_place(output_path)
@@ -90,7 +90,7 @@ def _request(verb: Verb, params: Mapping[str, Any]) -> Request:
         raise InvalidArgument(f"There is no verb {verb!r}.", hint=f"There are {', '.join(VERBS)}.")
     graph = params.get("graph")
     if verb == "workflow" and isinstance(graph, str | os.PathLike):
-        from backend.api_graph import load_graph
+        from backend.verbs.api_graph import load_graph
 
         params = {**params, "graph": load_graph(graph)}
     request = read(verb, params)

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from backend.client.protocol import BackendFlows
 from backend.errors import ConfigError
-from backend.interface import BackendFlows
 from backend.settings import BACKENDS, Settings, listed
 
 if TYPE_CHECKING:
-    from backend.async_face import AsyncBackend
-    from backend.face import Backend
+    from backend.client.async_client import AsyncBackend
+    from backend.client.sync_client import Backend
 
 ENTRY_POINTS: Final = "comfyform.backends"
 """Group in which a package names its backends: ``name = "module:factory"``."""
@@ -41,7 +41,7 @@ def get_backend(name: str | None = None, *, settings: Settings | None = None) ->
     Raises:
         ConfigError: there is no such backend, or a setting that it needs is missing.
     """
-    from backend.face import Backend
+    from backend.client.sync_client import Backend
 
     settings = settings or Settings.from_env()
     return Backend(_flows(name, settings), deadline_s=settings.comfyform_timeout_s)
@@ -49,7 +49,7 @@ def get_backend(name: str | None = None, *, settings: Settings | None = None) ->
 
 def get_async_backend(name: str | None = None, *, settings: Settings | None = None) -> "AsyncBackend":
     """Give a backend whose calls are awaited; see `get_backend`."""
-    from backend.async_face import AsyncBackend
+    from backend.client.async_client import AsyncBackend
 
     settings = settings or Settings.from_env()
     return AsyncBackend(_flows(name, settings), deadline_s=settings.comfyform_timeout_s)
@@ -67,7 +67,7 @@ def _flows(name: str | None, settings: Settings) -> BackendFlows:
         raise ConfigError("No backend is named.", hint=f"Set COMFY_BACKEND to one of {', '.join(BACKENDS)}.")
     if len(chain) == 1:
         return chain[0]
-    from backend.chain import FallbackBackend
+    from backend.client.fallback import FallbackBackend
 
     return FallbackBackend(chain)
 

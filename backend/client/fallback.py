@@ -6,14 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from backend.checks import check_id
+from backend.client.protocol import BackendFlows, ResumableFlows, can_resume, resumable
+from backend.client.talk import perform, submit
 from backend.errors import ComfyformError, NotFound, NotSupported, Unavailable
 from backend.flow import Flow, work
-from backend.interface import BackendFlows, ResumableFlows, can_resume, resumable
-from backend.job_status import JobStatus
-from backend.request import Request
-from backend.result import GenerationResult, Health
-from backend.talk import perform, submit
+from backend.jobs.status import JobStatus
+from backend.validation.checks import check_id
+from backend.verbs.request import Request
+from backend.verbs.result import GenerationResult, Health
 
 T = TypeVar("T")
 Do = Callable[[BackendFlows, float], Flow[T]]

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from backend.errors import NotSupported
 from backend.flow import Flow
-from backend.job_status import JobStatus
-from backend.request import Request
-from backend.result import GenerationResult, Health
+from backend.jobs.status import JobStatus
+from backend.verbs.request import Request
+from backend.verbs.result import GenerationResult, Health
 
 
 class BackendFlows(Protocol):

@@ -4,12 +4,12 @@ A backend with ComfyUI behind it does both in one job, in one graph. On any
 other they are two, with the speech handed on from where it lies.
 """
 
+from backend.client.protocol import BackendFlows, resumable
 from backend.errors import NotSupported
 from backend.flow import Flow, Progress
-from backend.interface import BackendFlows, resumable
-from backend.request import Request
-from backend.result import GenerationResult
-from backend.talk_parts import parts, spoken, together
+from backend.verbs.request import Request
+from backend.verbs.result import GenerationResult
+from backend.verbs.talk_parts import parts, spoken, together
 
 
 def is_one_job(flows: BackendFlows) -> bool:

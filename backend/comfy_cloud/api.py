@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from backend import comfy_api_answers as answers
-from backend.checks import check_id
+from backend.comfy_cloud import responses as answers
+from backend.comfyui.inputs import scratch
+from backend.comfyui.workflows import Graph
 from backend.errors import (
     Conflict,
     Forbidden,
@@ -25,6 +26,7 @@ from backend.errors import (
     RateLimited,
     Unavailable,
 )
+from backend.files.output_paths import file_name
 from backend.flow import (
     RETRY,
     Download,
@@ -42,15 +44,13 @@ from backend.flow import (
     persist,
     send,
 )
-from backend.graphs import Graph
-from backend.job_status import JobStatus
-from backend.json_reader import as_text, needed_text
-from backend.local_inputs import scratch
-from backend.media_kind import kind_of
-from backend.places import file_name
-from backend.result import MEDIA
+from backend.jobs.polling import OnStatus, wait_until_ended
+from backend.jobs.status import JobStatus
 from backend.settings import Secret
-from backend.waiting import OnStatus, wait_until_ended
+from backend.validation.checks import check_id
+from backend.validation.json_reader import as_text, needed_text
+from backend.verbs.media_kind import kind_of
+from backend.verbs.result import MEDIA
 
 ASSET: Final = "asset:"
 """Begins the name of an asset where a graph or a `GeneratedFile` names a file."""

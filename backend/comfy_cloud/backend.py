@@ -13,21 +13,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
-from backend.comfy_api import ASSET, ComfyApi
-from backend.comfy_api_answers import job_id_of, output_address, status_of
-from backend.delivery import deliver, journal_again, result_of
+from backend.comfy_cloud.api import ASSET, ComfyApi
+from backend.comfy_cloud.responses import job_id_of, output_address, status_of
+from backend.comfyui.build_workflow import Planned, plan
+from backend.comfyui.workflows import Graph
 from backend.errors import ComfyformError, JobFailed, NotSupported, WaitTimeout
+from backend.files.deliver import deliver, journal_again, result_of
+from backend.files.output_paths import file_name
 from backend.flow import Downloaded, Flow, Progress, work
-from backend.graphs import Graph
-from backend.job_record import Record
-from backend.job_status import JobStatus
-from backend.journal import Journal
-from backend.json_reader import as_count, as_number, as_object, as_text, objects_in
-from backend.local_graphs import Planned, plan
-from backend.places import file_name
-from backend.request import Request
-from backend.result import GeneratedFile, GenerationResult, Health, Kind
+from backend.jobs.journal import Journal
+from backend.jobs.record import Record
+from backend.jobs.status import JobStatus
 from backend.settings import Settings
+from backend.validation.json_reader import as_count, as_number, as_object, as_text, objects_in
+from backend.verbs.request import Request
+from backend.verbs.result import GeneratedFile, GenerationResult, Health, Kind
 
 _KINDS: Final[Mapping[str, Kind]] = {"image": "image", "video": "video", "audio": "audio", "text": "text"}
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
-from backend.checks import address_problem, is_id
-from backend.comfyui_answers import remedy, working
-from backend.comfyui_refusals import refusal
+from backend.comfyui.refusals import refusal
+from backend.comfyui.responses import remedy, working
+from backend.comfyui.workflows import Graph
 from backend.errors import (
     ApiError,
     Conflict,
@@ -23,10 +23,10 @@ from backend.errors import (
     Unavailable,
 )
 from backend.flow import Reply, check
-from backend.graphs import Graph
-from backend.job_status import MAX_WORKER_ERROR, JobStatus, State
-from backend.json_reader import as_number, as_object, as_text, as_texts, needed_text, objects_in
-from backend.visible import quoted, shortened, visible
+from backend.jobs.status import MAX_WORKER_ERROR, JobStatus, State
+from backend.validation.checks import address_problem, is_id
+from backend.validation.json_reader import as_number, as_object, as_text, as_texts, needed_text, objects_in
+from backend.validation.printable import quoted, shortened, visible
 
 _STATES: Final[Mapping[str, State]] = {
     "queued": "IN_QUEUE",

@@ -1,6 +1,6 @@
 """What can be asked of one ComfyUI, as flows: upload, queue, look, fetch, interrupt.
 
-How a run is waited for is in `backend.comfyui_run`.
+How a run is waited for is in `backend.comfyui.run`.
 
 Source: recordings of v0.29.0 and v0.3.64; all routes here are the same in both.
 """
@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from backend.checks import check_id, is_id
-from backend.comfyui_answers import Output, queued_runs, view_query
-from backend.comfyui_refusals import refusal, without_choices
+from backend.comfyui.refusals import refusal, without_choices
+from backend.comfyui.responses import Output, queued_runs, view_query
 from backend.errors import (
     ComfyformError,
     InvalidRequest,
@@ -37,9 +36,10 @@ from backend.flow import (
     download,
     send,
 )
-from backend.json_reader import as_object, as_text
-from backend.media_kind import kind_of
-from backend.result import MEDIA
+from backend.validation.checks import check_id, is_id
+from backend.validation.json_reader import as_object, as_text
+from backend.verbs.media_kind import kind_of
+from backend.verbs.result import MEDIA
 
 
 class ComfyUI:

@@ -11,20 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from backend.comfyui import ComfyUI
-from backend.comfyui_answers import Output, nothing_given, outputs
-from backend.comfyui_run import SILENCE_S, finished, run, wait
-from backend.delivery import Delivered, deliver, result_of
+from backend.comfyui.api import ComfyUI
+from backend.comfyui.build_workflow import plan
+from backend.comfyui.responses import Output, nothing_given, outputs
+from backend.comfyui.run import SILENCE_S, finished, run, wait
+from backend.comfyui.workflows import Graph
 from backend.errors import ComfyformError, JobCancelled, JobError, JobFailed, NotFound
+from backend.files.deliver import Delivered, deliver, result_of
 from backend.flow import Downloaded, Flow, work
-from backend.graphs import Graph
-from backend.job_status import JobStatus
-from backend.json_reader import as_count, as_list, as_object, as_text
-from backend.landing import land
-from backend.local_graphs import plan
-from backend.request import Request
-from backend.result import GeneratedFile, GenerationResult, Health
+from backend.flow.atomic_download import land
+from backend.jobs.status import JobStatus
 from backend.settings import Settings
+from backend.validation.json_reader import as_count, as_list, as_object, as_text
+from backend.verbs.request import Request
+from backend.verbs.result import GeneratedFile, GenerationResult, Health
 
 
 class LocalBackend:

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from backend import transcripts
-from backend.comfyui_refusals import combo_options
+from backend.comfyui.inputs import Target, audio_duration_s, bring, transcript
+from backend.comfyui.refusals import combo_options
+from backend.comfyui.workflows import Graph
 from backend.errors import InvalidArgument
 from backend.flow import Flow
-from backend.graphs import Graph
-from backend.local_inputs import Target, audio_duration_s, bring, transcript
-from backend.params import DEFAULT_CHECKPOINT
-from backend.request import Request
+from backend.verbs import transcripts
+from backend.verbs.params import DEFAULT_CHECKPOINT
+from backend.verbs.request import Request
 
 if TYPE_CHECKING:  # each kind of graph is loaded with the first of its kind
-    from backend.graphs.architectures import Architecture
+    from backend.comfyui.workflows.architectures import Architecture
 
 WHOLE_AUDIO_S = 3600.0
 """Sent where the length could not be read: the node uses what there is."""
@@ -65,8 +65,8 @@ def _prefix(request: Request, seed: int) -> str:
 
 
 def _picture(comfyui: Target, request: Request) -> Flow[Planned]:
-    from backend.graphs.architectures import recognise
-    from backend.graphs.picture import picture
+    from backend.comfyui.workflows.architectures import recognise
+    from backend.comfyui.workflows.text_to_image import picture
 
     checkpoint, warnings = yield from _checkpoint(comfyui, request["model"])
     metadata: Mapping[str, str] = {}
@@ -134,7 +134,7 @@ def _checkpoint(comfyui: Target, wanted: str | None) -> Flow[tuple[str, list[str
 
 
 def _speech(comfyui: Target, request: Request) -> Flow[Planned]:
-    from backend.graphs.speech import speech
+    from backend.comfyui.workflows.f5_tts import speech
 
     reference = request["voice_reference"]
     voice = yield from bring(comfyui, reference)
@@ -156,8 +156,8 @@ def _speech(comfyui: Target, request: Request) -> Flow[Planned]:
 
 def _talk(comfyui: Target, request: Request) -> Flow[Planned]:
     """Speech and film in one graph: what the voice says goes straight into the film."""
-    from backend.graphs.talking_head import talking_head
-    from backend.talk_parts import parts
+    from backend.comfyui.workflows.sonic import talking_head
+    from backend.verbs.talk_parts import parts
 
     # One seed for both, which the result can tell.
     request = replace(request, given={**request.given, "seed": seed_of(request)})
@@ -176,7 +176,7 @@ def _talk(comfyui: Target, request: Request) -> Flow[Planned]:
 
 
 def _talking_head(comfyui: Target, request: Request) -> Flow[Planned]:
-    from backend.graphs.talking_head import talking_head
+    from backend.comfyui.workflows.sonic import talking_head
 
     audio = yield from bring(comfyui, request["audio"])
     length_s = yield from audio_duration_s(comfyui, request["audio"], audio)
@@ -201,7 +201,7 @@ def _talking_head(comfyui: Target, request: Request) -> Flow[Planned]:
 
 def _sonic(request: Request) -> dict[str, Any]:
     """Give what SONIC is told, by the names that the graph's builder has for it."""
-    from backend.graphs.talking_head import svd_name
+    from backend.comfyui.workflows.sonic import svd_name
 
     return {
         **{name: request[name] for name in _SONIC},

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
-from backend import transcripts
-from backend.checks import data_address_bytes, is_address, media_suffix
 from backend.errors import InvalidArgument, NotFound, NotSupported
 from backend.flow import Download, Downloaded, Flow, download, work
-from backend.params import InputLike
-from backend.result import GeneratedFile
+from backend.validation.checks import data_address_bytes, is_address, media_suffix
+from backend.verbs import transcripts
+from backend.verbs.params import InputLike
+from backend.verbs.result import GeneratedFile
 
 SUBFOLDER: Final = "comfyform"
 """Where uploads go under ComfyUI's input folder."""
@@ -35,7 +35,7 @@ class Holder(Protocol):
 
 
 class Target(Holder, Protocol):
-    """What a graph is made for: a `backend.comfyui.ComfyUI`, or a server that has one behind it."""
+    """What a graph is made for: a `backend.comfyui.api.ComfyUI`, or a server that has one behind it."""
 
     @property
     def url(self) -> str:
@@ -123,7 +123,7 @@ def _digest(path: Path) -> tuple[str, int]:
 
 
 def audio_duration_s(comfyui: Target, value: InputLike, name: str) -> Flow[float | None]:
-    """Measure an audio input; None where `backend.audio` cannot read it.
+    """Measure an audio input; None where `backend.files.audio_duration` cannot read it.
 
     Args:
         value: as the caller gave it.
@@ -132,7 +132,7 @@ def audio_duration_s(comfyui: Target, value: InputLike, name: str) -> Flow[float
     Raises:
         InvalidArgument: ComfyUI has no such file.
     """
-    from backend.audio import duration_s
+    from backend.files.audio_duration import duration_s
 
     local = value.local_path if isinstance(value, GeneratedFile) else value
     if isinstance(local, Path) and local.is_file():

@@ -20,8 +20,8 @@ from typing import Any, Final
 
 from backend.contract import CONTRACT
 from backend.errors import ComfyformError
+from backend.files.volume_s3 import VolumeS3
 from backend.flow import Flow, work
-from backend.s3 import VolumeS3
 
 logger = logging.getLogger(__name__)
 

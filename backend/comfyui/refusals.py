@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from backend.comfyui_answers import ALLOWED_SHOWN, class_type_of
+from backend.comfyui.responses import ALLOWED_SHOWN, class_type_of
 from backend.errors import JobFailed
-from backend.job_status import MAX_WORKER_ERROR
-from backend.json_reader import as_list, as_object, as_text, shape_of
-from backend.visible import quoted, shortened, visible
+from backend.jobs.status import MAX_WORKER_ERROR
+from backend.validation.json_reader import as_list, as_object, as_text, shape_of
+from backend.validation.printable import quoted, shortened, visible
 
 
 def without_choices(body: Any) -> list[str]:

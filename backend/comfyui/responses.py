@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from backend.errors import JobCancelled, JobError, JobFailed
-from backend.job_status import MAX_WORKER_ERROR
-from backend.json_reader import as_list, as_number, as_object, as_text, as_texts, shape_of
-from backend.media_kind import kind_of
-from backend.result import Kind
-from backend.visible import plain, shortened, visible
+from backend.jobs.status import MAX_WORKER_ERROR
+from backend.validation.json_reader import as_list, as_number, as_object, as_text, as_texts, shape_of
+from backend.validation.printable import plain, shortened, visible
+from backend.verbs.media_kind import kind_of
+from backend.verbs.result import Kind
 
 ALLOWED_SHOWN: Final = 12
 ERROR_SHOWN: Final = 600

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from backend.comfyui import ComfyUI
-from backend.comfyui_answers import failure, working
+from backend.comfyui.api import ComfyUI
+from backend.comfyui.responses import failure, working
 from backend.errors import ComfyformError, JobError, JobFailed, Unavailable, WaitTimeout
 from backend.flow import Flow, Progress, Sleep
-from backend.json_reader import as_object
-from backend.waiting import Absence
+from backend.jobs.polling import Absence
+from backend.validation.json_reader import as_object
 
 LOOK_EVERY_S: Final = 2.0
 """How often the queue is looked at while a run has not ended."""
@@ -46,7 +46,7 @@ def run(
     When the wait ends early for any reason, the run is taken out of the queue or interrupted: this run
     only, never whatever else this ComfyUI is doing.
     """
-    from backend.comfyui_hint import Hint  # loads sockets, which many programs never need
+    from backend.comfyui.websocket_progress import Hint  # loads sockets, which many programs never need
 
     client_id = os.urandom(16).hex()
     with Hint(comfyui.url, client_id) as hint:

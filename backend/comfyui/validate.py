@@ -2,7 +2,7 @@
 
 ``validate`` compares it with the answer of ``/object_info`` and finds what
 ComfyUI would refuse, all at once. What needs no ComfyUI is in
-`backend.graph_structure`.
+`backend.verbs.graph_structure`.
 
 Source: recordings object_info_full and prompt_errors, v0.29.0 and v0.3.64.
 """
@@ -10,9 +10,11 @@ Source: recordings object_info_full and prompt_errors, v0.29.0 and v0.3.64.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from backend.comfyui_answers import ALLOWED_SHOWN
-from backend.comfyui_refusals import combo_options
-from backend.graph_structure import (
+from backend.comfyui.refusals import combo_options
+from backend.comfyui.responses import ALLOWED_SHOWN
+from backend.validation.json_reader import as_list, as_number, as_object
+from backend.validation.printable import quoted, shortened, visible
+from backend.verbs.graph_structure import (
     Problem,
     as_link,
     find_cycle,
@@ -21,8 +23,6 @@ from backend.graph_structure import (
     nodes_needed_for,
     problem_at,
 )
-from backend.json_reader import as_list, as_number, as_object
-from backend.visible import quoted, shortened, visible
 
 _NUMBERS: Final = {"INT": int, "FLOAT": float}
 _UNKNOWN_TYPES: Final = ("*", "COMFY_")

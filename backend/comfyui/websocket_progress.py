@@ -20,8 +20,8 @@ from functools import cache
 from typing import Any, Final, Protocol, Self
 from urllib.parse import urlsplit
 
-from backend.json_reader import as_count, as_object, as_text, read_json
-from backend.request_slots import most_at_once
+from backend.flow.request_slots import most_at_once
+from backend.validation.json_reader import as_count, as_object, as_text, read_json
 
 TIMEOUT_S: Final = 5.0
 LARGEST_BYTES: Final = 64 * 1024 * 1024

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.errors import ApiError, ComfyformError, InvalidArgument, NotFound, TransferError
+from backend.files.output_paths import places, suffix_warning
 from backend.flow import Flow, Progress
-from backend.places import places, suffix_warning
-from backend.result import GeneratedFile, GenerationResult
+from backend.verbs.result import GeneratedFile, GenerationResult
 
 Fetch = Callable[[int, Path | None], Flow[GeneratedFile]]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from backend.errors import InvalidArgument
-from backend.media_kind import kind_of
-from backend.visible import quoted
+from backend.validation.printable import quoted
+from backend.verbs.media_kind import kind_of
 
 ROOM_BYTES: Final = 16 * 1024 * 1024
 """What must be free on a disk; a video is smaller than that, a picture much smaller."""
@@ -93,7 +93,7 @@ def _apart(paths: Iterable[Path]) -> list[Path]:
 
 def file_name(name: str) -> str:
     """A name from outside as a file name that every system takes: its last part, short, without controls."""
-    from backend.checks import path_problem  # loaded with the first result
+    from backend.validation.checks import path_problem  # loaded with the first result
 
     last = re.split(r"[/\\]", name)[-1]
     clean = "".join("_" if char in '<>:"|?*' or not char.isprintable() else char for char in last)

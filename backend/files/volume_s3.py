@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 from backend.errors import InvalidRequest
+from backend.files.volume_s3_multipart import PART_BYTES, put_in_parts
 from backend.flow import (
     RETRY,
     Download,
@@ -32,7 +33,6 @@ from backend.flow import (
     send,
     work,
 )
-from backend.s3_multipart import PART_BYTES, put_in_parts
 from backend.settings import Secret, Settings
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ PART_BYTES: Final = 32_000_000
 
 
 class Volume(Protocol):
-    """What is asked of a volume over S3; see `backend.s3.VolumeS3`."""
+    """What is asked of a volume over S3; see `backend.files.volume_s3.VolumeS3`."""
 
     def size_of(self, path: str) -> Flow[int | None]:
         """Give a file's size in bytes, or None where there is no such file."""

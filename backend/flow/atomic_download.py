@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from backend.errors import HashMismatch, TransferError, VolumeFull
-from backend.flow import Download, Downloaded
-from backend.visible import quoted
+from backend.flow.steps import Download, Downloaded
+from backend.validation.printable import quoted
 
 
 class Landing:

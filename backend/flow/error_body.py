@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from backend.errors import InvalidJson
-from backend.json_reader import as_number, read_json
-from backend.visible import shortened
+from backend.validation.json_reader import as_number, read_json
+from backend.validation.printable import shortened
 
 BODY_SHOWN: Final = 500
 """Characters of a failing answer that an error keeps."""

@@ -16,9 +16,9 @@ from typing import Final
 import httpx
 
 from backend.errors import ApiError, InvalidArgument, Unavailable
-from backend.flow import Reply
-from backend.json_reader import MAX_BYTES
-from backend.visible import shown
+from backend.flow.steps import Reply
+from backend.validation.json_reader import MAX_BYTES
+from backend.validation.printable import shown
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Drivers: perform the steps of flows over HTTP, synchronously or asynchronously.
 
-Only this module and `backend.http_answers` import httpx. It knows steps, not
+Only this module and `backend.flow.http_answers` import httpx. It knows steps, not
 services: what a status means to a conversation is decided in the flow.
 """
 
@@ -15,15 +15,15 @@ from urllib.request import getproxies
 
 import httpx
 
-from backend import flow as flows
 from backend.errors import Unavailable
-from backend.flow import Download, Downloaded, Flow, Progress, Reply, Send, Sleep, Upload, Work
-from backend.http_answers import CHUNK_BYTES, StreamReply, aread_reply, read_reply, translated
-from backend.httpx_log import keep_secrets
-from backend.landing import Landing
-from backend.pools import Spread, read_widely
-from backend.request_slots import async_slot, slot
-from backend.wire import fetch, request
+from backend.flow import steps as flows
+from backend.flow.atomic_download import Landing
+from backend.flow.connection_pools import Spread, read_widely
+from backend.flow.http_answers import CHUNK_BYTES, StreamReply, aread_reply, read_reply, translated
+from backend.flow.http_request import fetch, request
+from backend.flow.log_redaction import keep_secrets
+from backend.flow.request_slots import async_slot, slot
+from backend.flow.steps import Download, Downloaded, Flow, Progress, Reply, Send, Sleep, Upload, Work
 
 logger = logging.getLogger(__name__)
 

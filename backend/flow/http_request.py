@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from backend.errors import TransferError
-from backend.flow import Download, Send, Upload
+from backend.flow.steps import Download, Send, Upload
 
 CONNECT_TIMEOUT_S: Final = 10.0
 

@@ -2,7 +2,7 @@
 
 import logging
 
-from backend.visible import shown
+from backend.validation.printable import shown
 
 
 def _without_query(record: logging.LogRecord) -> bool:

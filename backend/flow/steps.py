@@ -1,7 +1,7 @@
 """Flows: conversations with servers as generators of steps, with no I/O of their own.
 
 A flow yields a step and receives its answer; what it returns is its result.
-``backend.drivers`` performs the steps, synchronously or asynchronously, so
+``backend.flow.http_driver`` performs the steps, synchronously or asynchronously, so
 every conversation is written once, and a test can hold it by hand with
 ``next()`` and ``.send()``. Steps know nothing about an HTTP library.
 """
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-from backend.answers import BODY_SHOWN, retry_after_s, said
 from backend.errors import ApiError, InvalidJson, InvalidRequest, RateLimited, Unavailable, error_class
-from backend.json_reader import read_json
+from backend.flow.error_body import BODY_SHOWN, retry_after_s, said
 from backend.settings import Secret
-from backend.visible import shown as shown  # noqa: PLC0414  # part of this public module
+from backend.validation.json_reader import read_json
+from backend.validation.printable import shown as shown  # noqa: PLC0414  # part of this public module
 
 T = TypeVar("T")
 

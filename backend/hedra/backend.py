@@ -16,8 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
-from backend.checks import check_id, is_id, media_suffix
-from backend.delivery import deliver, journal_again, result_of
 from backend.errors import (
     ApiError,
     ComfyformError,
@@ -33,18 +31,20 @@ from backend.errors import (
     Unavailable,
     WaitTimeout,
 )
+from backend.files.deliver import deliver, journal_again, result_of
 from backend.flow import Download, Flow, Progress, Send, ask, check, download, send
-from backend.hedra_inputs import OTHERS, HedraInputs
-from backend.job_record import Record
-from backend.job_status import JobStatus, State
-from backend.journal import Journal
-from backend.json_reader import as_number, as_object, as_text, needed_text, objects_in, shape_of
-from backend.media_kind import kind_of
-from backend.request import Request
-from backend.result import GeneratedFile, GenerationResult, Health
+from backend.hedra.inputs import OTHERS, HedraInputs
+from backend.jobs.journal import Journal
+from backend.jobs.polling import wait_until_ended
+from backend.jobs.record import Record
+from backend.jobs.status import JobStatus, State
 from backend.settings import Settings
-from backend.visible import quoted
-from backend.waiting import wait_until_ended
+from backend.validation.checks import check_id, is_id, media_suffix
+from backend.validation.json_reader import as_number, as_object, as_text, needed_text, objects_in, shape_of
+from backend.validation.printable import quoted
+from backend.verbs.media_kind import kind_of
+from backend.verbs.request import Request
+from backend.verbs.result import GeneratedFile, GenerationResult, Health
 
 STATES: Final[Mapping[str, State]] = {
     "IN_QUEUE": "IN_QUEUE",

@@ -11,18 +11,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from backend.checks import data_address_bytes, is_address
+from backend.comfyui.build_workflow import seed_of
+from backend.comfyui.inputs import bring
 from backend.errors import ApiError, InvalidJson, NotSupported, Unavailable
+from backend.files.image_size import HEAD_BYTES, image_size
 from backend.flow import Flow, Form, FormFile, Send, ask, send, work
-from backend.image import HEAD_BYTES, image_size
-from backend.json_reader import as_object, as_text, needed_text, objects_in, read_json
-from backend.local_graphs import seed_of
-from backend.local_inputs import bring
-from backend.params import InputLike
-from backend.request import Request
-from backend.result import GeneratedFile
-from backend.schema_input import SchemaInput
+from backend.hedra.schema_input import SchemaInput
 from backend.settings import Secret
+from backend.validation.checks import data_address_bytes, is_address
+from backend.validation.json_reader import as_object, as_text, needed_text, objects_in, read_json
+from backend.verbs.params import InputLike
+from backend.verbs.request import Request
+from backend.verbs.result import GeneratedFile
 
 OTHERS: Final = "The local, runpod and cloud backends can."
 ASSET: Final = "asset_"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.request import Request
+from backend.verbs.request import Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from backend.checks import check_id, is_id
 from backend.errors import InvalidArgument, TransferError, VolumeFull
-from backend.journal_database import JournalDatabase, Row
-from backend.json_reader import as_count, as_object, as_text
+from backend.jobs.journal_database import JournalDatabase, Row
 from backend.settings import Settings
+from backend.validation.checks import check_id, is_id
+from backend.validation.json_reader import as_count, as_object, as_text
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from backend.errors import InvalidJson
-from backend.json_reader import as_object, read_json, read_json_file
+from backend.validation.json_reader import as_object, read_json, read_json_file
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from backend.errors import RateLimited, Unavailable, WaitTimeout
 from backend.flow import Flow, Sleep
-from backend.job_status import JobStatus
+from backend.jobs.status import JobStatus
 
 Look = Callable[[], Flow[JobStatus]]
 OnStatus = Callable[[JobStatus], Flow[None]]

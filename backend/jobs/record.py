@@ -17,14 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from backend.checks import check_id
 from backend.errors import ComfyformError, JobExpired, NotFound, TransferError, Unavailable
 from backend.flow import Flow, work
-from backend.job_status import ENDED, JobStatus, UnreadableAnswer
-from backend.journal import Entry, Journal, now
-from backend.request import Request
-from backend.result import GeneratedFile, GenerationResult
-from backend.visible import shortened, visible, without_secrets
+from backend.jobs.journal import Entry, Journal, now
+from backend.jobs.status import ENDED, JobStatus, UnreadableAnswer
+from backend.validation.checks import check_id
+from backend.validation.printable import shortened, visible, without_secrets
+from backend.verbs.request import Request
+from backend.verbs.result import GeneratedFile, GenerationResult
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from backend.errors import (
     NotFound,
     WaitTimeout,
 )
-from backend.json_reader import as_number, as_object, as_text, error_in, read_json
-from backend.visible import shortened, visible, without_secrets
+from backend.validation.json_reader import as_number, as_object, as_text, error_in, read_json
+from backend.validation.printable import shortened, visible, without_secrets
 
 MAX_WORKER_ERROR: Final = 20_000
 """Characters of a worker's own error that are kept: a traceback has some thousand."""

@@ -11,9 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from backend.checks import check_id
+from backend.comfyui.build_workflow import seed_of
 from backend.contract import CONTRACT
-from backend.delivery import result_of
 from backend.errors import (
     ApiError,
     ComfyformError,
@@ -24,23 +23,24 @@ from backend.errors import (
     NotFound,
     TransferError,
 )
+from backend.files.deliver import result_of
+from backend.files.volume_s3 import VolumeS3
 from backend.flow import Flow, Send, send, work
-from backend.job_record import Record
-from backend.job_request import execution_policy
-from backend.job_status import JobStatus
-from backend.jobs import UNKNOWN_GRACE_S, JobPlane
-from backend.journal import Journal
-from backend.json_reader import as_count, as_object, as_text
-from backend.local_graphs import seed_of
-from backend.output_files import warnings_of
-from backend.preflight import Preflight
-from backend.request import Request
-from backend.result import GenerationResult, Health
-from backend.runpod_health import judge
-from backend.runpod_inputs import pack
-from backend.runpod_outputs import as_output, collect, is_here
-from backend.s3 import VolumeS3
+from backend.jobs.journal import Journal
+from backend.jobs.record import Record
+from backend.jobs.status import JobStatus
+from backend.runpod.health import judge
+from backend.runpod.inputs import pack
+from backend.runpod.job_api import UNKNOWN_GRACE_S, JobPlane
+from backend.runpod.job_request import execution_policy
+from backend.runpod.output_files import warnings_of
+from backend.runpod.outputs import as_output, collect, is_here
+from backend.runpod.preflight import Preflight
 from backend.settings import Secret, Settings
+from backend.validation.checks import check_id
+from backend.validation.json_reader import as_count, as_object, as_text
+from backend.verbs.request import Request
+from backend.verbs.result import GenerationResult, Health
 
 
 class RunPodBackend:

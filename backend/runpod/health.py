@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from backend.result import Health
+from backend.verbs.result import Health
 
 
 def judge(endpoint_id: str, counts: Mapping[str, Any], endpoint: Mapping[str, Any]) -> Health:

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from backend import transcripts
-from backend.checks import data_address_bytes, is_address, media_suffix
+from backend.comfyui.build_workflow import renamed
+from backend.comfyui.inputs import clean_name
 from backend.contract import INPUTS_FOLDER, RUN_LIMIT_BYTES, InputFile
 from backend.errors import InvalidArgument
+from backend.files.volume_s3 import VolumeS3
 from backend.flow import Flow, Progress, work
-from backend.local_graphs import renamed
-from backend.local_inputs import clean_name
-from backend.params import PARAMS, InputLike
-from backend.request import Request
-from backend.result import GeneratedFile
-from backend.s3 import VolumeS3
+from backend.validation.checks import data_address_bytes, is_address, media_suffix
+from backend.verbs import transcripts
+from backend.verbs.params import PARAMS, InputLike
+from backend.verbs.request import Request
+from backend.verbs.result import GeneratedFile
 
 ROOM_BYTES: Final = RUN_LIMIT_BYTES - 250_000
 """What all inline files of a job may take as base64; the rest is for the other arguments."""

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from backend.checks import check_id
 from backend.contract import RUN_LIMIT_BYTES, RUNSYNC_LIMIT_BYTES
 from backend.errors import (
     ApiError,
@@ -29,12 +28,13 @@ from backend.errors import (
     WaitTimeout,
 )
 from backend.flow import RETRY, Flow, Progress, Retry, Send, Sleep, ask, check, send
-from backend.job_lookup import StatusAnswers, id_of
-from backend.job_request import body, execution_policy, submit_once
-from backend.job_status import JobStatus, gone, outcome, too_late
-from backend.request_slots import most_at_once
+from backend.flow.request_slots import most_at_once
+from backend.jobs.polling import Absence, OnStatus
+from backend.jobs.status import JobStatus, gone, outcome, too_late
+from backend.runpod.job_lookup import StatusAnswers, id_of
+from backend.runpod.job_request import body, execution_policy, submit_once
 from backend.settings import Secret
-from backend.waiting import Absence, OnStatus
+from backend.validation.checks import check_id
 
 HOLD_S: Final = 2.0
 """How long RunPod is asked to hold an answer back until the job ends: short jobs then cost two calls and

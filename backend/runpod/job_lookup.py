@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from backend.checks import is_id
 from backend.errors import Unavailable
 from backend.flow import Reply
-from backend.job_status import JobStatus, UnreadableAnswer
+from backend.jobs.status import JobStatus, UnreadableAnswer
+from backend.validation.checks import is_id
 
 MAX_UNREADABLE: Final = 6
 """Answers in a row that cannot be read, after which no further one is asked for."""

@@ -5,11 +5,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from backend.checks import is_id, json_problems
 from backend.errors import AuthError, Conflict, InvalidArgument, NotFound, RateLimited, Unavailable
 from backend.flow import Flow, Retry, Send, Sleep, check, send
-from backend.job_status import JobStatus
-from backend.visible import quoted
+from backend.jobs.status import JobStatus
+from backend.validation.checks import is_id, json_problems
+from backend.validation.printable import quoted
 
 LONGEST_EXECUTION_S: Final = 7 * 24 * 3600
 PAUSED_PATIENCE_S: Final = 30.0

@@ -1,7 +1,7 @@
 """The files of a job's answer: our own form, and the forms that other workers use. Pure; raises nothing.
 
 What a worker answers is any JSON value. A part of it that is not understood is
-left out here; `backend.runpod_outputs` says so where nothing is left.
+left out here; `backend.runpod.outputs` says so where nothing is left.
 """
 
 import re
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from backend.checks import is_address, media_suffix
-from backend.json_reader import as_count, as_object, as_sha256, as_text, as_texts
-from backend.media_kind import kind_of
-from backend.result import KINDS, Kind
-from backend.visible import shortened, visible
+from backend.validation.checks import is_address, media_suffix
+from backend.validation.json_reader import as_count, as_object, as_sha256, as_text, as_texts
+from backend.validation.printable import shortened, visible
+from backend.verbs.media_kind import kind_of
+from backend.verbs.result import KINDS, Kind
 
 _LISTS: Final = (
     "files", "images", "image", "videos", "video", "audios", "audio", "gifs", "outputs", "output", "result",

@@ -7,18 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from backend.checks import data_address_bytes, path_problem
-from backend.delivery import Delivered, deliver, journal_again
 from backend.errors import HashMismatch, JobFailed, TransferError
+from backend.files.deliver import Delivered, deliver, journal_again
+from backend.files.output_paths import within
+from backend.files.volume_s3 import VolumeS3
 from backend.flow import Download, Downloaded, Flow, download, work
-from backend.job_status import words
-from backend.json_reader import error_in, shape_of
-from backend.landing import land
-from backend.output_files import Arrived, arrived
-from backend.places import within
-from backend.result import MEDIA, GeneratedFile, GenerationResult
-from backend.s3 import VolumeS3
-from backend.visible import shortened
+from backend.flow.atomic_download import land
+from backend.jobs.status import words
+from backend.runpod.output_files import Arrived, arrived
+from backend.validation.checks import data_address_bytes, path_problem
+from backend.validation.json_reader import error_in, shape_of
+from backend.validation.printable import shortened
+from backend.verbs.result import MEDIA, GeneratedFile, GenerationResult
 
 
 def is_here(result: GenerationResult, output_path: Path | None) -> bool:

@@ -19,20 +19,20 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from backend import transcripts
+from backend.comfyui.build_workflow import plan
+from backend.comfyui.model_folders import HF_HUB, category_of, how_to_get, places_of
+from backend.comfyui.node_definitions import DefinitionsCopy, NodeDefinitions
+from backend.comfyui.validate import validate
 from backend.contract import SHARED_INPUTS
 from backend.errors import ComfyformError, JobFailed, NotSupported
+from backend.files.volume_s3 import VolumeS3
 from backend.flow import RETRY, Downloaded, Flow, Retry, Send, check, send, work
-from backend.graph_check import validate
-from backend.graph_structure import Problem
-from backend.journal import state_folder
-from backend.local_graphs import plan
-from backend.model_folders import HF_HUB, category_of, how_to_get, places_of
-from backend.node_definitions import DefinitionsCopy, NodeDefinitions
-from backend.params import PARAMS
-from backend.request import Request
-from backend.s3 import VolumeS3
+from backend.jobs.journal import state_folder
 from backend.settings import Secret, Settings
+from backend.verbs import transcripts
+from backend.verbs.graph_structure import Problem
+from backend.verbs.params import PARAMS
+from backend.verbs.request import Request
 
 ONCE: Final = Retry(attempts=1, jitter=RETRY.jitter)
 """For questions that nobody should wait long for."""
@@ -238,7 +238,7 @@ def _on_paper(request: Request) -> Request:
 
 @dataclass(frozen=True, slots=True)
 class DefinitionsOnly:
-    """A ComfyUI of which only the definitions are known, for `backend.local_graphs.plan`."""
+    """A ComfyUI of which only the definitions are known, for `backend.comfyui.build_workflow.plan`."""
 
     definitions: Mapping[str, Any]
     url: str = ""

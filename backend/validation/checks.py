@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from backend.errors import InvalidArgument
-from backend.visible import quoted
+from backend.validation.printable import quoted
 
 MAX_ID_CHARS: Final = 128
 """RunPod's ids have about 40 characters, ComfyUI's and Hedra's 36."""

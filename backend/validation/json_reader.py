@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from backend.errors import InvalidJson
-from backend.visible import shortened
+from backend.validation.printable import shortened
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 """Largest document that is read; RunPod's largest answer has 20 MB."""

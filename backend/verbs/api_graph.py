@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from backend.checks import json_problems
 from backend.errors import InvalidArgument, InvalidJson
-from backend.json_reader import read_json
+from backend.validation.checks import json_problems
+from backend.validation.json_reader import read_json
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 _SHOWN: Final = 20
@@ -57,7 +57,7 @@ def api_graph(value: Any) -> Mapping[str, Any]:
         InvalidArgument: it is not one, or an input holds what JSON cannot hold; node and input are named.
         ValueError: it is not an object of nodes; the text ends a sentence.
     """
-    from backend.graph_structure import check_structure
+    from backend.verbs.graph_structure import check_structure
 
     if not isinstance(value, Mapping) or not value:
         raise ValueError("must be a workflow in API format: an object of nodes")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from backend.errors import InvalidArgument
-from backend.visible import quoted
+from backend.validation.printable import quoted
 
 _NODES_SHOWN: Final = 12
 _SAVERS: Final = ("Save", "Preview", "VHS_VideoCombine")

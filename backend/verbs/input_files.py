@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from backend.checks import (
+from backend.validation.checks import (
     address_problem,
     data_address_bytes,
     file_address_path,
@@ -17,9 +17,9 @@ from backend.checks import (
     path_problem,
     text_problem,
 )
-from backend.params import InputLike
-from backend.result import GeneratedFile
-from backend.visible import quoted
+from backend.validation.printable import quoted
+from backend.verbs.params import InputLike
+from backend.verbs.result import GeneratedFile
 
 MAX_PATH_CHARS: Final = 4096
 MAX_NAME_BYTES: Final = 255

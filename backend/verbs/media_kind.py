@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from backend.result import Kind
+from backend.verbs.result import Kind
 
 _KINDS: Final[Mapping[str, Kind]] = {
     **dict.fromkeys(("png", "jpg", "jpeg", "webp", "gif", "bmp", "tiff", "avif", "svg"), "image"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Required, TypedDict
 
 from backend.contract import Verb
-from backend.result import GeneratedFile
+from backend.verbs.result import GeneratedFile
 
 InputLike = str | os.PathLike[str] | GeneratedFile
 """A file to work on: a path here, a file of an earlier result, an ``https://`` address, or a name that

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from backend.contract import Verb
 from backend.errors import InvalidArgument
-from backend.params import PARAMS, InputLike, Lora, Param
-from backend.visible import quoted
+from backend.validation.printable import quoted
+from backend.verbs.params import PARAMS, InputLike, Lora, Param
 
 MAX_NUMBER_BITS: Final = 64
 """The largest number that a node takes is a seed of 64 bits."""
@@ -82,9 +82,9 @@ def _did_you_mean(name: str, table: Mapping[str, Param]) -> str:
 
 def _checked(spec: Param, value: Any) -> Any:
     """Give a value in its own type, or say in a ValueError what is wrong with it."""
-    from backend.api_graph import api_graph  # loaded with the first call, not with the backend
-    from backend.checks import text_problem
-    from backend.input_files import input_file, output_place
+    from backend.validation.checks import text_problem
+    from backend.verbs.api_graph import api_graph  # loaded with the first call, not with the backend
+    from backend.verbs.input_files import input_file, output_place
 
     match spec.what:
         case "text":
@@ -141,8 +141,8 @@ def _number(spec: Param, value: Any) -> int | float:
 
 def _named_input(name: Any, value: Any) -> InputLike:
     """Check a file of a workflow, which the graph knows by a name."""
-    from backend.checks import text_problem
-    from backend.input_files import input_file
+    from backend.validation.checks import text_problem
+    from backend.verbs.input_files import input_file
 
     if not isinstance(name, str) or text_problem(name):
         raise ValueError(f"has the name {quoted(name)}, which no text in a graph can be")
@@ -153,7 +153,7 @@ def _named_input(name: Any, value: Any) -> InputLike:
 
 
 def _loras(value: Any) -> list[Lora]:
-    from backend.checks import text_problem
+    from backend.validation.checks import text_problem
 
     if not isinstance(value, list | tuple):
         raise ValueError("must be a list")

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from backend.errors import ComfyformError, JobFailed, TransferError
-from backend.json_reader import as_count, as_list, as_number, as_object, as_sha256, as_text, as_texts
+from backend.validation.json_reader import (
+    as_count,
+    as_list,
+    as_number,
+    as_object,
+    as_sha256,
+    as_text,
+    as_texts,
+)
 
 Kind = Literal["image", "video", "audio", "text", "file"]
 KINDS: Final = ("image", "video", "audio", "text", "file")

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from backend.params import TALK
-from backend.request import Request
-from backend.result import GenerationResult
+from backend.verbs.params import TALK
+from backend.verbs.request import Request
+from backend.verbs.result import GenerationResult
 
 
 def parts(request: Request) -> tuple[Request, Request]:

@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from backend.errors import InvalidArgument
-from backend.params import InputLike
-from backend.request import Request
-from backend.result import GeneratedFile
+from backend.verbs.params import InputLike
+from backend.verbs.request import Request
+from backend.verbs.result import GeneratedFile
 
 LONGEST_BYTES: Final = 64 * 1024
 """Of a transcript file; what follows is ignored."""

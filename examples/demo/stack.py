@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from backend.errors import ComfyformError
-from infra import pulumi_cli
+from infra.engine import pulumi_cli
 
 ROOT = Path(__file__).resolve().parents[2]
 STACK = "demo"

@@ -19,16 +19,16 @@ from typing import Any
 from rich.table import Table
 
 from backend import Settings, get_backend
-from backend.drivers import Http
 from backend.errors import ComfyformError, ConfigError
+from backend.flow.http_driver import Http
 from examples.demo.runpod import LocalRunPod, clean_environment, start
 from examples.demo.stack import Project
-from infra import pulumi_cli
+from infra.engine import pulumi_cli
 from ops.commands import models as commands_models
 from ops.commands import report as commands_report
-from ops.console import Printer
-from ops.registry import load
-from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, TEMPLATES, RunPodApi
+from ops.console.console import Printer
+from ops.registry.load import load
+from ops.runpod.api import ENDPOINTS, NETWORK_VOLUMES, TEMPLATES, RunPodApi
 
 REGISTRY = Path(__file__).with_name("models-registry.yaml")
 PROMPT = "Odin, one-eyed, ravens on his shoulders, storm light"

@@ -9,22 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
-from backend.drivers import Http
 from backend.errors import ComfyformError, ConfigError
+from backend.flow.http_driver import Http
 from backend.settings import Settings
-from infra.export import render
-from infra.import_plan import COLUMNS, OPS, VOLUME, WORKER, assignments, propose
+from infra.cli.env_formats import render
+from infra.cli.import_plan import COLUMNS, OPS, VOLUME, WORKER, assignments, propose
+from infra.engine.pulumi_cli import Pulumi, locate
+from infra.engine.pulumi_project import Project
+from infra.engine.stacks import FAILED, Stack
 from infra.naming import stack_of
 from infra.preflight import price, survey
-from infra.pulumi_cli import Pulumi, locate
-from infra.pulumi_project import Project
-from infra.session import NAMESPACE
+from infra.provider_session import NAMESPACE
 from infra.stack_config import StackConfig
-from infra.stacks import FAILED, Stack
-from ops import doctor as checks
-from ops.console import Console, Mode
-from ops.registry import load
-from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, REGISTRY_CREDENTIALS, TEMPLATES, RunPodApi
+from ops.commands import doctor_checks as checks
+from ops.console.console import Console, Mode
+from ops.registry.load import load
+from ops.runpod.api import ENDPOINTS, NETWORK_VOLUMES, REGISTRY_CREDENTIALS, TEMPLATES, RunPodApi
 
 Format = Literal["shell", "dotenv", "json"]
 _KINDS: Final = (ENDPOINTS, TEMPLATES, REGISTRY_CREDENTIALS, NETWORK_VOLUMES)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from backend.errors import ConfigError
-from infra.opt_in import PLATFORM
+from infra.command_resources import PLATFORM
 
 PROBES: Final = {"docker": ["info"], "podman": ["info"], "buildah": ["info"]}
 """Builder to the arguments that succeed where it can build, in order of preference.

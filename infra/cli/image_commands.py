@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Final
 
 from backend.errors import InvalidArgument
-from infra.image_build import build as build_image
-from infra.image_build import find_builder
-from infra.image_build import push as push_image
-from infra.opt_in import DOCKERFILES, SHIPPED, fingerprint
-from infra.session import NAMESPACE
-from ops.console import opened
+from infra.cli.image_build import build as build_image
+from infra.cli.image_build import find_builder
+from infra.cli.image_build import push as push_image
+from infra.command_resources import DOCKERFILES, SHIPPED, fingerprint
+from infra.provider_session import NAMESPACE
+from ops.console.console import opened
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 def build(

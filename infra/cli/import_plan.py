@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from backend.errors import ConfigError
 from infra.stack_config import StackConfig
-from ops.runpod_api import Kind, Live
-from ops.runpod_specs import Spec
+from ops.runpod.api import Kind, Live
+from ops.runpod.specs import Spec
 
 VOLUME, OPS, WORKER = "volume", "ops_endpoint", "worker_endpoint"
 OPS_TEMPLATE, WORKER_TEMPLATE, CREDENTIAL = "ops_template", "worker_template", "registry_credential"

@@ -1,6 +1,6 @@
 """Ends what a Pulumi CLI that was killed leaves behind: its language host, and providers that wait.
 
-A provider process that was at work ends by itself: `infra.process` watches the engine.
+A provider process that was at work ends by itself: `infra.provider_hooks` watches the engine.
 One that was never asked anything runs none of our code and would wait without an end.
 So each CLI is marked with who started it, and what it starts inherits the mark.
 Processes are found where the system shows their variables, which is Linux; elsewhere they stay, idle.

@@ -5,7 +5,7 @@ import threading
 import time
 from typing import Final
 
-from infra.process import Stopped, engine, is_provider_process
+from infra.provider_hooks import Stopped, engine, is_provider_process
 
 _URN: Final = re.compile(r"urn:pulumi:[^:]+::[^:]+::.+::.+")
 EVERY_S: Final = 2.0

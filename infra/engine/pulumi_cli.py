@@ -23,10 +23,17 @@ import platformdirs
 from filelock import FileLock
 
 from backend.errors import ComfyformError
-from infra import leftovers
-from infra.pulumi_install import BUILD_MINUTES, BUILD_VERSION, INSTALL_VERSION, WayFailed, build, install
-from infra.pulumi_project import CHECKOUT
-from infra.state_folder import state_folder, unlock
+from infra.engine import orphan_processes
+from infra.engine.pulumi_install import (
+    BUILD_MINUTES,
+    BUILD_VERSION,
+    INSTALL_VERSION,
+    WayFailed,
+    build,
+    install,
+)
+from infra.engine.pulumi_project import CHECKOUT
+from infra.engine.state_files import state_folder, unlock
 
 OLDEST: Final = (3, 200, 0)
 """Older engines lack options that we pass (``refresh --run-program``, ``--clear-pending-creates``)."""
@@ -150,7 +157,7 @@ def environment(
         "PULUMI_PARALLEL": "32",
         **source,
         "PATH": os.pathsep.join(folders),
-        leftovers.MARK: str(os.getpid()),
+        orphan_processes.MARK: str(os.getpid()),
     }
     if not source.get("PULUMI_BACKEND_URL") and not source.get("PULUMI_ACCESS_TOKEN"):
         stacks = ours / "stacks"
@@ -195,7 +202,7 @@ def run(
         with process:
             out, err = process.communicate()
         if not capture:  # once a command: looking at all processes takes 20 ms
-            leftovers.end()
+            orphan_processes.end()
         unread = process.returncode == -signal.SIGPIPE
         if interrupted.is_set() or unread:
             unlock(state_folder(environ), process.pid)

@@ -2,7 +2,7 @@
 
 Both write aside and rename, so that a folder that is there is whole; neither
 touches ``~/.pulumi`` nor anybody's ``PATH``. Which way is taken, and when, is
-decided in ``infra.pulumi_cli``.
+decided in ``infra.engine.pulumi_cli``.
 """
 
 import os
@@ -17,7 +17,7 @@ from typing import Final
 
 from pulumi._version import version as sdk_version
 
-TOOLS: Final = Path(__file__).resolve().parent.parent / "tools"
+TOOLS: Final = Path(__file__).resolve().parents[2] / "tools"
 INSTALL_VERSION: Final = str(sdk_version)
 """The CLI that the official installer is asked for: the SDK's own version."""
 BUILD_VERSION: Final = "3.259.0"

@@ -14,7 +14,7 @@ import yaml
 
 from backend.errors import ConfigError
 
-CHECKOUT: Final = Path(__file__).resolve().parent.parent
+CHECKOUT: Final = Path(__file__).resolve().parents[2]
 """The folder of ``Pulumi.yaml`` in a checkout."""
 _FILES: Final = ("Pulumi.yaml", "Pulumi.yml", "Pulumi.json")
 

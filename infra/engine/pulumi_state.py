@@ -18,10 +18,10 @@ from pulumi.output import UNKNOWN
 
 from backend.errors import ComfyformError
 from backend.flow import Retry
-from infra import leftovers
+from infra.engine import orphan_processes
 from infra.ownership import Entry, StackState, creation_name
-from infra.process import current_request, is_provider_process, wait
-from infra.session import Listing
+from infra.provider_hooks import current_request, is_provider_process, wait
+from infra.provider_session import Listing
 
 TIMEOUT_S: Final = 60.0
 RETRY: Final = Retry(attempts=8, first_s=0.1)
@@ -147,7 +147,7 @@ def _run(command: list[str], stack: str) -> subprocess.CompletedProcess[str]:
     Raises:
         ComfyformError: it does not start, or does not end.
     """
-    variables = {key: value for key, value in os.environ.items() if key != leftovers.MARK}
+    variables = {key: value for key, value in os.environ.items() if key != orphan_processes.MARK}
     try:
         return subprocess.run(
             command, env=variables, capture_output=True, text=True, timeout=TIMEOUT_S, check=False

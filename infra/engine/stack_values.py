@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from backend.errors import ComfyformError
-from infra.pulumi_cli import first_line
-from infra.pulumi_project import Project
+from infra.engine.pulumi_cli import first_line
+from infra.engine.pulumi_project import Project
 
 if TYPE_CHECKING:
-    from infra.stacks import Stack
+    from infra.engine.stacks import Stack
 
 _ABSENT: Final = "no stack named"
 _ENCRYPTION: Final = re.compile(rb"(?m)^(encryptionsalt|encryptedkey|secretsprovider):.*$")

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from backend.errors import ComfyformError, ConfigError, MissingSetting
 from backend.settings import Settings
-from infra import stack_values
-from infra.pulumi_cli import Pulumi, Say, environment, find, first_line, run, say_on_stderr
-from infra.pulumi_project import Project, stack_name
-from infra.session import KEY, NAMESPACE
+from infra.engine import stack_values
+from infra.engine.pulumi_cli import Pulumi, Say, environment, find, first_line, run, say_on_stderr
+from infra.engine.pulumi_project import Project, stack_name
+from infra.engine.state_files import Lock, locks, repair, state_folder
+from infra.provider_session import KEY, NAMESPACE
 from infra.stack_config import StackConfig
-from infra.state_folder import Lock, locks, repair, state_folder
 
 _KEY: Final = f"{NAMESPACE}:{KEY}"
 FAILED: Final = 3

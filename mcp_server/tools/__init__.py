@@ -2,9 +2,7 @@
 
 from typing import Final
 
-from mcp_server import tools_generate, tools_jobs, tools_models
 from mcp_server.tool import Tool
+from mcp_server.tools import generate, jobs, models
 
-TOOLS: Final[dict[str, Tool]] = {
-    tool.name: tool for tool in (*tools_generate.TOOLS, *tools_jobs.TOOLS, *tools_models.TOOLS)
-}
+TOOLS: Final[dict[str, Tool]] = {tool.name: tool for tool in (*generate.TOOLS, *jobs.TOOLS, *models.TOOLS)}

@@ -2,10 +2,10 @@
 
 from typing import Any, Final
 
-from backend.params import PARAMS, TALK
+from backend.verbs.params import PARAMS, TALK
 from mcp_server import results, schemas
-from mcp_server.costs import Costs
-from mcp_server.jobs import start
+from mcp_server.generation import start
+from mcp_server.spending import Costs
 from mcp_server.tool import Answer, Call, Tool
 
 _TITLES: Final = {

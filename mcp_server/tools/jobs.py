@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backend.errors import InvalidArgument, JobError, MissingSetting, NotSupported
 from mcp_server import results
-from mcp_server.jobs import Found, answer, find, watch_of
+from mcp_server.generation import Found, answer, find, watch_of
 from mcp_server.paging import page
 from mcp_server.schemas import BACKEND, WAITING
-from mcp_server.talks import Talk, Talks
 from mcp_server.tool import Answer, Call, Schema, Tool, an_object
+from mcp_server.two_job_talk import Talk, Talks
 
 if TYPE_CHECKING:
-    from backend.job_status import JobStatus
+    from backend.jobs.status import JobStatus
 
 JOBS_A_PAGE: Final = 25
 ERROR_SHOWN: Final = 300

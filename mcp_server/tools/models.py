@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from backend.contract import FileRecord
-from mcp_server.costs import Costs
 from mcp_server.paging import page
 from mcp_server.schemas import SPENDING, WAITING
+from mcp_server.spending import Costs
 from mcp_server.tool import Answer, Call, Schema, Tool, an_object
 
 if TYPE_CHECKING:  # ops brings boto3 and yaml along
-    from ops.inventory import Inventory
+    from ops.models.inventory import Inventory
 
 FILES_A_PAGE: Final = 200
 ACTIONS_A_PAGE: Final = 50
@@ -62,7 +62,7 @@ _CATEGORIES: Final[Schema] = {
 
 
 async def _scan(call: Call) -> Answer:
-    from ops.session import Here
+    from ops.local.this_machine import Here
 
     scanned = await asyncio.to_thread(Here(call.studio.settings).known)
     files = [
@@ -94,10 +94,10 @@ async def _remote(call: Call) -> Answer:
 
 
 async def _compare(call: Call) -> Answer:
-    from ops.plan import compare
-    from ops.registry import load
-    from ops.session import Here
-    from ops.show_models import sums
+    from ops.console.model_tables import sums
+    from ops.local.this_machine import Here
+    from ops.registry.load import load
+    from ops.sync.plan import compare
 
     studio = call.studio
     wanted = await asyncio.to_thread(load, studio.registry)
@@ -131,7 +131,7 @@ async def _compare(call: Call) -> Answer:
 
 async def _inventory(call: Call) -> "Inventory | None":
     """Look at the volume, after asking where that costs something."""
-    from ops.remote_volume import cheapest_transport
+    from ops.stores.remote_volume import cheapest_transport
 
     studio = call.studio
     transport = call.arguments.get("transport") or cheapest_transport(studio.settings)
@@ -145,8 +145,8 @@ _STILL: Final = "The volume is still being looked at. Make the same call again."
 
 def _entry(record: FileRecord) -> tuple[str, dict[str, Any]]:
     """A file on the volume with its category, as a scan would name it."""
-    from ops.categories import canonical
-    from ops.layout import MODELS
+    from ops.models.categories import canonical
+    from ops.models.volume_layout import MODELS
 
     under = record["path"].removeprefix(f"{MODELS}/")
     if under == record["path"]:
@@ -186,7 +186,7 @@ def _by_category(
 
 def _keep(place: Path, plan: Mapping[str, Any]) -> None:
     """Keep the whole comparison, for the resource."""
-    from ops.disk import write_whole
+    from ops.files.atomic import write_whole
 
     write_whole(place, json.dumps(plan, indent=1).encode())
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from ops.console import Console
-from ops.inventory import Inventory
-from ops.plan import Plan
-from ops.remote_volume import Remote
-from ops.show_models import show_done
-from ops.store import ModelStore
-from ops.sync import Done, apply
+from ops.console.console import Console
+from ops.console.model_tables import show_done
+from ops.models.inventory import Inventory
+from ops.stores.model_store import ModelStore
+from ops.stores.remote_volume import Remote
+from ops.sync.apply import Done, apply
+from ops.sync.plan import Plan
 
 
 def look_there(store: ModelStore, console: Console) -> Inventory:

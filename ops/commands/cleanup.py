@@ -5,17 +5,17 @@ from pathlib import Path
 
 from backend.errors import ConfigError, InvalidArgument, SourceMissing
 from backend.settings import Settings, listed
-from ops.amounts import total
-from ops.apply_plan import carry_out, look_there, tell_done
-from ops.console import Cell, Console, opened
-from ops.cost import SMALLEST_VOLUME_GB, volume_usd_per_month
-from ops.inventory import Inventory
-from ops.layout import check_held_path
-from ops.plan import compare
-from ops.registry import load
-from ops.remote_volume import open_remote
-from ops.show_models import show_plan
-from ops.workflows import Needs, may_mean, needs, texts
+from ops.commands.apply_plan import carry_out, look_there, tell_done
+from ops.console.console import Cell, Console, opened
+from ops.console.model_tables import show_plan
+from ops.files.amounts import total
+from ops.models.inventory import Inventory
+from ops.models.volume_layout import check_held_path
+from ops.registry.load import load
+from ops.runpod.pricing import SMALLEST_VOLUME_GB, volume_usd_per_month
+from ops.stores.remote_volume import open_remote
+from ops.sync.plan import compare
+from ops.workflows.requirements import Needs, may_mean, needs, texts
 
 
 def check_workflow(

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from backend.drivers import Http
 from backend.errors import ApiError, AuthError, ComfyformError, Forbidden
 from backend.flow import Reply, Send, check
-from backend.jobs import JobPlane
+from backend.flow.http_driver import Http
+from backend.runpod.job_api import JobPlane
 from backend.settings import VARIABLES, Settings
-from ops.registry import load
-from ops.runpod_api import NETWORK_VOLUMES, RunPodApi
-from ops.stores import open_bucket
+from ops.registry.load import load
+from ops.runpod.api import NETWORK_VOLUMES, RunPodApi
+from ops.stores.open import open_bucket
 
 State = Literal["ok", "warning", "problem", "not set"]
 

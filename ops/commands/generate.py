@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from backend import Backend, GenerationResult, Settings, get_backend
+from backend.comfyui.model_folders import missing_in
 from backend.errors import ComfyformError, InvalidArgument, NotFound
-from backend.journal import Journal
-from backend.model_folders import missing_in
-from backend.params import PARAMS, Param
-from ops.amounts import amount, duration
-from ops.console import Console, opened
-from ops.registry import load
-from ops.watch import watching
+from backend.jobs.journal import Journal
+from backend.verbs.params import PARAMS, Param
+from ops.console.console import Console, opened
+from ops.console.generation_progress import watching
+from ops.files.amounts import amount, duration
+from ops.registry.load import load
 
 REGISTRY: Final = "models-registry.yaml"
 UNHEALTHY: Final = 3

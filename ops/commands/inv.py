@@ -11,7 +11,7 @@ from importlib.metadata import version
 from invoke import Exit, ParseError, Program
 
 from backend.errors import ConfigError
-from ops import closed_pipe
+from ops.console import broken_pipe
 
 _UNKNOWN = re.compile(r"No idea what '(?P<word>.*)' is!")
 _VALUELESS = re.compile(r"Flag <Argument: (?P<name>[\w-]+).* needed value")
@@ -66,7 +66,7 @@ class Inv(Program):
 
 def main() -> None:
     """Run the tasks that the command line names."""
-    with closed_pipe.ends_quietly():
+    with broken_pipe.ends_quietly():
         Inv(name="comfyform", binary="inv", version=version("comfyform")).run()
 
 

@@ -70,7 +70,7 @@ def run(module: str, function: str, /, *arguments: Any, **options: Any) -> None:
     Raises:
         Exit: the function failed, gave an exit code that is not 0, or was stopped by Ctrl-C.
     """
-    from ops import console
+    from ops.console import console
 
     try:
         command: Callable[..., int | None] = getattr(importlib.import_module(module), function)

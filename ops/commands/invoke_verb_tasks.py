@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from invoke.tasks import Task
 
-from backend.params import PARAMS, Param
-from ops.commands.tasks import make_task
+from backend.verbs.params import PARAMS, Param
+from ops.commands.invoke_tasks import make_task
 
 _SENTENCES: Final = {
     "portrait": "Make a portrait.",

@@ -3,13 +3,13 @@
 from typing import Any
 
 from backend import GenerationResult, Settings, get_backend
-from backend.checks import check_id
 from backend.errors import JobError, NotFound
-from backend.journal import Entry, Journal
-from backend.visible import shortened, shown
+from backend.jobs.journal import Entry, Journal
+from backend.validation.checks import check_id
+from backend.validation.printable import shortened, shown
 from ops.commands.generate import show
-from ops.console import opened
-from ops.watch import watching
+from ops.console.console import opened
+from ops.console.generation_progress import watching
 
 RUNPOD = "runpod"
 MAX_FIELD_CHARS = 4000

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from backend.settings import Settings, listed
-from ops.apply_plan import carry_out, look_there, tell_done
-from ops.console import opened
-from ops.disk import write_whole
-from ops.hash_cache import hash_cache
-from ops.inventory import Inventory
-from ops.pages.comparison import compare_page
-from ops.plan import compare as compare_plan
-from ops.registry import load
-from ops.remote_volume import open_remote
-from ops.scan import hash_all, look_inside
-from ops.session import Here, hashes_of
-from ops.show_models import show_plan, show_scan, show_terms, show_verified
-from ops.splice import write_sections
+from ops.commands.apply_plan import carry_out, look_there, tell_done
+from ops.console.console import opened
+from ops.console.model_tables import show_plan, show_scan, show_terms, show_verified
+from ops.files.atomic import write_whole
+from ops.local.hash_cache import hash_cache
+from ops.local.scan import hash_all, look_inside
+from ops.local.this_machine import Here, hashes_of
+from ops.models.inventory import Inventory
+from ops.registry.load import load
+from ops.registry.owned_sections import write_sections
+from ops.report.comparison_page import compare_page
+from ops.stores.remote_volume import open_remote
+from ops.sync.plan import compare as compare_plan
 
 WRONG: Final = 5
 """Exit code when files are not right, the same as of a failed transfer."""

@@ -4,28 +4,28 @@ from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from backend.comfyui.model_folders import ALIASES
 from backend.contract import VERBS
-from backend.drivers import Http
 from backend.errors import InvalidArgument, RegistryError, SourceMissing
-from backend.model_folders import ALIASES
+from backend.flow.http_driver import Http
 from backend.settings import Settings, listed
-from ops.amounts import amount
-from ops.categories import CATEGORIES, canonical, may_hold_pickle
-from ops.console import opened
-from ops.disk import rewrite
-from ops.hash_cache import hash_cache
-from ops.layout import check_wanted_path, models_path
-from ops.lock import read_lock, write_lock
-from ops.registry import UNRESOLVED, load, lock_file, parse_registry
-from ops.registry_edit import Entry, Section
-from ops.registry_edit import add as add_entry
-from ops.registry_shape import check_name
-from ops.resolve import Resolver
-from ops.session import Here, hashes_of
-from ops.source_addresses import read_source
-from ops.source_names import CivitaiSource, HfSource, LocalSource, Source, UrlSource
-from ops.sources import Sources
-from ops.terms import Terms, read_terms
+from ops.console.console import opened
+from ops.files.amounts import amount
+from ops.files.atomic import rewrite
+from ops.local.hash_cache import hash_cache
+from ops.local.this_machine import Here, hashes_of
+from ops.models.categories import CATEGORIES, canonical, may_hold_pickle
+from ops.models.source_addresses import read_source
+from ops.models.source_url import CivitaiSource, HfSource, LocalSource, Source, UrlSource
+from ops.models.volume_layout import check_wanted_path, models_path
+from ops.registry.add_model import Entry, Section
+from ops.registry.add_model import add as add_entry
+from ops.registry.load import UNRESOLVED, load, lock_file, parse_registry
+from ops.registry.lockfile import read_lock, write_lock
+from ops.registry.schema import check_name
+from ops.sources.licenses import Terms, read_terms
+from ops.sources.origins import Sources
+from ops.sync.resolve_lock import Resolver
 
 
 def lock(

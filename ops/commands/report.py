@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backend.settings import Settings
-from ops.console import opened
-from ops.disk import write_whole
-from ops.pages.report import SECTIONS
-from ops.pages.report_facts import gather
-from ops.pages.report_page import draw
-from ops.remote_volume import cheapest_transport
+from ops.console.console import opened
+from ops.files.atomic import write_whole
+from ops.report.collect import gather
+from ops.report.model import SECTIONS
+from ops.report.page import draw
+from ops.stores.remote_volume import cheapest_transport
 
 REGISTRY = "models-registry.yaml"
 OUTPUT = "report.html"

@@ -24,9 +24,9 @@ from rich.text import Text
 from backend.contract import ProvisionProgress
 from backend.errors import ComfyformError, ConfigError
 from backend.settings import Settings
-from backend.visible import shortened, visible
-from ops.amounts import amount
-from ops.store import OnProgress
+from backend.validation.printable import shortened, visible
+from ops.files.amounts import amount
+from ops.stores.model_store import OnProgress
 
 Mode = Literal["human", "json", "quiet"]
 Cell: TypeAlias = str | Text

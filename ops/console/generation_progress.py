@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ops.console import Console
+from ops.console.console import Console
 
 OnProgress = Callable[[Mapping[str, Any]], None]
 

@@ -6,13 +6,13 @@ from typing import Final
 from rich.text import Text
 
 from backend.contract import VerifiedFile
-from ops.amounts import amount, duration, total
-from ops.console import Cell, Console
-from ops.plan import Action, Plan
-from ops.records import Standing
-from ops.registry import Model
-from ops.scan import Scan
-from ops.sync import Done
+from ops.console.console import Cell, Console
+from ops.files.amounts import amount, duration, total
+from ops.local.scan import Scan
+from ops.models.record import Standing
+from ops.registry.load import Model
+from ops.sync.apply import Done
+from ops.sync.plan import Action, Plan
 
 _STYLES: Final = {
     "keep": "green",

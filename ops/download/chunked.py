@@ -1,7 +1,7 @@
 """Bring a file's bytes from an origin into a partial file: in parallel pieces, hashed on the way, resumable.
 
 Knows bytes, not models: what they should be and what name they get is decided in
-``ops.fetch``. Where a server sends ranges, pieces are fetched in parallel; where it
+``ops.download.verified``. Where a server sends ranges, pieces are fetched in parallel; where it
 does not, whatever is wrong with its answers, the whole is asked for in one answer.
 
 Where the sha256 of the whole is known, pieces of an equal total are put together
@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
 
 from backend.errors import TransferError, Unavailable
-from ops.crew import Crew, beside, pause
-from ops.disk import translated
-from ops.download_client import Response
-from ops.partial import Identity, Partial
-from ops.patience import PACE, Pace, Patience
-from ops.range_requests import Changed, Content, NoRange, RangeReader
-from ops.sources import Origin, Sources
+from ops.download.http_client import Response
+from ops.download.partial_file import Identity, Partial
+from ops.download.range_request import Changed, Content, NoRange, RangeReader
+from ops.files.atomic import translated
+from ops.sources.origins import Origin, Sources
+from ops.threads.ordered_pool import Crew, beside, pause
+from ops.threads.retry import PACE, Pace, Patience
 
 _WRITE_BYTES: Final = 512 * 1024
 """Bytes gathered before a write."""

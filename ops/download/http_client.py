@@ -1,6 +1,6 @@
 """Read large bodies over HTTP, from the socket straight into the caller's buffer.
 
-The project's driver, `backend.drivers.Http`, copies a body several times on its
+The project's driver, `backend.flow.http_driver.Http`, copies a body several times on its
 way through httpx, which costs more processor time than the network and the disk
 together. This client does GET only: no cookies, no redirects, no decoding.
 Certificates and proxies are those of the driver: ``SSL_CERT_FILE``, ``HTTP_PROXY``,
@@ -26,7 +26,7 @@ import certifi
 from backend.errors import ConfigError, InvalidArgument, TransferError, Unavailable
 from backend.flow import Reply
 from backend.settings import Secret
-from backend.visible import shown
+from backend.validation.printable import shown
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Self
 
 from backend.errors import TransferError
-from ops.flusher import Flusher
+from ops.files.background_fsync import Flusher
 
 HEADER_BYTES: Final = 512
 _COUNT: Final = struct.Struct("<I")

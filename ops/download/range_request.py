@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from backend.answers import retry_after_s
 from backend.errors import RateLimited, TransferError, Unavailable, error_class
 from backend.flow import check
+from backend.flow.error_body import retry_after_s
 from backend.settings import Secret
-from ops.addresses import redirected, same_server
-from ops.download_client import DownloadClient, Response
-from ops.sources import REDIRECTS, Origin, Sources
+from ops.download.http_client import DownloadClient, Response
+from ops.sources.origins import REDIRECTS, Origin, Sources
+from ops.sources.ssrf_guard import redirected, same_server
 
 _HOPS: Final = 5
 # Source: RFC 9110, section 14.4; servers also write other spaces and an unknown total.

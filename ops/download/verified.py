@@ -1,6 +1,6 @@
 """Get the right bytes of one file, ready to be given their name.
 
-Decides what `ops.transfer` does not: which bytes are right, what happens to
+Decides what `ops.download.chunked` does not: which bytes are right, what happens to
 wrong ones, and whether there is room. What the registry pins is stronger than
 what a source announces, and the bytes that came are stronger than both.
 """
@@ -11,13 +11,13 @@ from pathlib import Path
 
 from backend.contract import ProvisionProgress
 from backend.errors import HashMismatch, TransferError, VolumeFull
-from ops.disk import settle, translated
-from ops.hashing import hash_file
-from ops.model_content import Finding, examine
-from ops.partial import Partial
-from ops.patience import PACE, Pace
-from ops.sources import Origin, Sources
-from ops.transfer import Fetched, Transfer
+from ops.download.chunked import Fetched, Transfer
+from ops.download.partial_file import Partial
+from ops.files.atomic import settle, translated
+from ops.files.model_content import Finding, examine
+from ops.files.sha256 import hash_file
+from ops.sources.origins import Origin, Sources
+from ops.threads.retry import PACE, Pace
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from backend.errors import InvalidArgument, TransferError, VolumeFull
-from ops.crew import pause
+from ops.threads.ordered_pool import pause
 
 _LOCK_LOOK_S: Final = 0.05
 """How often to look whether another holder is done."""

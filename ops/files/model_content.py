@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final
 
 from backend.errors import InvalidJson
-from backend.json_reader import as_text, error_in, read_json
-from backend.visible import shortened
+from backend.validation.json_reader import as_text, error_in, read_json
+from backend.validation.printable import shortened
 
 SAFETENSORS: Final = frozenset({".safetensors", ".sft"})
 _PICKLES: Final = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})

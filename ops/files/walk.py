@@ -8,7 +8,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
 
-from backend.visible import visible
+from backend.validation.printable import visible
 
 OnError = Callable[[str, OSError], object]
 """Told of what cannot be read, by its path below the root."""

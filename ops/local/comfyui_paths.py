@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from backend.comfyui.model_folders import ALIASES, places_of
 from backend.errors import RegistryError
-from backend.model_folders import ALIASES, places_of
-from ops.categories import category
-from ops.layout import MODELS
-from ops.scan import Root
-from ops.yaml_lines import NotYaml, read_value
+from ops.files.yaml_positions import NotYaml, read_value
+from ops.local.scan import Root
+from ops.models.categories import category
+from ops.models.volume_layout import MODELS
 
 _PACKS = "custom_nodes"
 _NOT_MODELS = frozenset({"base_path", "is_default", _PACKS, "datasets"})

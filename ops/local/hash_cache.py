@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from backend.errors import TransferError, VolumeFull
-from ops.scan import ScannedFile
+from ops.local.scan import ScannedFile
 
 _ENCODING: Final = sys.getfilesystemencoding()
 _ERRORS: Final = sys.getfilesystemencodeerrors()

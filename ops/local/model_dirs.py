@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from backend.drivers import Http
 from backend.errors import ApiError, SourceMissing, Unavailable
 from backend.flow import Send
+from backend.flow.http_driver import Http
 from backend.settings import Settings
-from ops.model_paths import find, read_answer
-from ops.scan import Root
-from ops.source_names import LocalSource
+from ops.local.comfyui_paths import find, read_answer
+from ops.local.scan import Root
+from ops.models.source_url import LocalSource
 
 USUAL: Final = "~/Documents/ComfyUI/models"
 """Where ComfyUI's desktop program keeps them."""
@@ -56,7 +56,7 @@ class LocalModels:
         """Give the file of this machine that a source names.
 
         Args:
-            source: its path is ``<category>/<name>``; see `ops.model_paths.find`.
+            source: its path is ``<category>/<name>``; see `ops.local.comfyui_paths.find`.
             path: what the file is wanted as, for the error.
 
         Raises:

@@ -11,13 +11,13 @@ from stat import S_ISREG
 from typing import Any, Final, NamedTuple, Protocol
 
 from backend.contract import FileRecord
-from ops.categories import CATEGORIES, category, model_extensions
-from ops.crew import Crew
-from ops.hashing import hash_file
-from ops.inventory import Inventory
-from ops.layout import MODELS
-from ops.model_content import Finding, examine
-from ops.walk import folders
+from ops.files.model_content import Finding, examine
+from ops.files.sha256 import hash_file
+from ops.files.walk import folders
+from ops.models.categories import CATEGORIES, category, model_extensions
+from ops.models.inventory import Inventory
+from ops.models.volume_layout import MODELS
+from ops.threads.ordered_pool import Crew
 
 _THREADS: Final = 4
 """Hashing releases the interpreter; more than this and disks seek."""
@@ -127,7 +127,7 @@ class Scan:
 
 
 class Hashes(Protocol):
-    """Hashes that are remembered; see ``ops.hash_cache``."""
+    """Hashes that are remembered; see ``ops.local.hash_cache``."""
 
     def known(self, files: Sequence[ScannedFile]) -> dict[str, str]:
         """Give the hashes of those files that have not changed since."""

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from backend.errors import ConfigError
 from backend.settings import Settings
-from ops.hash_cache import hash_cache
-from ops.inventory import Inventory
-from ops.local_models import WAYS, LocalModels, local_models
-from ops.model_paths import with_extra
-from ops.scan import Root, Scan, scan
-from ops.user_folders import cache_folder
+from ops.files.user_folders import cache_folder
+from ops.local.comfyui_paths import with_extra
+from ops.local.hash_cache import hash_cache
+from ops.local.model_dirs import WAYS, LocalModels, local_models
+from ops.local.scan import Root, Scan, scan
+from ops.models.inventory import Inventory
 
 
 class Here:

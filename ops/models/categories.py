@@ -6,7 +6,7 @@ Source: ComfyUI v0.29.0, folder_paths, recorded 2026-08.
 from pathlib import PurePosixPath
 from typing import Final
 
-from backend.model_folders import ALIASES
+from backend.comfyui.model_folders import ALIASES
 
 CATEGORIES: Final = (
     "audio_encoders", "background_removal", "checkpoints", "classifiers", "clip_vision", "configs",

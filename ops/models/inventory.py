@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from backend.contract import FileRecord
 from backend.errors import TransferError
-from ops.layout import blob_repository
+from ops.models.volume_layout import blob_repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Inventory:
             comes from: ``recorded`` when the file was written, ``hashed`` just now, ``unknown``.
         total_bytes, free_bytes: size of the place and room left in it, or None where nobody can say.
         warnings: what could not be read, one sentence each.
-        elsewhere: model files in the other usual places of a pod, by path; see `ops.other_places`.
+        elsewhere: model files in the other usual places of a pod, by path; see `ops.models.other_places`.
     """
 
     files: Mapping[str, FileRecord] = field(default_factory=dict)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
+from backend.comfyui.model_folders import ALIASES
 from backend.contract import FileRecord
-from backend.model_folders import ALIASES
-from ops.categories import category, model_extensions
-from ops.layout import MODELS
+from ops.models.categories import category, model_extensions
+from ops.models.volume_layout import MODELS
 
 COMFYUI_MODELS: Final = ("ComfyUI/models", "runpod-slim/ComfyUI/models", "madapps/ComfyUI/models")
 """Models folders of the ComfyUI installations that RunPod's templates put on a volume."""

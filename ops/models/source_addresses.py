@@ -9,8 +9,8 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qs, unquote, urlencode, urlsplit, urlunsplit
 
 from backend.errors import InvalidArgument
-from backend.visible import quoted, shown
-from ops.source_names import CivitaiSource, HfSource, Source, parse
+from backend.validation.printable import quoted, shown
+from ops.models.source_url import CivitaiSource, HfSource, Source, parse
 
 _AIR: Final = re.compile(
     r"(?:urn:)?air:[^:]*:[^:]*:(?P<service>civitai|huggingface):(?P<rest>.+)\Z", re.IGNORECASE

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
-from backend.checks import check_contained
 from backend.errors import InvalidArgument
-from backend.visible import quoted
+from backend.validation.checks import check_contained
+from backend.validation.printable import quoted
 
 _HF: Final = re.compile(
     r"(?P<repo>(?:[\w.-]+/)?[\w.-]+)(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?:(?P<file>.+)\Z", re.DOTALL

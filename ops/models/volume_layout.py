@@ -18,7 +18,7 @@
 The cache folder is where RunPod itself puts its cached models.
 Source: docs.runpod.io, serverless/endpoints/model-caching, read 2026-08-20.
 
-Every name from outside passes one of two checks of `backend.checks` before it
+Every name from outside passes one of two checks of `backend.validation.checks` before it
 reaches a disk or a bucket. A name that this tool creates passes `check_path`,
 because the same registry is used on laptops and on RunPod. A name that exists
 already passes `check_contained`, and may otherwise be whatever its author chose.
@@ -31,9 +31,9 @@ from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Final, Literal
 
-from backend import model_folders
-from backend.checks import check_contained, check_path
+from backend.comfyui import model_folders
 from backend.errors import InvalidArgument
+from backend.validation.checks import check_contained, check_path
 
 Place = Literal["models", "hf_cache"]
 

@@ -8,8 +8,8 @@ from typing import Final, Literal
 import yaml
 
 from backend.errors import InvalidArgument, RegistryError
-from ops.splice import THE_REGISTRY, split
-from ops.yaml_lines import NotYaml, compose, read_value
+from ops.files.yaml_positions import NotYaml, compose, read_value
+from ops.registry.owned_sections import THE_REGISTRY, split
 
 Section = Literal["required", "optional"]
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/@+")

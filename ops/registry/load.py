@@ -28,17 +28,17 @@ from typing import Final
 
 from backend.contract import WantedFile
 from backend.errors import ConfigError, InvalidArgument, RegistryError
-from ops.categories import canonical
-from ops.layout import MODELS, Place, check_wanted_path, composed, hf_cache_path, models_path
-from ops.lock import Locked, read_lock
-from ops.registry_shape import SECTIONS, FileShape, ModelShape, dotted, shape_problems, valid_models
-from ops.source_names import HfSource, Source, parse
-from ops.yaml_lines import KeyPath, Lines, NotYaml, read
+from ops.files.yaml_positions import KeyPath, Lines, NotYaml, read
+from ops.models.categories import canonical
+from ops.models.source_url import HfSource, Source, parse
+from ops.models.volume_layout import MODELS, Place, check_wanted_path, composed, hf_cache_path, models_path
+from ops.registry.lockfile import Locked, read_lock
+from ops.registry.schema import SECTIONS, FileShape, ModelShape, dotted, shape_problems, valid_models
 
 UNRESOLVED: Final = "0" * 40
 """Stands for a commit that is not known yet."""
 OWNED_SECTIONS: Final = ("local_scan", "runpod_status")
-"""What the tool writes at the end of the file; see ``ops.splice``."""
+"""What the tool writes at the end of the file; see ``ops.registry.owned_sections``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,9 +20,9 @@ from typing import Any, Final
 import yaml
 
 from backend.errors import RegistryError
-from ops.disk import rewrite
-from ops.records import SHA256
-from ops.yaml_lines import Lines, NotYaml, read
+from ops.files.atomic import rewrite
+from ops.files.yaml_positions import Lines, NotYaml, read
+from ops.models.record import SHA256
 
 _REVISION: Final = re.compile(r"[0-9a-f]{40}\Z")
 _HEADER: Final = """\

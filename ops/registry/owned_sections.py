@@ -14,8 +14,8 @@ from typing import Any, Final
 import yaml
 
 from backend.errors import RegistryError
-from ops.disk import rewrite
-from ops.yaml_lines import NotYaml, compose, read_value
+from ops.files.atomic import rewrite
+from ops.files.yaml_positions import NotYaml, compose, read_value
 
 OWNED: Final = ("local_scan", "runpod_status")
 _NOTE: Final = "# Written by inv models.scan --write and inv models.compare --write, to the end of the file."

@@ -14,12 +14,12 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from backend.checks import path_problem
 from backend.errors import InvalidArgument
-from ops.records import SHA256
-from ops.source_addresses import meant_by
-from ops.source_names import parse
-from ops.yaml_lines import KeyPath, Lines
+from backend.validation.checks import path_problem
+from ops.files.yaml_positions import KeyPath, Lines
+from ops.models.record import SHA256
+from ops.models.source_addresses import meant_by
+from ops.models.source_url import parse
 
 SECTIONS: Final = ("required", "optional")
 """What people write; the other two sections belong to the tool."""

@@ -7,23 +7,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from backend.drivers import Http
 from backend.errors import ComfyformError, MissingSetting
-from backend.jobs import JobPlane
-from backend.journal import Entry, Journal
-from backend.result import GeneratedFile, GenerationResult
+from backend.flow.http_driver import Http
+from backend.jobs.journal import Entry, Journal
+from backend.runpod.job_api import JobPlane
 from backend.settings import Settings
-from backend.visible import shown, without_secrets
-from ops import catalog
-from ops.amounts import amount
-from ops.cost import Workers, estimate
-from ops.inventory import Inventory
-from ops.pages.report import Cost, Job, JobFile, Model, Problem, Report, Resource, Section
-from ops.plan import Action, compare
-from ops.registry import load
-from ops.remote_volume import open_remote
-from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, Live, RunPodApi
-from ops.runpod_specs import EndpointSpec, NetworkVolumeSpec
+from backend.validation.printable import shown, without_secrets
+from backend.verbs.result import GeneratedFile, GenerationResult
+from ops.files.amounts import amount
+from ops.models.inventory import Inventory
+from ops.registry.load import load
+from ops.report.model import Cost, Job, JobFile, Model, Problem, Report, Resource, Section
+from ops.runpod import catalog
+from ops.runpod.api import ENDPOINTS, NETWORK_VOLUMES, Live, RunPodApi
+from ops.runpod.pricing import Workers, estimate
+from ops.runpod.specs import EndpointSpec, NetworkVolumeSpec
+from ops.stores.remote_volume import open_remote
+from ops.sync.plan import Action, compare
 
 JOBS_SHOWN: Final = 12
 CONTAINER_DISK_GB: Final = 20

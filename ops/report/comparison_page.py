@@ -3,11 +3,11 @@
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from backend.visible import visible
-from ops.amounts import duration, total
-from ops.inventory import Inventory
-from ops.pages.frame import Child, bar, chip, document, element, path_text, section, size, table, tile
-from ops.plan import Action, Plan
+from backend.validation.printable import visible
+from ops.files.amounts import duration, total
+from ops.models.inventory import Inventory
+from ops.report.html import Child, bar, chip, document, element, path_text, section, size, table, tile
+from ops.sync.plan import Action, Plan
 
 _WORDS: Final = {
     "right": ("right", "good"),

@@ -10,10 +10,10 @@ from typing import Final
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
-from backend.visible import visible
-from ops.amounts import amount
-from ops.media import mime_type
-from ops.pages.style import STYLE
+from backend.validation.printable import visible
+from ops.files.amounts import amount
+from ops.files.mime_type import mime_type
+from ops.report.css import STYLE
 
 Child = Element | str | None
 

@@ -1,4 +1,4 @@
-"""What a report says, as values: `ops.pages.report_facts` finds it out, `ops.pages.report_page` draws it."""
+"""What a report says, as values: `ops.report.collect` finds it out, `ops.report.page` draws it."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from ops.pages.frame import (
+from ops.report.html import (
     bar,
     chip,
     data_url,
@@ -18,7 +18,7 @@ from ops.pages.frame import (
     table,
     tile,
 )
-from ops.pages.report import SECTIONS, Job, JobFile, Model, Report, Section
+from ops.report.model import SECTIONS, Job, JobFile, Model, Report, Section
 
 EMBED_FILE_BYTES: Final = 12 * 1000 * 1000
 EMBED_TOTAL_BYTES: Final = 60 * 1000 * 1000

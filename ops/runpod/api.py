@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from backend.errors import ApiError, Conflict, InvalidRequest, NotFound, RateLimited, Unavailable
 from backend.flow import RETRY, Flow, Reply, Retry, Send, Sleep, ask, check, send
 from backend.settings import Secret
-from ops import worker_quota
-from ops.runpod_names import TAKE_OVER, only, taken
-from ops.runpod_specs import (
+from ops.runpod import quota
+from ops.runpod.names import TAKE_OVER, only, taken
+from ops.runpod.serialize import changes, creation, patch, reading
+from ops.runpod.specs import (
     EndpointSpec,
     NetworkVolumeSpec,
     RegistryCredentialSpec,
@@ -24,10 +25,9 @@ from ops.runpod_specs import (
     TemplateSpec,
     wires,
 )
-from ops.runpod_wire import changes, creation, patch, reading
 
 if TYPE_CHECKING:
-    from backend.drivers import Http
+    from backend.flow.http_driver import Http
 
 S = TypeVar("S", bound=Spec)
 S_co = TypeVar("S_co", bound=Spec, covariant=True)
@@ -184,7 +184,7 @@ class RunPodApi:
         self._http.run(self._delete(kind, id_))
 
     def catalog(self, name: str, **query: str) -> list[Mapping[str, Any]]:
-        """Read a part of the catalog: ``gpus``, ``cpus`` or ``datacenters``; see ``ops.catalog``."""
+        """Read a part of the catalog: ``gpus``, ``cpus`` or ``datacenters``; see ``ops.runpod.catalog``."""
         step = self._step("GET", f"catalog/{name}", query=query)
         body = _object(self._http.run(ask(step, f"Read RunPod's catalog of {name}", retry=self._retry)))
         lists = [value for value in body.values() if isinstance(value, list)]
@@ -199,7 +199,7 @@ class RunPodApi:
                 with contextlib.suppress(ApiError):
                     listed = yield from self._list(ENDPOINTS)
                     others = {e.name: e.values["workers_max"] for e in listed if e.name != values["name"]}
-                    error.hint = worker_quota.hint(error.message, values["workers_max"], others) or error.hint
+                    error.hint = quota.hint(error.message, values["workers_max"], others) or error.hint
             raise
 
     def _list(self, kind: Kind[S]) -> Flow[tuple[Live[S], ...]]:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from backend.errors import ConfigError
-from ops.catalog import Catalog, GpuType
-from ops.transports import S3_DATA_CENTERS
+from ops.runpod.catalog import Catalog, GpuType
+from ops.runpod.transports import S3_DATA_CENTERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

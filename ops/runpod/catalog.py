@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from ops.runpod_api import RunPodApi
+from ops.runpod.api import RunPodApi
 
 Stock = Literal["NONE", "LOW", "MEDIUM", "HIGH"]
 

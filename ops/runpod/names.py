@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from backend.errors import Conflict
 
 if TYPE_CHECKING:
-    from ops.runpod_api import Live
-    from ops.runpod_specs import Spec
+    from ops.runpod.api import Live
+    from ops.runpod.specs import Spec
 
     S = TypeVar("S", bound=Spec)
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from backend.errors import ConfigError
-from ops.catalog import Catalog
+from ops.runpod.catalog import Catalog
 
 HOURS_PER_MONTH: Final = 730
 # Not in the catalog. Source: docs.runpod.io, serverless/pricing and storage/network-volumes, read
@@ -144,7 +144,7 @@ def estimate(
     Args:
         catalog: RunPod's, live.
         volume_gb: size of the network volume.
-        volume_type: the tier that the volume has or will have (``ops.placement.volume_tier``).
+        volume_type: the tier that the volume has or will have (``ops.runpod.availability.volume_tier``).
         volume_usd_per_gb_month: the volume's price where the user knows it; by default the list price.
         workers: those of each endpoint.
     """

@@ -1,9 +1,9 @@
-"""Turns declared values into RunPod's JSON and back, by the table in ``ops.runpod_specs``. Pure."""
+"""Turns declared values into RunPod's JSON and back, by the table in ``ops.runpod.specs``. Pure."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ops.runpod_specs import Spec, Wire, same, wires
+from ops.runpod.specs import Spec, Wire, same, wires
 
 _NOTHING: Any = object()
 

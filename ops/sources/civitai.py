@@ -8,9 +8,9 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from backend.errors import SourceMissing
-from backend.json_reader import as_object
-from ops.records import SHA256
-from ops.source_names import CivitaiSource
+from backend.validation.json_reader import as_object
+from ops.models.record import SHA256
+from ops.models.source_url import CivitaiSource
 
 _DOWNLOAD: Final = "/api/download/models"
 

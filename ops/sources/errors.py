@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from backend.flow import Reply
-from ops.source_names import CivitaiSource, HfSource, Source
+from ops.models.source_url import CivitaiSource, HfSource, Source
 
 _LOGIN: Final = "requires you to be logged in"
 

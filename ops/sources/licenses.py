@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from backend.errors import ApiError
 from backend.flow import Retry, Send, ask
-from backend.json_reader import as_object, as_texts
-from backend.visible import visible
-from ops.civitai import chosen_file
-from ops.source_names import CivitaiSource, HfSource, Source
-from ops.sources import Sources
+from backend.validation.json_reader import as_object, as_texts
+from backend.validation.printable import visible
+from ops.models.source_url import CivitaiSource, HfSource, Source
+from ops.sources.civitai import chosen_file
+from ops.sources.origins import Sources
 
 _RETRY: Final = Retry(attempts=3)
 # CivitAI's types of models, where ComfyUI has a folder for them.

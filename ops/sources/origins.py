@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from backend.drivers import Http
 from backend.errors import SourceMissing, Unavailable, error_class
 from backend.flow import Flow, Reply, Send, check, persist, send
+from backend.flow.http_driver import Http
 from backend.settings import Secret, Settings
-from ops.addresses import check_public, redirected, same_server
-from ops.civitai import announced_sha256, chosen_file, download_path
-from ops.records import SHA256
-from ops.refusals import explain
-from ops.source_names import CivitaiSource, HfSource, LocalSource, Source, UrlSource, parse
+from ops.models.record import SHA256
+from ops.models.source_url import CivitaiSource, HfSource, LocalSource, Source, UrlSource, parse
+from ops.sources.civitai import announced_sha256, chosen_file, download_path
+from ops.sources.errors import explain
+from ops.sources.ssrf_guard import check_public, redirected, same_server
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}\Z")
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})

@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from backend.errors import InvalidArgument, SourceMissing
-from backend.visible import shown
+from backend.validation.printable import shown
 
 Resolve = Callable[[str], Sequence[str]]
 """Host name → its addresses, as text."""

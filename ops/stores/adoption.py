@@ -7,13 +7,13 @@ Equal bytes are recorded and kept; other bytes are set aside, never deleted.
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from backend.checks import check_contained
 from backend.contract import FileRecord, WantedFile
 from backend.errors import InvalidArgument
-from ops.layout import replaced_path
-from ops.other_places import belongs_at
-from ops.records import judge
-from ops.sources import Sources
+from backend.validation.checks import check_contained
+from ops.models.other_places import belongs_at
+from ops.models.record import judge
+from ops.models.volume_layout import replaced_path
+from ops.sources.origins import Sources
 
 
 def announced(wanted: WantedFile, sources: Sources) -> WantedFile:

@@ -1,4 +1,4 @@
-"""Model files in a directory, as a worker sees its volume: an `ops.store.ModelStore`."""
+"""Model files in a directory, as a worker sees its volume: an `ops.stores.model_store.ModelStore`."""
 
 import contextlib
 import os
@@ -10,8 +10,9 @@ from stat import S_ISREG
 
 from backend.contract import FileRecord, ProvisionedFile, WantedFile
 from backend.errors import ComfyformError, InvalidArgument, PartialApply, VolumeFull
-from ops.adoption import announced, place_aside
-from ops.disk import (
+from ops.download.partial_file import Partial
+from ops.download.verified import Ready, Wish, fetch
+from ops.files.atomic import (
     need_room,
     one_writer,
     own_place,
@@ -21,11 +22,11 @@ from ops.disk import (
     translated,
     write_whole,
 )
-from ops.fetch import Ready, Wish, fetch
-from ops.folder_listing import Listed, has_link, list_files
-from ops.hashing import hash_file
-from ops.inventory import Inventory
-from ops.layout import (
+from ops.files.sha256 import hash_file
+from ops.files.walk import walk
+from ops.models.inventory import Inventory
+from ops.models.record import Record, describe
+from ops.models.volume_layout import (
     blob_repository,
     cache_ref,
     check_held_path,
@@ -36,12 +37,11 @@ from ops.layout import (
     quarantine_path,
     record_path,
 )
-from ops.partial import Partial
-from ops.patience import PACE, Pace
-from ops.records import Record, describe
-from ops.sources import Sources
-from ops.store import FileByFile, OnProgress, Removal, ignore_progress
-from ops.walk import walk
+from ops.sources.origins import Sources
+from ops.stores.adoption import announced, place_aside
+from ops.stores.folder_listing import Listed, has_link, list_files
+from ops.stores.model_store import FileByFile, OnProgress, Removal, ignore_progress
+from ops.threads.retry import PACE, Pace
 
 
 class FolderStore(FileByFile):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ops.layout import HF_HUB, MODELS, REPLACED, blob_repository, is_model_file
-from ops.other_places import OTHER_PLACES, belongs_at
-from ops.walk import Found, walk
+from ops.files.walk import Found, walk
+from ops.models.other_places import OTHER_PLACES, belongs_at
+from ops.models.volume_layout import HF_HUB, MODELS, REPLACED, blob_repository, is_model_file
 
 _FOLDERS: Final = (MODELS, HF_HUB, REPLACED)
 _Inode = tuple[int, int]

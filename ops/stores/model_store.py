@@ -2,22 +2,22 @@
 
 The three stores answer the same four calls with the same shapes:
 
-* ``FolderStore(root, sources)`` in ``ops.folder``: a directory, as a worker sees its volume;
-* ``S3Store`` in ``ops.volume``: a network volume over RunPod's S3, through this machine;
-* ``JobStore`` in ``ops.remote``: a network volume through the ops endpoint's worker.
+* ``FolderStore(root, sources)`` in ``ops.stores.directory``: a directory, as a worker sees its volume;
+* ``S3Store`` in ``ops.stores.s3``: a network volume over RunPod's S3, through this machine;
+* ``JobStore`` in ``ops.stores.worker_jobs``: a network volume through the ops endpoint's worker.
 
 Signatures that others build on, and that stay::
 
-    Sources.from_settings(settings, http)                                     ops.sources
-    FolderStore(root: Path, sources: Sources, *, capacity_bytes=None)         ops.folder
+    Sources.from_settings(settings, http)                                     ops.sources.origins
+    FolderStore(root: Path, sources: Sources, *, capacity_bytes=None)         ops.stores.directory
     open_store(settings, http, *, transport="job" | "s3", endpoint_id=None,
-               volume_id=None, data_center=None) -> ModelStore                ops.stores
+               volume_id=None, data_center=None) -> ModelStore                ops.stores.open
     store.inventory(*, hash=False, on_progress=…) -> Inventory
     store.provision(wanted, *, on_progress=…) -> list[ProvisionedFile]
     store.verify(wanted, *, deep=False, on_progress=…) -> list[VerifiedFile]
     store.remove(paths) -> Removal
 
-Callers (``ops.sync``, ``infra``, ``worker``) hold a `ModelStore` and do not care which.
+Callers (``ops.sync.apply``, ``infra``, ``worker``) hold a `ModelStore` and do not care which.
 The shapes are the job contract's own (``backend.contract``), so that nothing is
 translated between a job and a store. Paths are from the volume root, POSIX.
 """
@@ -29,10 +29,10 @@ from typing import Protocol
 
 from backend.contract import FileRecord, ProvisionedFile, ProvisionProgress, VerifiedFile, WantedFile
 from backend.errors import ComfyformError, PartialApply
-from ops.adoption import other_place, same_bytes
-from ops.inventory import Inventory
-from ops.layout import check_held_path
-from ops.records import judge, verdict
+from ops.models.inventory import Inventory
+from ops.models.record import judge, verdict
+from ops.models.volume_layout import check_held_path
+from ops.stores.adoption import other_place, same_bytes
 
 OnProgress = Callable[[ProvisionProgress], None]
 """Called now and then, from any thread, with bytes done so far of one file."""
@@ -195,7 +195,7 @@ class FileByFile(ABC):
 
     @abstractmethod
     def _announced(self, wanted: WantedFile) -> WantedFile:
-        """Add what is known of a wanted file's bytes; see `ops.adoption.announced`."""
+        """Add what is known of a wanted file's bytes; see `ops.stores.adoption.announced`."""
 
     @abstractmethod
     def _look_at(self, path: str) -> FileRecord | None:

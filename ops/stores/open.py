@@ -4,19 +4,19 @@ import re
 from functools import partial
 from typing import Final
 
-from backend.drivers import Http
 from backend.errors import ConfigError, NotFound
-from backend.jobs import JobPlane
+from backend.flow.http_driver import Http
+from backend.runpod.job_api import JobPlane
 from backend.settings import Settings
-from ops.bucket import Bucket
-from ops.local_models import Locate, local_models
-from ops.remote import JobStore, OnState
-from ops.runpod_api import NETWORK_VOLUMES, RunPodApi
-from ops.sources import Sources
-from ops.store import ModelStore
-from ops.transports import S3_DATA_CENTERS, Transport
-from ops.user_folders import cache_folder
-from ops.volume import S3Store
+from ops.files.user_folders import cache_folder
+from ops.local.model_dirs import Locate, local_models
+from ops.runpod.api import NETWORK_VOLUMES, RunPodApi
+from ops.runpod.transports import S3_DATA_CENTERS, Transport
+from ops.sources.origins import Sources
+from ops.stores.model_store import ModelStore
+from ops.stores.s3 import S3Store
+from ops.stores.s3_client import Bucket
+from ops.stores.worker_jobs import JobStore, OnState
 
 _REGION: Final = re.compile(r"//s3api-([a-z0-9-]+)\.")
 

@@ -39,7 +39,7 @@ class QueueWatch:
             self._cancel()
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        """Hear of a job: an event of ``backend.jobs`` with its ``job_id`` and ``state``."""
+        """Hear of a job: an event of ``backend.runpod.job_api`` with its ``job_id`` and ``state``."""
         job, state = str(event["job_id"]), event["state"]
         with self._lock:
             for name, jobs in (("IN_QUEUE", self._queued), ("IN_PROGRESS", self._running)):

@@ -5,14 +5,14 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from backend.drivers import Http
 from backend.errors import InvalidArgument
+from backend.flow.http_driver import Http
 from backend.settings import Settings
-from ops.local_models import Locate
-from ops.queue_watch import QueueWatch
-from ops.store import ModelStore
-from ops.stores import open_store
-from ops.transports import Transport
+from ops.local.model_dirs import Locate
+from ops.runpod.transports import Transport
+from ops.stores.model_store import ModelStore
+from ops.stores.open import open_store
+from ops.stores.queue_notice import QueueWatch
 
 
 @dataclass(frozen=True, slots=True)

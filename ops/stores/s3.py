@@ -14,13 +14,18 @@ from typing import Final
 
 from backend.contract import FileRecord, ProvisionedFile, WantedFile
 from backend.errors import ComfyformError, HashMismatch, TransferError, VolumeFull
-from ops.adoption import announced, place_aside
-from ops.bucket import Bucket, Stored
-from ops.disk import need_room, one_writer, translated
-from ops.fetch import Wish, fetch
-from ops.hashing import hash_file
-from ops.inventory import Inventory
-from ops.layout import (
+from ops.download.chunked import Fetched
+from ops.download.partial_file import Partial
+from ops.download.verified import Wish, fetch
+from ops.files.atomic import need_room, one_writer, translated
+from ops.files.model_content import examine
+from ops.files.sha256 import hash_file
+from ops.local.model_dirs import Locate
+from ops.models.inventory import Inventory
+from ops.models.other_places import OTHER_PLACES, belongs_at
+from ops.models.record import Record, describe
+from ops.models.source_url import LocalSource, parse
+from ops.models.volume_layout import (
     HF_HUB,
     MODELS,
     REPLACED,
@@ -34,17 +39,12 @@ from ops.layout import (
     quarantine_path,
     record_path,
 )
-from ops.local_models import Locate
-from ops.model_content import examine
-from ops.other_places import OTHER_PLACES, belongs_at
-from ops.partial import Partial
-from ops.patience import PACE, Pace
-from ops.records import Record, describe
-from ops.source_names import LocalSource, parse
-from ops.sources import Sources
-from ops.store import FileByFile, OnProgress, Removal, ignore_progress
-from ops.transfer import Fetched
-from ops.uploads import PART_BYTES, Parcel, UploadNote, drop_upload, upload
+from ops.sources.origins import Sources
+from ops.stores.adoption import announced, place_aside
+from ops.stores.model_store import FileByFile, OnProgress, Removal, ignore_progress
+from ops.stores.s3_client import Bucket, Stored
+from ops.stores.s3_upload import PART_BYTES, Parcel, UploadNote, drop_upload, upload
+from ops.threads.retry import PACE, Pace
 
 _READERS: Final = 8
 """Records that are read at a time."""
@@ -83,7 +83,7 @@ class S3Store(FileByFile):
         self._part_bytes = part_bytes
 
     def inventory(self, *, hash: bool = False, on_progress: OnProgress = ignore_progress) -> Inventory:  # noqa: A002
-        """List every model file; see `ops.store.ModelStore`. Hashing downloads every byte."""
+        """List every model file; see `ops.stores.model_store.ModelStore`. Hashing downloads every byte."""
         with ThreadPoolExecutor(_READERS) as readers:
             prefixes = [f"{folder}/" for folder in (MODELS, HF_HUB, REPLACED, *OTHER_PLACES)]
             stored = [entry for entries in readers.map(self._bucket.list, prefixes) for entry in entries]
@@ -99,7 +99,7 @@ class S3Store(FileByFile):
         return Inventory.of(held, total_bytes=self._capacity, free_bytes=free, elsewhere=elsewhere)
 
     def remove(self, paths: Sequence[str]) -> Removal:
-        """Delete these files and their records; see `ops.store.ModelStore`."""
+        """Delete these files and their records; see `ops.stores.model_store.ModelStore`."""
         removed: list[str] = []
         missing: list[str] = []
         for path in paths:

@@ -18,8 +18,8 @@ from typing import IO, TYPE_CHECKING, Any, Final, TypeVar, cast
 from backend.errors import Forbidden, NotFound, TransferError, Unavailable
 from backend.flow import Retry
 from backend.settings import Secret
-from ops.bucket_errors import translated
-from ops.crew import pause
+from ops.stores.s3_errors import translated
+from ops.threads.ordered_pool import pause
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -260,7 +260,7 @@ class Bucket:
             return None
 
     def complete_upload(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
-        """Put the parts together under the final name. Not repeated here: see ``ops.uploads``."""
+        """Put the parts together under the final name. Not repeated here: see ``ops.stores.s3_upload``."""
         parts: Any = [{"PartNumber": number, "ETag": f'"{etag}"'} for number, etag in enumerate(etags, 1)]
         with translated(f"Complete {key}", self._name):
             self._patient.complete_multipart_upload(

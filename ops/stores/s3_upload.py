@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from backend.errors import InvalidJson, NotFound, TransferError, Unavailable
-from backend.json_reader import as_object, read_json_file
-from ops.bucket import Bucket, Part, Stored
-from ops.crew import Crew
-from ops.disk import translated, write_whole
+from backend.validation.json_reader import as_object, read_json_file
+from ops.files.atomic import translated, write_whole
+from ops.stores.s3_client import Bucket, Part, Stored
+from ops.threads.ordered_pool import Crew
 
 # Field reports: parts of 16 to 64 MB work; 8 MB times some thousand, and 200 MB, were refused.
 PART_BYTES: Final = 32 * 1024 * 1024

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from backend.contract import ProvisionedFile, ProvisionProgress, VerifiedFile, WantedFile
-from backend.drivers import Http
 from backend.errors import NotFound, TransferError
-from backend.jobs import JobPlane
-from ops.inventory import Inventory
-from ops.source_names import LocalSource, parse
-from ops.sources import only_there
-from ops.store import OnProgress, Removal, ignore_progress
+from backend.flow.http_driver import Http
+from backend.runpod.job_api import JobPlane
+from ops.models.inventory import Inventory
+from ops.models.source_url import LocalSource, parse
+from ops.sources.origins import only_there
+from ops.stores.model_store import OnProgress, Removal, ignore_progress
 
 LIST_DEADLINE_S: Final = 900.0
 """For a look at the volume: a cold start of the ops endpoint and the listing."""
@@ -27,7 +27,7 @@ class JobStore:
         http: the driver.
         plane: the job plane.
         endpoint_id: the ops endpoint.
-        on_state: told, from any thread, how a job stands; see ``backend.jobs``.
+        on_state: told, from any thread, how a job stands; see ``backend.runpod.job_api``.
     """
 
     removes_together = True
@@ -41,14 +41,14 @@ class JobStore:
         self._on_state = on_state
 
     def inventory(self, *, hash: bool = False, on_progress: OnProgress = ignore_progress) -> Inventory:  # noqa: A002
-        """List every model file; see `ops.store.ModelStore`."""
+        """List every model file; see `ops.stores.model_store.ModelStore`."""
         deadline_s = MOVE_DEADLINE_S if hash else LIST_DEADLINE_S
         return Inventory.from_json(self._call({"action": "inventory", "hash": hash}, deadline_s, on_progress))
 
     def provision(
         self, wanted: Sequence[WantedFile], *, on_progress: OnProgress = ignore_progress
     ) -> list[ProvisionedFile]:
-        """Make these files be there; see `ops.store.ModelStore`. All of them are one job."""
+        """Make these files be there; see `ops.stores.model_store.ModelStore`. All of them are one job."""
         if len(wanted) == 1 and isinstance(source := parse(wanted[0]["source"]), LocalSource):
             raise only_there(source)  # before a job is paid for
         output = self._call({"action": "provision", "models": list(wanted)}, MOVE_DEADLINE_S, on_progress)
@@ -61,14 +61,14 @@ class JobStore:
         deep: bool = False,
         on_progress: OnProgress = ignore_progress,
     ) -> list[VerifiedFile]:
-        """Compare what is there with what is wanted; see `ops.store.ModelStore`."""
+        """Compare what is there with what is wanted; see `ops.stores.model_store.ModelStore`."""
         deadline_s = MOVE_DEADLINE_S if deep else LIST_DEADLINE_S
         job = {"action": "verify", "models": list(wanted), "deep": deep}
         output = self._call(job, deadline_s, on_progress)
         return [cast("VerifiedFile", entry) for entry in _entries(output, "models", len(wanted))]
 
     def remove(self, paths: Sequence[str]) -> Removal:
-        """Delete these files and their records; see `ops.store.ModelStore`."""
+        """Delete these files and their records; see `ops.stores.model_store.ModelStore`."""
         output = self._call({"action": "remove", "paths": list(paths)}, LIST_DEADLINE_S, ignore_progress)
         return Removal(
             tuple(str(path) for path in output.get("removed") or ()),

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from backend.errors import ComfyformError, PartialApply
-from ops.crew import Crew
-from ops.disk import translated
-from ops.plan import Action, Plan
-from ops.store import ModelStore, OnProgress, ignore_progress
+from ops.files.atomic import translated
+from ops.stores.model_store import ModelStore, OnProgress, ignore_progress
+from ops.sync.plan import Action, Plan
+from ops.threads.ordered_pool import Crew
 
 PARALLEL: Final = 3
 """Files at a time. An ops endpoint has one worker, so its jobs queue; over S3 three fill a line."""
@@ -59,7 +59,7 @@ def apply(
     """Do what a plan says. Removals come last, so that nothing goes before its replacement is there.
 
     Args:
-        plan: from `ops.plan.compare`.
+        plan: from `ops.sync.plan.compare`.
         store: where.
         on_progress: bytes, from any thread.
         on_done: told of each action when it and those before it are done, from this thread.

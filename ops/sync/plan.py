@@ -10,13 +10,13 @@ from typing import Any, Final, Literal, get_args
 
 from backend.contract import FileRecord, WantedFile
 from backend.errors import InvalidArgument
-from ops.categories import canonical, may_hold_pickle
-from ops.cost import volume_usd_per_month
-from ops.inventory import Inventory, bytes_at
-from ops.layout import MODELS, REPLACED, blob_repository, composed
-from ops.other_places import Moves
-from ops.records import Standing, judge
-from ops.registry import Model, ModelFile, Registry
+from ops.models.categories import canonical, may_hold_pickle
+from ops.models.inventory import Inventory, bytes_at
+from ops.models.other_places import Moves
+from ops.models.record import Standing, judge
+from ops.models.volume_layout import MODELS, REPLACED, blob_repository, composed
+from ops.registry.load import Model, ModelFile, Registry
+from ops.runpod.pricing import volume_usd_per_month
 
 Kind = Literal["keep", "fetch", "upload", "replace", "remove", "unknown", "move"]
 """``unknown``: it is there, but its hash is unknown; it is read where it lies, then kept or replaced.
@@ -83,7 +83,7 @@ class Summary:
         freed_bytes: what the removals free; a link to a file that stays frees nothing.
         lacking_bytes: what the volume has too little room for, where its room is known.
         seconds: that may take, at `BYTES_PER_S`.
-        dollars_per_month: for storing all wanted files, by RunPod's steps (`ops.cost`).
+        dollars_per_month: for storing all wanted files, by RunPod's steps (`ops.runpod.pricing`).
     """
 
     missing_on_remote: tuple[str, ...] = ()

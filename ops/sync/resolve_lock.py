@@ -7,19 +7,19 @@ from typing import Final
 
 from backend.errors import ComfyformError, SourceMissing, TransferError
 from backend.flow import RETRY
-from ops.crew import Crew, pause
-from ops.disk import translated
-from ops.hashing import hash_file
-from ops.local_models import Locate
-from ops.lock import Locked
-from ops.model_content import examine, examine_head
-from ops.patience import PACE, Patience
-from ops.range_requests import RangeReader
-from ops.registry import ModelFile, Registry
-from ops.scan import Hashes, ScannedFile
-from ops.source_names import LocalSource, file_name, parse
-from ops.sources import Origin, Sources
-from ops.store import OnProgress, ignore_progress
+from ops.download.range_request import RangeReader
+from ops.files.atomic import translated
+from ops.files.model_content import examine, examine_head
+from ops.files.sha256 import hash_file
+from ops.local.model_dirs import Locate
+from ops.local.scan import Hashes, ScannedFile
+from ops.models.source_url import LocalSource, file_name, parse
+from ops.registry.load import ModelFile, Registry
+from ops.registry.lockfile import Locked
+from ops.sources.origins import Origin, Sources
+from ops.stores.model_store import OnProgress, ignore_progress
+from ops.threads.ordered_pool import Crew, pause
+from ops.threads.retry import PACE, Patience
 
 _THREADS: Final = 8
 _READ_BYTES: Final = 256 * 1024

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from backend.errors import RateLimited, Unavailable
 from backend.flow import Retry
-from ops.crew import pause
+from ops.threads.ordered_pool import pause
 
 R = TypeVar("R")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from backend.errors import InvalidArgument
-from ops.subgraph_widgets import LINKED, Changes, outside
+from ops.workflows.subgraph_widgets import LINKED, Changes, outside
 
 # Around the API form: what ComfyUI's /prompt takes, and what RunPod's worker-comfyui takes.
 _WRAPPERS: Final = ("input", "prompt", "workflow")

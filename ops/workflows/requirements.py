@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from backend.model_folders import ALIASES, category_of
-from backend.transcripts import RECOGNIZER
-from ops.categories import EXTENSIONS, canonical
-from ops.inventory import Inventory
-from ops.layout import MODELS
-from ops.registry import Registry
-from ops.workflow_nodes import Node, parse, read_nodes
+from backend.comfyui.model_folders import ALIASES, category_of
+from backend.verbs.transcripts import RECOGNIZER
+from ops.models.categories import EXTENSIONS, canonical
+from ops.models.inventory import Inventory
+from ops.models.volume_layout import MODELS
+from ops.registry.load import Registry
+from ops.workflows.parse import Node, parse, read_nodes
 
 # Nodes that read files which no input names: class → models of the registry.
 _SILENT: Final[Mapping[str, tuple[str, ...]]] = {

@@ -16,9 +16,9 @@ from emulator.ledger import Ledger, Run
 from emulator.rest.billing_window import SIZES, following, snapped
 from emulator.rest.billing_window import window as read_window
 from emulator.rest.call import Call
-from tests import openapi
-from tests.echo_endpoint import endpoint, run
-from tests.emulation import Emulator, until
+from tests.support import openapi
+from tests.support.echo_endpoint import endpoint, run
+from tests.support.emulation import Emulator, until
 
 HOUR = 3600.0
 TIMES = st.integers(946_684_800, 1_800_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests import openapi
-from tests.emulation import Emulator
+from tests.support import openapi
+from tests.support.emulation import Emulator
 
 STOCK = "include=AVAILABILITY&product=SERVERLESS"
 

@@ -5,7 +5,7 @@ import hashlib
 import httpx
 import pytest
 
-from tests.emulation import Emulator
+from tests.support.emulation import Emulator
 
 
 def test_a_version_is_found_by_id_and_by_any_of_its_hashes(emu: Emulator) -> None:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emulator.jobs.queue import split
-from tests.echo_endpoint import endpoint as echo_endpoint
-from tests.emulation import Emulator
-from tests.test_emulator_jobs import ENDPOINT, Worker, run, status
+from tests.emulator.test_jobs import ENDPOINT, Worker, run, status
+from tests.support.echo_endpoint import endpoint as echo_endpoint
+from tests.support.emulation import Emulator
 
 
 @pytest.fixture

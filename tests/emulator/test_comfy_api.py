@@ -12,8 +12,8 @@ from comfy_sdk import Comfy, Workflow
 from comfy_sdk.exceptions import ComfyError, JobFailed
 from PIL import Image
 
-from tests.comfyui_program import Graph, safetensors, slow, txt2img
-from tests.emulation import Emulator
+from tests.support.comfyui_program import Graph, safetensors, slow, txt2img
+from tests.support.emulation import Emulator
 
 
 @pytest.fixture

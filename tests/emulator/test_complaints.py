@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.echo_endpoint import endpoint, run
-from tests.emulation import IMAGES, Emulator, running_emulator, until
-from tests.test_emulator_jobs import ENDPOINT
-from tests.test_emulator_jobs import run as queue_job
+from tests.emulator.test_jobs import ENDPOINT
+from tests.emulator.test_jobs import run as queue_job
+from tests.support.echo_endpoint import endpoint, run
+from tests.support.emulation import IMAGES, Emulator, running_emulator, until
 
 pytestmark = pytest.mark.slow
 

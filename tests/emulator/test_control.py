@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.echo_endpoint import ENDPOINT as ECHO
-from tests.emulation import IMAGES, PYTHON, Emulator, alive, running_emulator, until
+from tests.support.echo_endpoint import ENDPOINT as ECHO
+from tests.support.emulation import IMAGES, PYTHON, Emulator, alive, running_emulator, until
 
 
 def test_a_fault_that_no_route_can_meet_is_refused(emu: Emulator) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from emulator import coverage
 from emulator.limits import Limits
 from emulator.rest.app import OPERATIONS
-from tests import openapi
+from tests.support import openapi
 
-PAGE = Path(__file__).parents[1] / "docs/emulator-coverage.md"
+PAGE = Path(__file__).parents[2] / "docs/emulator-coverage.md"
 
 
 def test_the_page_lists_every_operation_as_it_is() -> None:

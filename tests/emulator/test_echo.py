@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.echo_endpoint import endpoint, log_events, run
-from tests.emulation import Emulator, until
+from tests.support.echo_endpoint import endpoint, log_events, run
+from tests.support.emulation import Emulator, until
 
 pytestmark = pytest.mark.slow
 ENV = {"MINE": "yes", "HF_TOKEN": "{{ RUNPOD_SECRET_HF_TOKEN }}", "RUNPOD_DC_ID": "no"}

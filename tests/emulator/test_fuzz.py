@@ -19,7 +19,7 @@ from emulator.rest import app as rest
 from emulator.rest import bodies
 from emulator.rest.schema import Body, ByType, Number, Rule, Text
 from emulator.state import State
-from tests import openapi
+from tests.support import openapi
 
 JUNK: tuple[Any, ...] = (
     None, 0, -1, 1.5, 2.0, 10**9, 10**30, 10**400, True, "", "x", "ÄÖ\u0000", "\ud800", "12.8", "²",

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.emulation import Emulator, until
+from tests.support.emulation import Emulator, until
 
 PORTRAIT = {"prompt": "a king", "aspect_ratio": "3:4", "resolution": "540p", "seed": 7}
 SPEECH = {"text": "Hello there."}

@@ -15,7 +15,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import RepoFile
 
-from tests.emulation import Emulator
+from tests.support.emulation import Emulator
 
 WHISPER = "openai/whisper-tiny"
 GATED = "stabilityai/stable-video-diffusion-img2vid-xt-1-1"

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.emulation import Emulator
+from tests.support.emulation import Emulator
 
 ENDPOINT = {
     "name": "e",

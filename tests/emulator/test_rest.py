@@ -9,12 +9,12 @@ import httpx
 import pytest
 import yaml
 
-from tests import openapi
-from tests.emulation import Emulator
+from tests.support import openapi
+from tests.support.emulation import Emulator
 
 GPU = {"pools": ["ADA_24"]}
 QUEUE = {"name": "e", "type": "QUEUE", "image": "i", "scaling": {"type": "QUEUE_DELAY", "queueDelay": 4}}
-CASES = yaml.safe_load((Path(__file__).parent / "cases/rest_refusals.yaml").read_text())
+CASES = yaml.safe_load((Path(__file__).parents[1] / "cases/rest_refusals.yaml").read_text())
 VOLUME = {"name": "v", "size": 10, "dataCenter": "EU-RO-1"}
 
 

@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from tests.emulation import Emulator
+from tests.support.emulation import Emulator
 
 MB = 1 << 20
 WITHOUT_S3 = "EUR-IS-3"

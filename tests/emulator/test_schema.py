@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from emulator.rest import bodies as rest_bodies
 from emulator.rest.schema import Rule, check
-from tests import openapi
+from tests.support import openapi
 
 Values = dict[str, list[Any]]
 

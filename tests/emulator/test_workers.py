@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.echo_endpoint import endpoint, first_line, log_events, run
-from tests.emulation import Emulator, alive, until
+from tests.support.echo_endpoint import endpoint, first_line, log_events, run
+from tests.support.emulation import Emulator, alive, until
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from infra import commands
-from tests.emulation import Emulator
-from tests.pulumi_project import Project, project
-from tests.test_infra_engine import EVERYTHING, owned
+from infra.cli import commands
+from tests.infra.test_engine import EVERYTHING, owned
+from tests.support.emulation import Emulator
+from tests.support.pulumi_project import Project, project
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.emulation import Emulator
-from tests.pulumi_project import REGISTRY, Project, project
-from tests.test_infra_engine import EVERYTHING, FILES, on_volume, owned
+from tests.infra.test_engine import EVERYTHING, FILES, on_volume, owned
+from tests.support.emulation import Emulator
+from tests.support.pulumi_project import REGISTRY, Project, project
 
 pytestmark = pytest.mark.slow
 

@@ -14,10 +14,19 @@ from typing import Any
 import pytest
 
 from backend.errors import ConfigError
-from infra import commands
-from infra.stacks import Stack, StackLocked
-from tests.emulation import Emulator, until
-from tests.pulumi_project import REGISTRY, STACK, Project, arguments, kill, logical_name, project, providers
+from infra.cli import commands
+from infra.engine.stacks import Stack, StackLocked
+from tests.support.emulation import Emulator, until
+from tests.support.pulumi_project import (
+    REGISTRY,
+    STACK,
+    Project,
+    arguments,
+    kill,
+    logical_name,
+    project,
+    providers,
+)
 
 pytestmark = pytest.mark.slow
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from infra.engine.pulumi_project import CHECKOUT
 from infra.naming import is_named_after
-from infra.pulumi_project import CHECKOUT
-from tests.emulation import Emulator
-from tests.pulumi_project import Project
+from tests.support.emulation import Emulator
+from tests.support.pulumi_project import Project
 
 pytestmark = pytest.mark.slow
 

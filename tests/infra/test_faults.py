@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from infra.stacks import Stack
-from tests.emulation import Emulator, running_emulator, until
-from tests.pulumi_project import STACK, Project, project, providers
-from tests.test_infra_engine import EVERYTHING, FILES, on_volume, owned
+from infra.engine.stacks import Stack
+from tests.infra.test_engine import EVERYTHING, FILES, on_volume, owned
+from tests.support.emulation import Emulator, running_emulator, until
+from tests.support.pulumi_project import STACK, Project, project, providers
 
 pytestmark = pytest.mark.slow
 

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import pytest
 from pulumi.dynamic import ResourceProvider
 
-from infra import providers, session
-from ops.runpod_specs import (
+from infra import provider_session, providers
+from ops.runpod.serialize import reading
+from ops.runpod.specs import (
     EndpointSpec,
     NetworkVolumeSpec,
     RegistryCredentialSpec,
@@ -26,9 +27,8 @@ from ops.runpod_specs import (
     TemplateSpec,
     wires,
 )
-from ops.runpod_wire import reading
-from tests.emulation import TESTS, Emulator
-from tests.pulumi_project import Project, project
+from tests.support.emulation import TESTS, Emulator
+from tests.support.pulumi_project import Project, project
 
 UPDATE, REPLACE = "update", "replace"
 
@@ -290,7 +290,7 @@ def _runpod(emu: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in emu.env.items():
         monkeypatch.setenv(name, value)
     yield
-    session.http().close()
+    provider_session.http().close()
 
 
 def checked(provider: ResourceProvider, news: dict[str, Any]) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from pulumi.runtime.rpc import deserialize_properties
 from pulumi.runtime.stack import run_pulumi_func
 
 from backend.errors import ConfigError, RegistryError
+from infra.command_resources import OptIn, built_image, fingerprint, verified
+from infra.engine.pulumi_plugins import need_plugin
 from infra.environment import LANES, ComfyEnvironment
-from infra.opt_in import OptIn, built_image, fingerprint, verified
-from infra.pulumi_plugins import need_plugin
 from infra.resources import Endpoint, RegistryCredential, Template
 from infra.stack_config import StackConfig
-from ops.registry import ModelFile
+from ops.registry.load import ModelFile
 
 FILES = [
     ModelFile(path=f"a/{n}.bin", volume_path=f"models/a/{n}.bin", source=f"url:https://example.com/{n}")

@@ -20,11 +20,11 @@ from typing import NamedTuple
 
 import pytest
 
-from infra import leftovers
-from infra.stacks import Stack
-from infra.state_folder import repair, state_folder, unlock
-from tests.emulation import TESTS, Emulator, running_emulator, until
-from tests.pulumi_project import STACK, kill, logical_name, project, providers
+from infra.engine import orphan_processes
+from infra.engine.stacks import Stack
+from infra.engine.state_files import repair, state_folder, unlock
+from tests.support.emulation import TESTS, Emulator, running_emulator, until
+from tests.support.pulumi_project import STACK, kill, logical_name, project, providers
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +80,7 @@ class Life:
         assert run.poll() is not None
         # Those that were at work end; one that was never asked anything waits for ever, as Pulumi made it.
         until(lambda: len(providers(self.infra.root)) <= 1)
-        leftovers.end()
+        orphan_processes.end()
         until(lambda: not providers(self.infra.root))
         folder = state_folder(self.infra.env)
         repair(folder, "comfyform", STACK)

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from infra import leftovers
-from infra.state_folder import repair, state_folder, unlock
-from tests.emulation import Emulator, until
-from tests.ownership_table import (
+from infra.engine import orphan_processes
+from infra.engine.state_files import repair, state_folder, unlock
+from tests.support.emulation import Emulator, until
+from tests.support.ownership_table import (
     CELLS,
     COLLECTIONS,
     FIELDS,
@@ -29,7 +29,7 @@ from tests.ownership_table import (
     Studio,
     studio,
 )
-from tests.pulumi_project import STACK, kill, providers
+from tests.support.pulumi_project import STACK, kill, providers
 
 pytestmark = pytest.mark.slow
 
@@ -132,7 +132,7 @@ def killed(made: Studio, method: str, path: str, *, after: bool = False) -> None
     kill(run)
     made.emu.control("DELETE", f"/faults/{fault}")
     until(lambda: len(providers(made.infra.root)) <= 1, 60)
-    leftovers.end()
+    orphan_processes.end()
     until(lambda: not providers(made.infra.root), 60)
     folder = state_folder(made.infra.env)
     repair(folder, "comfyform", STACK)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from backend.errors import ConfigError
-from infra.import_plan import OPS, VOLUME, WORKER, assignments, propose
+from infra.cli.import_plan import OPS, VOLUME, WORKER, assignments, propose
 from infra.naming import is_named_after
 from infra.ownership import Entry, StackState, creation_name
 from infra.providers import NetworkVolumeProvider
-from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, REGISTRY_CREDENTIALS, TEMPLATES, Kind, Live
+from ops.runpod.api import ENDPOINTS, NETWORK_VOLUMES, REGISTRY_CREDENTIALS, TEMPLATES, Kind, Live
 
 PROVIDER = "urn:pulumi:dev::p::pulumi:providers:pulumi-python::default"
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from backend.drivers import Http
 from backend.errors import ConfigError
+from backend.flow.http_driver import Http
 from backend.settings import Secret
 from infra.preflight import preflight
 from infra.stack_config import StackConfig
-from ops.runpod_api import RunPodApi
-from tests.emulation import Emulator
+from ops.runpod.api import RunPodApi
+from tests.support.emulation import Emulator
 
 
 @pytest.fixture

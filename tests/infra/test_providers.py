@@ -19,10 +19,10 @@ from pulumi.output import UNKNOWN
 from pulumi.runtime.proto import engine_pb2_grpc, provider_pb2, provider_pb2_grpc
 
 from backend.errors import ConfigError
-from infra import process, providers
-from infra.process import UserError, guarded
-from infra.session import Listing
-from tests.emulation import until
+from infra import provider_hooks, providers
+from infra.provider_hooks import UserError, guarded
+from infra.provider_session import Listing
+from tests.support.emulation import until
 
 # Every class that was ever released: state in users' backends names them.
 RELEASED = [
@@ -155,7 +155,7 @@ def test_an_error_is_one_line_in_a_real_process(process_: Provider) -> None:
 @pytest.mark.slow
 def test_cancel_ends_a_wait_at_once(process_: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     """SDK contract: the Cancel hook is in place, and a create that waits ends with one line."""
-    from tests.waiting_provider import WaitingProvider
+    from tests.support.waiting_provider import WaitingProvider
 
     running = process_.create(WaitingProvider(), {})
     until(lambda: process_.engine.lines)
@@ -169,7 +169,7 @@ def test_cancel_ends_a_wait_at_once(process_: Provider, monkeypatch: pytest.Monk
 @pytest.mark.slow
 def test_the_process_ends_with_its_engine(process_: Provider) -> None:
     """A provider whose engine is gone ends by itself, whatever it is doing."""
-    from tests.waiting_provider import WaitingProvider
+    from tests.support.waiting_provider import WaitingProvider
 
     # Held, because gRPC cancels a call whose future nobody keeps.
     running = process_.create(WaitingProvider(), {})
@@ -213,7 +213,7 @@ def test_prepare_does_nothing_elsewhere() -> None:
     """Only the engine's provider processes are changed, never a program or a test."""
     before = getattr(sys, "tracebacklimit", None)
 
-    process.prepare()
+    provider_hooks.prepare()
 
     assert getattr(sys, "tracebacklimit", None) == before
 

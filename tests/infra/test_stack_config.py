@@ -9,11 +9,11 @@ import yaml
 
 from backend.errors import ConfigError, InvalidArgument, RegistryError
 from backend.settings import Secret, Settings
-from infra.export import render
+from infra.cli.env_formats import render
+from infra.engine.pulumi_project import CHECKOUT
+from infra.forwarded_settings import worker_env
 from infra.preflight import check_quota
-from infra.pulumi_project import CHECKOUT
 from infra.stack_config import CLOSED, StackConfig, described
-from infra.worker_env import worker_env
 
 
 def test_defaults_are_a_whole_stack() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.emulation import Emulator, running_emulator
-from tests.mcp_sessions import data_of, over_http, over_stdio, running_server, settings
-from tests.studio_models import complete_comfyui, fill_hub, fill_models, write_wav
-from tests.worker_endpoint import Studio
+from tests.support.emulation import Emulator, running_emulator
+from tests.support.mcp_sessions import data_of, over_http, over_stdio, running_server, settings
+from tests.support.studio_models import complete_comfyui, fill_hub, fill_models, write_wav
+from tests.support.worker_endpoint import Studio
 
 pytestmark = pytest.mark.slow
 TEXT = "Hail, traveller. The ravens brought word of you and yours."

@@ -16,7 +16,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from mcp_server.config_snippets import CLIENTS, snippet
 from mcp_server.serve import is_loopback
-from tests.mcp_sessions import ERAS, data_of, over_http, running_server, settings
+from tests.support.mcp_sessions import ERAS, data_of, over_http, running_server, settings
 
 pytestmark = pytest.mark.slow
 INITIALIZE = {

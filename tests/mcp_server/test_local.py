@@ -12,8 +12,8 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import BlobResourceContents, ImageContent, ResourceLink, TextResourceContents
 
 from mcp_server.resources import READ_LIMIT_BYTES
-from tests.comfyui_program import ComfyUI, running_comfyui
-from tests.mcp_sessions import ERAS, data_of, over_stdio, settings, text_of
+from tests.support.comfyui_program import ComfyUI, running_comfyui
+from tests.support.mcp_sessions import ERAS, data_of, over_stdio, settings, text_of
 
 pytestmark = pytest.mark.slow
 CHECKPOINT = "checkpoints/sd_xl_base_1.0.safetensors"

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from mcp.types import TextResourceContents
 
-from tests.comfyui_program import safetensors
-from tests.emulation import Emulator
-from tests.mcp_sessions import Asked, data_of, over_stdio, settings, text_of
-from tests.studio_models import CHECKPOINT as XL
-from tests.studio_models import REGISTRY
-from tests.worker_endpoint import Studio
+from tests.support.comfyui_program import safetensors
+from tests.support.emulation import Emulator
+from tests.support.mcp_sessions import Asked, data_of, over_stdio, settings, text_of
+from tests.support.studio_models import CHECKPOINT as XL
+from tests.support.studio_models import REGISTRY
+from tests.support.worker_endpoint import Studio
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.errors import InvalidArgument, SourceMissing
-from mcp_server.outputs import Outputs
+from mcp_server.output_dir import Outputs
 
 
 @pytest.fixture

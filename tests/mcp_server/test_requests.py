@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.mcp_sessions import settings
+from tests.support.mcp_sessions import settings
 
 HELLO = (
     '{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18",'

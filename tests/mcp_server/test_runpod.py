@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.comfyui_program import safetensors
-from tests.emulation import Emulator
-from tests.mcp_sessions import (
+from tests.support.comfyui_program import safetensors
+from tests.support.emulation import Emulator
+from tests.support.mcp_sessions import (
     ERAS,
     Action,
     Asked,
@@ -21,7 +21,7 @@ from tests.mcp_sessions import (
     settings,
     text_of,
 )
-from tests.worker_endpoint import Studio
+from tests.support.worker_endpoint import Studio
 
 pytestmark = pytest.mark.slow
 PORTRAIT: dict[str, Any] = {"prompt": "Odin", "seed": 7, "width": 64, "height": 64, "output_path": "odin.png"}

@@ -6,7 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from backend.errors import InvalidArgument
-from backend.params import PARAMS
+from backend.verbs.params import PARAMS
 from mcp_server import arguments, schemas
 
 VERBS = ("portrait", "tts", "lipsync", "imagine", "talk")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from backend.journal import Journal
-from tests.emulation import Emulator
-from tests.mcp_sessions import data_of, over_stdio, settings, text_of
+from backend.jobs.journal import Journal
+from tests.support.emulation import Emulator
+from tests.support.mcp_sessions import data_of, over_stdio, settings, text_of
 
 pytestmark = pytest.mark.slow
 PAID = ("/hedra/v3/models/*", "/hedra/v3/models/*/estimate")

@@ -11,7 +11,7 @@ import pytest
 
 from backend import InvalidArgument
 from backend.errors import Unavailable
-from tests.studio_models import complete_comfyui
+from tests.support.studio_models import complete_comfyui
 from tools.conformance.checks import CHECKS
 from tools.conformance.command import conform
 from tools.conformance.server import Server

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from examples.demo.runpod import start
-from tests.echo_endpoint import endpoint
-from tests.emulation import Emulator, until
+from tests.support.echo_endpoint import endpoint
+from tests.support.emulation import Emulator, until
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TASK = "demo"
 """What the README tells to run."""
 
@@ -22,7 +22,7 @@ TASK = "demo"
 def demo(home: Path) -> subprocess.Popen[str]:
     """Start the demo in a session of its own, with its folder at `home`."""
     return subprocess.Popen(
-        [sys.executable, "-m", "ops.commands.program", TASK, "--home", str(home)],
+        [sys.executable, "-m", "ops.commands.inv", TASK, "--home", str(home)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 import tasks
-from tests import test_demo, test_docs_run, test_docs_walk
-from tests.pages import PAGES, ROOT, blocks, languages
+from tests.project import test_demo, test_docs_run, test_docs_walk
+from tests.support.pages import PAGES, ROOT, blocks, languages
 
 RUN_BY = {
     "README": test_docs_walk.test_a_newcomer_can_follow_the_pages,
@@ -71,7 +71,7 @@ def test_the_two_commands_of_the_first_page_are_those_that_are_tested():
 
 def test_the_registry_entry_of_the_page_is_one(tmp_path):
     """The example of an entry loads; a registry with a hash of its own needs no lock."""
-    from ops.registry import load
+    from ops.registry.load import load
 
     (entry,) = blocks("models", "yaml")
     path = tmp_path / "models-registry.yaml"

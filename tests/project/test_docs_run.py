@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 import backend
-from backend.backends import ENTRY_POINTS
-from tests.pages import ROOT, Shell, blocks
+from backend.client.factory import ENTRY_POINTS
+from tests.support.pages import ROOT, Shell, blocks
 
 TEST_OF_A_USER = """
 import os, urllib.request
@@ -61,7 +61,7 @@ def test_the_backend_of_the_page_is_one(monkeypatch):
     """The class runs as it stands, is known by the name it registers, and its entry point is in our group."""
     skeleton, registering = blocks("add-a-backend", "python")
     (package,) = blocks("add-a-backend", "toml")
-    monkeypatch.setattr("backend.backends._registered", {})
+    monkeypatch.setattr("backend.client.factory._registered", {})
     names: dict[str, object] = {}
 
     exec(skeleton, names)
@@ -84,6 +84,6 @@ def test_the_commands_of_contributors_run():
 
     assert here == ["./inv check", "./inv --list"]
     for line in here:
-        command = [sys.executable, "-m", "ops.commands.program", *line.split()[1:]]
+        command = [sys.executable, "-m", "ops.commands.inv", *line.split()[1:]]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr

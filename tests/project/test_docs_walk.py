@@ -18,10 +18,10 @@ import yaml
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
-from tests.emulation import IMAGES, Emulator, running_emulator, until
-from tests.mcp_sessions import data_of, over_http
-from tests.pages import Shell, blocks, clone
-from tests.studio_models import fill_hub, fill_models, write_wav
+from tests.support.emulation import IMAGES, Emulator, running_emulator, until
+from tests.support.mcp_sessions import data_of, over_http
+from tests.support.pages import Shell, blocks, clone
+from tests.support.studio_models import fill_hub, fill_models, write_wav
 
 DOWN = "## 8. Down"
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from backend import Backend, InvalidArgument, Settings, get_backend
-from backend.comfyui_answers import failure
-from backend.comfyui_refusals import choices
-from tests.comfyui_program import ComfyUI, running_comfyui, slow, txt2img
-from tests.pages import ROOT
+from backend.comfyui.refusals import choices
+from backend.comfyui.responses import failure
+from tests.support.comfyui_program import ComfyUI, running_comfyui, slow, txt2img
+from tests.support.pages import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("backend", "ops", "infra", "worker", "mcp_server")
 LONGEST_FILE = 350
 SOURCES = sorted(

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from backend.errors import ConfigError
-from infra import image_build
-from tests import image_container
-from tests.emulation import running_emulator
-from tests.worker_endpoint import Studio
+from infra.cli import image_build
+from tests.support import image_container
+from tests.support.emulation import running_emulator
+from tests.support.worker_endpoint import Studio
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BASE = os.environ.get("COMFYFORM_TEST_IMAGE_BASE", "")
 BUILDAH = ("BUILDAH_ISOLATION", "STORAGE_DRIVER", "CONTAINERS_STORAGE_CONF")
 
@@ -89,7 +89,7 @@ def test_the_ops_image_is_built_and_its_worker_answers_a_job(tmp_path):
 
     # The emulator's workers have an environment of their own; buildah has its settings in ours.
     settings = " ".join(f"{name}='{os.environ[name]}'" for name in BUILDAH if name in os.environ)
-    program = ROOT / "tests/image_container.py"
+    program = ROOT / "tests/support/image_container.py"
     worker = f"env {settings} '{sys.executable}' '{program}' {builder} {reference}"
     try:
         with running_emulator(tmp_path, images={"comfyform/ops": worker}) as emulator:

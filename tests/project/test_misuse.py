@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.emulation import Emulator
-from tests.worker_endpoint import Studio
+from tests.support.emulation import Emulator
+from tests.support.worker_endpoint import Studio
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHA = "ab" * 32
 NOWHERE = {"COMFYUI_URL": "http://127.0.0.1:1"}
 WHISPER = "hf:openai/whisper-tiny:config.json"
@@ -36,7 +36,7 @@ optional:
 def inv(*words: str, variables: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command line as `./inv` does, without anybody to answer its questions."""
     return subprocess.run(
-        [sys.executable, "-m", "ops.commands.program", "--search-root", str(ROOT), *words],
+        [sys.executable, "-m", "ops.commands.inv", "--search-root", str(ROOT), *words],
         capture_output=True,
         text=True,
         cwd=ROOT,

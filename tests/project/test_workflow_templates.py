@@ -12,10 +12,10 @@ from typing import Any
 import comfyui_workflow_templates_json
 import pytest
 
-from ops.registry import Registry, parse_registry
-from ops.subgraph_widgets import LINKED, outside
-from ops.workflow_nodes import read_nodes
-from ops.workflows import needs
+from ops.registry.load import Registry, parse_registry
+from ops.workflows.parse import read_nodes
+from ops.workflows.requirements import needs
+from ops.workflows.subgraph_widgets import LINKED, outside
 
 FOLDER = Path(comfyui_workflow_templates_json.__file__).parent / "templates"
 EMPTY, _ = parse_registry("required: {}\n", Path("models-registry.yaml"), {})

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from backend import Backend
-from backend.cloud import CloudBackend
-from tests.cloud_server import flows_for
-from tests.comfyui_program import safetensors
-from tests.emulation import Emulator
+from backend.comfy_cloud.backend import CloudBackend
+from tests.support.cloud_server import flows_for
+from tests.support.comfyui_program import safetensors
+from tests.support.emulation import Emulator
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 
 from backend import Settings
-from backend.cloud import CloudBackend
-from backend.comfy_api import ComfyApi
+from backend.comfy_cloud.api import ComfyApi
+from backend.comfy_cloud.backend import CloudBackend
 from backend.flow import Retry
-from backend.journal import Journal
+from backend.jobs.journal import Journal
 from backend.settings import Secret
-from tests.emulation import Emulator
+from tests.support.emulation import Emulator
 
 API = "/comfy-api/api/v2"
 QUICK = Retry(attempts=3, first_s=0.01, most_s=0.02)

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.emulation import Emulator
+from tests.support.emulation import Emulator
 
 ENDPOINT = {
     "name": "echo",

@@ -1,6 +1,6 @@
 """A Pulumi program with any number of small, whole environments: those that ENVIRONMENTS names.
 
-`tests/test_infra_kills.py` copies it into a project and brings up one of them at a time. A name with a
+`tests/infra/test_kills.py` copies it into a project and brings up one of them at a time. A name with a
 `+` has a model, too.
 """
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 
 from backend.settings import Secret
-from infra import session
+from infra import provider_session
 from infra.environment import ComfyEnvironment
+from infra.forwarded_settings import worker_env
 from infra.preflight import preflight
 from infra.stack_config import StackConfig
-from infra.worker_env import worker_env
-from ops.registry import ModelFile
+from ops.registry.load import ModelFile
 
 CONFIG = StackConfig(
     volume_gb=10,
@@ -25,7 +25,7 @@ CONFIG = StackConfig(
 )
 SOURCE = "hf:openai/whisper-tiny@169d4a4341b33bc18d8881c4b69c2e104e1cc0af:config.json"
 
-preflight(session.api(), CONFIG, "comfyform", "test")
+preflight(provider_session.api(), CONFIG, "comfyform", "test")
 for wanted in os.environ["ENVIRONMENTS"].split():
     name = wanted.rstrip("+")
     file = ModelFile(path=f"{name}/config.json", volume_path=f"models/{name}/config.json", source=SOURCE)

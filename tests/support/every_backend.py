@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from backend import Settings, get_async_backend, get_backend
-from tests.emulation import running_emulator
-from tests.studio_models import complete_comfyui, fill_hub, fill_models, write_wav
-from tests.worker_endpoint import Studio
+from tests.support.emulation import running_emulator
+from tests.support.studio_models import complete_comfyui, fill_hub, fill_models, write_wav
+from tests.support.worker_endpoint import Studio
 
 Call = Callable[..., Any]
 COMFYUI = ["local", "runpod", "cloud"]

@@ -1,6 +1,6 @@
 """A Pulumi program that declares whatever `resources.json` beside it lists.
 
-`tests/test_infra_fields.py` copies it into a project: an entry is the name of a class of
+`tests/infra/test_fields.py` copies it into a project: an entry is the name of a class of
 `infra.resources`, a logical name, and the fields.
 """
 

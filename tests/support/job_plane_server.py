@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from backend import Settings
-from tests.small_server import Answer, Seen, serving
-from tests.test_backend_job_outputs import DATA, PNG
+from tests.backend.runpod.test_job_outputs import DATA, PNG
+from tests.support.small_server import Answer, Seen, serving
 
 
 @dataclass

@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-PATH = Path(__file__).parents[2] / "shared/specs/runpod-rest-v2.openapi.json"
+PATH = Path(__file__).parents[3] / "shared/specs/runpod-rest-v2.openapi.json"
 
 
 @cache

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from backend.settings import Settings
-from tests.emulation import Emulator
-from tests.ops_places import settings_of
+from tests.support.emulation import Emulator
+from tests.support.ops_places import settings_of
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SVD = "hf:stabilityai/stable-video-diffusion-img2vid-xt-1-1:svd_xt_1_1.safetensors"
 HEAD = """\
 # Ours.

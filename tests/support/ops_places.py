@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from backend.contract import WantedFile
-from backend.drivers import Http
 from backend.flow import Retry
+from backend.flow.http_driver import Http
 from backend.settings import Settings
-from ops.folder import FolderStore
-from ops.patience import Pace
-from ops.sources import Sources
-from tests.emulation import Emulator
+from ops.sources.origins import Sources
+from ops.stores.directory import FolderStore
+from ops.threads.retry import Pace
+from tests.support.emulation import Emulator
 
 PIECE = 256 * 1024
 QUICK = Pace(

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from backend.contract import WantedFile
-from backend.drivers import Http
 from backend.flow import Retry
+from backend.flow.http_driver import Http
 from backend.settings import Secret
-from ops.bucket import Bucket
-from ops.local_models import LocalModels
-from ops.scan import Root
-from ops.volume import S3Store
-from tests.emulation import Emulator
-from tests.ops_places import QUICK, safetensors, sources_of
+from ops.local.model_dirs import LocalModels
+from ops.local.scan import Root
+from ops.stores.s3 import S3Store
+from ops.stores.s3_client import Bucket
+from tests.support.emulation import Emulator
+from tests.support.ops_places import QUICK, safetensors, sources_of
 
 PART = 256 * 1024
 SIZE = 5 * PART + 77

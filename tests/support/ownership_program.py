@@ -1,6 +1,6 @@
 """A Pulumi program that declares whatever `resources.json` beside it lists, with options.
 
-`tests/test_infra_ownership.py` copies it into a project. An entry has the class of `infra.resources`, a
+`tests/infra/test_ownership.py` copies it into a project. An entry has the class of `infra.resources`, a
 logical name, fields, and options; a field `{"of": name}` is the id of a resource that comes before it.
 """
 
@@ -15,7 +15,7 @@ from pulumi import Alias, ComponentResource, ProviderResource, ResourceOptions
 
 from infra import resources
 from infra.environment import LANES
-from infra.worker_env import worker_env
+from infra.forwarded_settings import worker_env
 
 made: dict[str, Any] = {}
 models: list[Any] = []

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.emulation import TESTS, Emulator
-from tests.pulumi_project import Project, project
+from tests.support.emulation import TESTS, Emulator
+from tests.support.pulumi_project import Project, project
 
 SAME, OTHER = "the same object", "another object"
 SOURCE = "hf:openai/whisper-tiny@169d4a4341b33bc18d8881c4b69c2e104e1cc0af:config.json"

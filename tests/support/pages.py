@@ -13,9 +13,9 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.emulation import until
+from tests.support.emulation import until
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
     path.stem: path
     for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -58,7 +58,7 @@ def clone(folder: Path) -> Path:
     for name in ("models-registry.yaml", "models-registry.lock.yaml"):
         shutil.copy(ROOT / "examples" / "demo" / name, folder / name)
     # The environment is there already; everything else of `inv` is as a user has it.
-    (folder / "inv").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ops.commands.program "$@"\n')
+    (folder / "inv").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ops.commands.inv "$@"\n')
     return folder
 
 

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from infra import leftovers
-from infra.pulumi_cli import environment, find
-from infra.pulumi_project import CHECKOUT
-from tests.emulation import Emulator
+from infra.engine import orphan_processes
+from infra.engine.pulumi_cli import environment, find
+from infra.engine.pulumi_project import CHECKOUT
+from tests.support.emulation import Emulator
 
 STACK = "test"
 REGISTRY = """\
@@ -133,7 +133,7 @@ def project(root: Path, emulator: Emulator, *, extra: Mapping[str, str] | None =
     try:
         yield made
     finally:
-        leftovers.end()
+        orphan_processes.end()
 
 
 def logical_name(name: str) -> str:

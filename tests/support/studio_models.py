@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.comfyui_program import ComfyUI, running_comfyui, safetensors
+from tests.support.comfyui_program import ComfyUI, running_comfyui, safetensors
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 XL = "stable-diffusion-xl-v1-base"

@@ -4,8 +4,9 @@ from typing import Any
 
 from pulumi.dynamic import ConfigureRequest, CreateResult, ResourceProvider
 
-from infra import process, progress
-from infra.process import guarded
+from infra import provider_hooks
+from infra.engine import progress
+from infra.provider_hooks import guarded
 
 
 class WaitingProvider(ResourceProvider):
@@ -15,11 +16,11 @@ class WaitingProvider(ResourceProvider):
 
     def configure(self, req: ConfigureRequest) -> None:
         """Set up the process."""
-        process.prepare()
+        provider_hooks.prepare()
 
     @guarded
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Say that it waits, and wait."""
         progress.log("waiting")
-        process.wait(60)
+        provider_hooks.wait(60)
         return CreateResult("id", {})

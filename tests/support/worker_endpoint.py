@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.emulation import Emulator
+from tests.support.emulation import Emulator
 
 
 class Studio:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from backend.comfyui_refusals import refusal
+from backend.comfyui.refusals import refusal
 from backend.errors import InvalidArgument, JobFailed
+from worker.comfyui.missing_models import explained
 from worker.generate import named, require_inputs
-from worker.missing import explained
 
 
 def test_a_name_is_never_a_path_of_the_worker(tmp_path, monkeypatch):

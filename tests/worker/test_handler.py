@@ -9,7 +9,7 @@ import pytest
 
 from backend.errors import HashMismatch
 from worker.handler import Handler
-from worker.progress import ProgressReport
+from worker.jobs.progress import ProgressReport
 
 
 def handler(work: Any, **options: Any) -> Handler:

@@ -16,7 +16,7 @@ import pytest
 
 from tools import lock_proof
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ["worker/Dockerfile", "worker/Dockerfile.ops"]
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.emulation import Emulator
-from tests.worker_endpoint import Studio, until
+from tests.support.emulation import Emulator
+from tests.support.worker_endpoint import Studio, until
 
 pytestmark = pytest.mark.slow
 WHISPER = "hf:openai/whisper-tiny@169d4a4341b33bc18d8881c4b69c2e104e1cc0af:"

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from tools import lock_proof, upstream_requirements, worker_locks
 from worker.sources import read, sources
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FACTS: lock_proof.Facts = {
     "speech": {
         "version": "2.0",

@@ -10,8 +10,8 @@ import wave
 import pytest
 from PIL import Image
 
-from tests.emulation import Emulator
-from tests.worker_endpoint import Studio
+from tests.support.emulation import Emulator
+from tests.support.worker_endpoint import Studio
 
 pytestmark = pytest.mark.slow
 MODELS = {

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from backend import Settings, get_backend
-from backend.comfyui import ComfyUI
-from backend.drivers import Http
+from backend.comfyui.api import ComfyUI
 from backend.errors import ComfyformError, InvalidArgument
-from ops.console import Console
+from backend.flow.http_driver import Http
+from ops.console.console import Console
 from tools.conformance.checks import CHECKS
 from tools.conformance.context import Run, Skipped
 from tools.conformance.server import Server, started

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from backend import Backend, GenerationResult
-from backend.comfyui import ComfyUI
-from backend.comfyui_refusals import combo_options
-from backend.drivers import Http
+from backend.comfyui.api import ComfyUI
+from backend.comfyui.refusals import combo_options
+from backend.flow.http_driver import Http
 from tools.conformance import graphs
 from tools.conformance.server import Server
 

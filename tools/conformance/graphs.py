@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from backend.comfyui_refusals import combo_options
+from backend.comfyui.refusals import combo_options
 
 Graph = dict[str, dict[str, Any]]
 _PLAIN: Final[Mapping[str, Any]] = {"INT": 1, "FLOAT": 1.0, "STRING": "", "BOOLEAN": False}

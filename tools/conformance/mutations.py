@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from backend.comfyui import ComfyUI
-from backend.comfyui_run import run
-from backend.drivers import Http
+from backend.comfyui.api import ComfyUI
+from backend.comfyui.run import run
+from backend.comfyui.validate import validate
 from backend.errors import ComfyformError, InvalidArgument
 from backend.flow import Flow, Send, send
-from backend.graph_check import validate
-from backend.graph_structure import check_structure
+from backend.flow.http_driver import Http
+from backend.verbs.graph_structure import check_structure
 from tools.conformance.graphs import Graph
 
 KINDS: Final = (

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from backend.comfyui import ComfyUI
-from backend.drivers import Http
+from backend.comfyui.api import ComfyUI
 from backend.errors import ComfyformError, Unavailable
-from backend.visible import plain
+from backend.flow.http_driver import Http
+from backend.validation.printable import plain
 
 START_S: Final = 300.0
 POLL_S: Final = 0.5

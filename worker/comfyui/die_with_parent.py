@@ -1,6 +1,6 @@
 """Run a command that does not outlive the program that started it.
 
-``python worker/leash.py PARENT_PID COMMAND…`` asks Linux to kill this process
+``python worker/comfyui/die_with_parent.py PARENT_PID COMMAND…`` asks Linux to kill this process
 when its parent dies, gives up the capabilities that open other programs' memory,
 and becomes the command. Without it a worker that is killed would leave a
 ComfyUI behind that holds the GPU. Run as a file, not as a

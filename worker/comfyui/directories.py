@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO, Final, Self
 
 from backend.contract import SHARED_INPUTS
-from ops.layout import MODELS
-from worker import extra_paths
+from ops.models.volume_layout import MODELS
+from worker.comfyui import extra_model_paths
 
 SCRATCH_PREFIX: Final = "comfyform-worker-"
 CLAIM: Final = "claim"
@@ -118,7 +118,7 @@ class Folders:
         """
         models = volume / MODELS
         names = sorted(path.name for path in models.iterdir() if path.is_dir()) if models.is_dir() else []
-        text, refused = extra_paths.render(str(volume), names)
+        text, refused = extra_model_paths.render(str(volume), names)
         self.model_paths.write_text(text, encoding="utf-8")
         if not volume.is_dir():
             return [f"No network volume at {volume}: only models in the image are seen."]

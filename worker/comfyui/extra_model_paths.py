@@ -9,8 +9,8 @@ from typing import Final
 
 import yaml
 
-from backend.checks import path_problem
-from ops.layout import MODELS, is_reserved
+from backend.validation.checks import path_problem
+from ops.models.volume_layout import MODELS, is_reserved
 
 CATEGORIES: Final[Mapping[str, tuple[str, ...]]] = {
     "checkpoints": ("checkpoints",),

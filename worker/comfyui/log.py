@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
-from backend.visible import plain
+from backend.validation.printable import plain
 
 KEPT_LINES: Final = 400
 _PROGRESS_BAR: Final = re.compile(r"\d+%\|.*\| *[\d.?]+\w*/|\d+\w* ?(?:it)? ?\[\d+:\d+(?::\d+)?, ")

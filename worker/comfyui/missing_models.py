@@ -2,8 +2,8 @@
 
 import json
 
+from backend.comfyui.model_folders import category_of, how_to_get, places_of
 from backend.errors import ComfyformError, JobFailed
-from backend.model_folders import category_of, how_to_get, places_of
 
 
 def explained(error: ComfyformError) -> ComfyformError:

@@ -7,15 +7,15 @@ refuse no workflow for a node that another worker may have.
 import logging
 from datetime import datetime
 
-from backend.comfyui import ComfyUI
-from backend.drivers import Http
+from backend.comfyui.api import ComfyUI
+from backend.comfyui.model_folders import MODELS
+from backend.comfyui.node_definitions import NodeDefinitions, definitions_path
 from backend.errors import ComfyformError
-from backend.landing import land
-from backend.model_folders import MODELS
-from backend.node_definitions import NodeDefinitions, definitions_path
-from ops.disk import own_place
+from backend.flow.atomic_download import land
+from backend.flow.http_driver import Http
+from ops.files.atomic import own_place
 from worker.generate import Studio
-from worker.stop import Stopped, StopSign
+from worker.jobs.cancellation import Stopped, StopSign
 
 logger = logging.getLogger("worker")
 

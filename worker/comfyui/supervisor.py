@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Final
 
 from backend.errors import ComfyformError
-from worker.comfyui_probe import HOST, free_port, is_idle, system_stats
-from worker.import_failures import ImportFailures
-from worker.post_mortem import death, quoted
-from worker.process_log import ProcessLog
+from worker.comfyui.exit_reason import death, quoted
+from worker.comfyui.import_failures import ImportFailures
+from worker.comfyui.log import ProcessLog
+from worker.comfyui.probe import HOST, free_port, is_idle, system_stats
 
 FIRST_POLL_S: Final = 0.05
 POLL_S: Final = 0.5
@@ -32,7 +32,7 @@ STEADY_S: Final = 60.0
 """A process that was ready for this long is forgiven its earlier deaths."""
 HOPELESS_STARTS: Final = 3
 """So many deaths before ever being ready: jobs are told at once instead of waiting."""
-LEASH: Final = Path(__file__).with_name("leash.py")
+LEASH: Final = Path(__file__).with_name("die_with_parent.py")
 
 
 class ComfyUIDown(ComfyformError):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from worker.stop import StopSign
+from worker.jobs.cancellation import StopSign
 
 T = TypeVar("T")
 

@@ -23,10 +23,10 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 from backend.errors import InvalidArgument, SourceMissing, TransferError
-from backend.visible import shortened, shown
-from ops.addresses import Resolve, check_public, redirected, resolve_host
-from worker.socket_cutoff import LOOK_S, OutOfTime, SocketCutoff
-from worker.stop import StopSign
+from backend.validation.printable import shortened, shown
+from ops.sources.ssrf_guard import Resolve, check_public, redirected, resolve_host
+from worker.jobs.cancellation import StopSign
+from worker.jobs.socket_cutoff import LOOK_S, OutOfTime, SocketCutoff
 
 REDIRECTS: Final = 5
 SILENCE_S: Final = 30.0
@@ -48,7 +48,7 @@ def checked_addresses(url: str, allow_hosts: Sequence[str], resolve: Resolve = r
         resolve: looks a host up; asked once, so that what was checked is what is connected to.
 
     Raises:
-        InvalidArgument: as `ops.addresses.check_public`, or for credentials or an invalid port.
+        InvalidArgument: as `ops.sources.ssrf_guard.check_public`, or for credentials or an invalid port.
     """
     looked_up: dict[str, Sequence[str]] = {}
 

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 from backend.contract import INPUTS_FOLDER, OUTPUTS_FOLDER, SHARED_INPUTS, InputFile
 from backend.errors import HashMismatch, InvalidArgument, SourceMissing
-from ops.disk import translated
-from worker.fetch import fetch
-from worker.paths import place
-from worker.stop import StopSign
+from ops.files.atomic import translated
+from worker.jobs.cancellation import StopSign
+from worker.jobs.fetch import fetch
+from worker.jobs.paths import place
 
 READABLE: Final = (INPUTS_FOLDER, OUTPUTS_FOLDER, *SHARED_INPUTS)
 """Folders of the volume that a job may take inputs from: its own, and results of earlier jobs."""

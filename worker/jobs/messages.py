@@ -12,8 +12,8 @@ from typing import Any, Final, Literal, cast
 
 from backend.contract import ACTIONS, CONTRACT, Action, InputFile, OutputFile
 from backend.errors import ComfyformError, InvalidArgument, InvalidJson, JobFailed
-from backend.json_reader import read_json
-from backend.params import PARAMS
+from backend.validation.json_reader import read_json
+from backend.verbs.params import PARAMS
 
 Form = Literal["own", "worker-comfyui"]
 

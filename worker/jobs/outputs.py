@@ -20,13 +20,13 @@ from typing import Final, Literal
 
 from backend.contract import INLINE_LIMIT_BYTES, OUTPUTS_FOLDER, OutputFile
 from backend.errors import NotSupported, TransferError
-from backend.media_kind import kind_of
-from backend.visible import shortened
-from ops.disk import own_place
-from ops.media import mime_type
-from worker.bounded_call import bounded_call
+from backend.validation.printable import shortened
+from backend.verbs.media_kind import kind_of
+from ops.files.atomic import own_place
+from ops.files.mime_type import mime_type
 from worker.configuration import Bucket
-from worker.stop import StopSign
+from worker.jobs.bounded_call import bounded_call
+from worker.jobs.cancellation import StopSign
 
 Deliver = Literal["auto", "volume"]
 

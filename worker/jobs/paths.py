@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from backend.checks import path_problem
 from backend.errors import InvalidArgument
+from backend.validation.checks import path_problem
 
 
 def place(root: Path, name: object, what: str) -> Path:

@@ -9,7 +9,7 @@ import time
 from types import TracebackType
 from typing import Final, Self
 
-from worker.stop import StopSign
+from worker.jobs.cancellation import StopSign
 
 LOOK_S: Final = 0.2
 """How often to look at the clock and the stop sign."""

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from backend.graphs import Graph
+from backend.comfyui.workflows import Graph
 
 # Source: configs of SWivid/F5-TTS as listed by the node (recording object_info_f5tts, pack 1.0.26).
 _MODEL_TYPES: Final = {"F5v1": "F5TTS_v1_Base", "E2": "E2TTS_Base"}

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from backend.graphs import Graph, Link
+from backend.comfyui.workflows import Graph, Link
 
 SVD_FOLDER: Final = "video/"
 """Under checkpoints/, the only category that ImageOnlyCheckpointLoader looks into."""

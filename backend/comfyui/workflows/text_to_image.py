@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from backend.graphs import Graph
-from backend.graphs.architectures import Architecture
-from backend.params import Lora
+from backend.comfyui.workflows import Graph
+from backend.comfyui.workflows.architectures import Architecture
+from backend.verbs.params import Lora
 
 
 def picture(

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend import Settings, get_backend
-from backend.api_graph import load_graph
-from backend.checks import path_problem
 from backend.errors import InvalidArgument
-from backend.params import PARAMS
-from backend.request import read
-from tests.small_server import Answer, Seen, serving
-from tests.test_backend_job_outputs import FILE
+from backend.validation.checks import path_problem
+from backend.verbs.api_graph import load_graph
+from backend.verbs.params import PARAMS
+from backend.verbs.request import read
+from tests.backend.runpod.test_job_outputs import FILE
+from tests.support.small_server import Answer, Seen, serving
 
 GRAPH = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": 3}},

@@ -60,7 +60,7 @@ class Echo:
 @pytest.fixture
 def registered() -> Iterator[None]:
     """Backends under names of their own, for this test."""
-    from backend import backends
+    from backend.client import factory
 
     register_backend("echo", lambda _: Echo())
     register_backend("asleep", lambda _: Echo("asleep", healthy=False))
@@ -69,7 +69,7 @@ def registered() -> Iterator[None]:
     register_backend("silent", lambda _: Echo("silent", error=NotSupported("no such verb here")))
     yield
     for name in ("echo", "asleep", "gone", "cut", "silent"):
-        backends._registered.pop(name)
+        factory._registered.pop(name)
 
 
 def test_the_two_faces_are_equal():

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.comfyui_program import ComfyUI, txt2img
-from tests.small_server import Answer, serving
-from tests.studio_models import complete_comfyui, write_wav
+from tests.support.comfyui_program import ComfyUI, txt2img
+from tests.support.small_server import Answer, serving
+from tests.support.studio_models import complete_comfyui, write_wav
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -24,15 +24,15 @@ from backend import (
     Unavailable,
     get_backend,
 )
-from backend.chain import FallbackBackend
-from backend.drivers import Http
+from backend.client.fallback import FallbackBackend
 from backend.flow import Flow, Work
-from backend.jobs import JobPlane
-from backend.journal import Journal
-from backend.runpod import RunPodBackend
-from tests.comfyui_program import slow
-from tests.emulation import Emulator
-from tests.small_server import Answer, serving
+from backend.flow.http_driver import Http
+from backend.jobs.journal import Journal
+from backend.runpod.backend import RunPodBackend
+from backend.runpod.job_api import JobPlane
+from tests.support.comfyui_program import slow
+from tests.support.emulation import Emulator
+from tests.support.small_server import Answer, serving
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_a_place_where_nothing_can_be_put_is_refused_before_anything_is_sent(blo
     """For a verb, for a job that is submitted, for one that is resumed: nobody listens at the address."""
     (tmp_path / "file").write_text("x")
     if blocked == "a full disk":
-        monkeypatch.setattr("backend.places.ROOM_BYTES", 1 << 62)
+        monkeypatch.setattr("backend.files.output_paths.ROOM_BYTES", 1 << 62)
     place = tmp_path / ("new" if blocked == "a full disk" else "file") / "deep" / "a.png"
 
     with get_backend("local", settings=Settings(comfyui_url="http://127.0.0.1:9")) as client:

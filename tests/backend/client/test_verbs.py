@@ -16,14 +16,14 @@ from backend import (
     NotSupported,
     get_backend,
 )
-from backend.drivers import Http
-from backend.request import read
-from backend.runpod import RunPodBackend
-from tests.comfyui_program import slow
-from tests.studio_models import write_wav
+from backend.flow.http_driver import Http
+from backend.runpod.backend import RunPodBackend
+from backend.verbs.request import read
+from tests.support.comfyui_program import slow
+from tests.support.studio_models import write_wav
 
 pytestmark = pytest.mark.slow
-pytest_plugins = ["tests.every_backend"]
+pytest_plugins = ["tests.support.every_backend"]
 everywhere = pytest.mark.parametrize(
     "where", ["local", "runpod", "cloud", "hedra"], indirect=True, scope="module"
 )

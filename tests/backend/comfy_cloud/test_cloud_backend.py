@@ -10,12 +10,12 @@ from backend import (
     Settings,
     get_backend,
 )
-from tests.cloud_server import API, envelope, flows_for, job_body
-from tests.comfyui_program import Graph, slow
-from tests.small_server import Answer, Seen, serving
-from tests.studio_models import write_wav
+from tests.support.cloud_server import API, envelope, flows_for, job_body
+from tests.support.comfyui_program import Graph, slow
+from tests.support.small_server import Answer, Seen, serving
+from tests.support.studio_models import write_wav
 
-pytest_plugins = ["tests.cloud_backend"]
+pytest_plugins = ["tests.support.cloud_backend"]
 
 SAVE_BOTH: Graph = {
     **slow(),

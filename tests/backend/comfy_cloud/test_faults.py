@@ -23,11 +23,11 @@ from backend import (
     Unavailable,
     WaitTimeout,
 )
-from tests.cloud_server import API, envelope, flows_for, job_body, jobs_of
-from tests.comfyui_program import slow, txt2img
-from tests.emulation import until
+from tests.support.cloud_server import API, envelope, flows_for, job_body, jobs_of
+from tests.support.comfyui_program import slow, txt2img
+from tests.support.emulation import until
 
-pytest_plugins = ["tests.cloud_backend"]
+pytest_plugins = ["tests.support.cloud_backend"]
 
 
 # --- every error code of the document -----------------------------------------

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from backend import Backend, JobFailed, Settings, WaitTimeout, get_backend
-from tests.comfyui_program import ComfyUI, slow
-from tests.emulation import until
-from tests.studio_models import complete_comfyui, write_wav
+from tests.support.comfyui_program import ComfyUI, slow
+from tests.support.emulation import until
+from tests.support.studio_models import complete_comfyui, write_wav
 
 pytestmark = pytest.mark.slow
 

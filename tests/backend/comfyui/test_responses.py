@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend import Backend, GenerationResult, Settings, get_backend
-from backend.comfyui import ComfyUI
-from backend.comfyui_answers import failure, outputs, queued_runs
-from backend.comfyui_refusals import refusal
-from backend.comfyui_run import wait
+from backend.comfyui.api import ComfyUI
+from backend.comfyui.backend import seed_in
+from backend.comfyui.refusals import refusal
+from backend.comfyui.responses import failure, outputs, queued_runs
+from backend.comfyui.run import wait
 from backend.errors import ComfyformError, InvalidArgument, JobError, JobFailed, TransferError
 from backend.flow import Reply, Send, Sleep
-from backend.local import seed_in
-from tests.small_server import Answer, Seen, serving
+from tests.support.small_server import Answer, Seen, serving
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 60
 GRAPH = {

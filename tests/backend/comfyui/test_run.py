@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from backend.comfyui import ComfyUI
-from backend.comfyui_hint import Hint
-from backend.comfyui_run import poll_delay, wait
+from backend.comfyui.api import ComfyUI
+from backend.comfyui.run import poll_delay, wait
+from backend.comfyui.websocket_progress import Hint
 from backend.errors import JobFailed, Unavailable, WaitTimeout
 from backend.flow import Progress, Reply, Send, Sleep
 

@@ -18,11 +18,11 @@ from backend import (
     WaitTimeout,
     get_backend,
 )
-from backend.comfyui import ComfyUI as Conversation
-from backend.comfyui_answers import outputs
-from backend.local import LocalBackend
-from tests.comfyui_program import ComfyUI, Graph, running_comfyui, slow, txt2img
-from tests.studio_models import fill_models, write_wav
+from backend.comfyui.api import ComfyUI as Conversation
+from backend.comfyui.backend import LocalBackend
+from backend.comfyui.responses import outputs
+from tests.support.comfyui_program import ComfyUI, Graph, running_comfyui, slow, txt2img
+from tests.support.studio_models import fill_models, write_wav
 
 
 @pytest.fixture(scope="module", params=["0.29.0", "0.3.64"])

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.comfyui.validate import validate
 from backend.errors import InvalidArgument
-from backend.graph_check import validate
-from backend.graph_structure import check_structure
+from backend.verbs.graph_structure import check_structure
 
-RECORDED = json.loads((Path(__file__).parent / "cases" / "graph_verdicts.json").read_text())
+RECORDED = json.loads((Path(__file__).parents[2] / "cases" / "graph_verdicts.json").read_text())
 INFO = RECORDED["definitions"] | {
     "ImageScaleBy": {
         "input": {

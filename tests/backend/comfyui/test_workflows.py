@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 
 from backend import InvalidArgument, Problem, validate
-from backend.drivers import Http
-from backend.graph_structure import check_structure
-from backend.graphs import Graph
-from backend.graphs.architectures import ARCHITECTURES, recognise
-from backend.graphs.picture import picture
-from backend.graphs.speech import model_type_of, speech
-from backend.graphs.talking_head import svd_name, talking_head
-from backend.local_graphs import plan, renamed
-from backend.preflight import DefinitionsOnly, _on_paper
-from backend.request import read
+from backend.comfyui.build_workflow import plan, renamed
+from backend.comfyui.workflows import Graph
+from backend.comfyui.workflows.architectures import ARCHITECTURES, recognise
+from backend.comfyui.workflows.f5_tts import model_type_of, speech
+from backend.comfyui.workflows.sonic import svd_name, talking_head
+from backend.comfyui.workflows.text_to_image import picture
+from backend.flow.http_driver import Http
+from backend.runpod.preflight import DefinitionsOnly, _on_paper
+from backend.verbs.graph_structure import check_structure
+from backend.verbs.request import read
 
 # Our own cut of what ComfyUI 0.29, F5-TTS 1.0.26 and SONIC 8556234 answer to /object_info.
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).parents[2] / "cases"
 OBJECT_INFO: dict[str, Any] = json.loads((CASES / "object_info.json").read_text())
 
 

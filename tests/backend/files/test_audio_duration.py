@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.audio import duration_s
-from tests.studio_models import write_wav
+from backend.files.audio_duration import duration_s
+from tests.support.studio_models import write_wav
 
 
 def flac(rate: int, samples: int) -> bytes:

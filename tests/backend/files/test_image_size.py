@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from backend.image import image_size
+from backend.files.image_size import image_size
 
 
 def encoded(kind: str, **options: object) -> bytes:

@@ -18,16 +18,16 @@ from backend import (
     TransferError,
     Unavailable,
 )
-from backend.drivers import Http
 from backend.errors import Forbidden, HashMismatch, JobFailed
+from backend.files.volume_s3 import VolumeS3
+from backend.files.volume_s3_multipart import put_in_parts
 from backend.flow import Reply
-from backend.request import read
-from backend.runpod_inputs import pack
-from backend.runpod_outputs import collect
-from backend.s3 import VolumeS3
-from backend.s3_multipart import put_in_parts
+from backend.flow.http_driver import Http
+from backend.runpod.inputs import pack
+from backend.runpod.outputs import collect
 from backend.settings import Secret
-from tests.emulation import Emulator
+from backend.verbs.request import read
+from tests.support.emulation import Emulator
 
 SHA = hashlib.sha256
 

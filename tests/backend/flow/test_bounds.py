@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from backend.drivers import ONCE_IDLE_S, AsyncHttp, Http
 from backend.errors import ApiError, InvalidArgument, Unavailable
 from backend.flow import Flow, Reply, Send, ask, send
-from backend.http_answers import MAX_ERROR_BYTES
-from backend.json_reader import MAX_BYTES
+from backend.flow.http_answers import MAX_ERROR_BYTES
+from backend.flow.http_driver import ONCE_IDLE_S, AsyncHttp, Http
 from backend.settings import Secret
-from tests.small_server import Answer, Seen, serving
+from backend.validation.json_reader import MAX_BYTES
+from tests.support.small_server import Answer, Seen, serving
 
 
 def run_sync(flow: Flow[Any]) -> Any:
@@ -167,7 +167,7 @@ def test_requests_in_flight_are_bounded():
     program = f"""
 {code_bound}
 import asyncio, sys
-from backend.drivers import AsyncHttp
+from backend.flow.http_driver import AsyncHttp
 from backend.flow import Send, send
 async def main():
     async with AsyncHttp() as http:
@@ -178,7 +178,7 @@ print("done")
     with serving(answer) as server:
         done = subprocess.run(
             [sys.executable, "-c", program, server.url],
-            cwd=Path(__file__).resolve().parents[1],
+            cwd=Path(__file__).resolve().parents[3],
             capture_output=True,
             text=True,
         )

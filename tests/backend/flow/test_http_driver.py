@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from backend.drivers import AsyncHttp, Http
 from backend.errors import HashMismatch, InvalidArgument, NotFound, TransferError, Unavailable
 from backend.flow import (
     Download,
@@ -28,8 +27,9 @@ from backend.flow import (
     send,
 )
 from backend.flow import Retry as RetryPolicy
+from backend.flow.http_driver import AsyncHttp, Http
 from backend.settings import Secret
-from tests.small_server import Answer, Seen, serving
+from tests.support.small_server import Answer, Seen, serving
 
 Run = Callable[..., Any]
 ONCE = RetryPolicy(attempts=1)
@@ -189,10 +189,10 @@ def test_loopback_never_goes_through_a_proxy(run, monkeypatch):
 
 def test_every_call_is_one_line_in_the_log_without_secrets(run, caplog):
     """Method, address and time; no query, no key."""
-    with serving(lambda _: Answer()) as server, caplog.at_level(logging.INFO, "backend.http_answers"):
+    with serving(lambda _: Answer()) as server, caplog.at_level(logging.INFO, "backend.flow.http_answers"):
         run(send(Send("GET", server.url + "/x", query={"token": "t0"}, key=Secret("rpa_1"))))
 
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "backend.http_answers"]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "backend.flow.http_answers"]
     assert line.startswith(f"GET {server.url}/x took ")
     assert "t0" not in line
 

@@ -11,7 +11,7 @@ import pytest
 from backend import errors
 from backend.errors import ApiError, InvalidRequest, RateLimited, Unavailable
 from backend.flow import Flow, Reply, Retry, Send, Sleep, ask, check, with_query
-from backend.visible import shown
+from backend.validation.printable import shown
 
 
 def reply(status: int, body: Any = None, **headers: str) -> Reply:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend import Backend, GenerationResult, Settings, get_backend
-from backend.comfy_api_answers import (
+from backend.comfy_cloud.responses import (
     ended_well,
     link_address,
     output_address,
@@ -21,7 +21,7 @@ from backend.comfy_api_answers import (
     status_of,
 )
 from backend.errors import ComfyformError, InvalidArgument, InvalidJson
-from tests.small_server import Answer, Seen, serving
+from tests.support.small_server import Answer, Seen, serving
 
 GRAPH = {"3": {"class_type": "SaveImage", "inputs": {"filename_prefix": "t"}}}
 KEYS = st.sampled_from(

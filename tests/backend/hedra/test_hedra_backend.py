@@ -26,9 +26,9 @@ from backend import (
     get_backend,
 )
 from backend.errors import RateLimited
-from tests.emulation import Emulator
-from tests.small_server import Answer, serving
-from tests.studio_models import write_wav
+from tests.support.emulation import Emulator
+from tests.support.small_server import Answer, serving
+from tests.support.studio_models import write_wav
 
 API = "/hedra/v3"
 GRAPH = {"1": {"class_type": "X", "inputs": {}}}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backend.request import read
-from backend.schema_input import SchemaInput
+from backend.hedra.schema_input import SchemaInput
+from backend.verbs.request import read
 
 RATIOS = {"enum": ["1:1", "4:3", "3:4", "16:9", "9:16"]}
 PIXELS = {"enum": ["540p", "720p", "1080p", "1440p (2K QHD)", "2160p (4K UHD)"]}

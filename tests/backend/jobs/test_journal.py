@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import InvalidArgument, VolumeFull
-from backend.journal import OPEN_DAYS, Entry, Journal
-from backend.journal_database import NAME
+from backend.jobs.journal import OPEN_DAYS, Entry, Journal
+from backend.jobs.journal_database import NAME
 
 
 def begun(journal: Journal, number: int = 0, **changes: Any) -> Entry:
@@ -223,7 +223,7 @@ def test_many_threads_and_a_fork_write_into_one_journal(tmp_path):
 def test_a_program_that_is_killed_leaves_whole_entries(tmp_path):
     """kill -9 in the middle of writing: each entry that was reported is there, and the journal opens."""
     code = (
-        "import sys; from pathlib import Path; from backend.journal import Journal\n"
+        "import sys; from pathlib import Path; from backend.jobs.journal import Journal\n"
         f"journal = Journal(Path({str(tmp_path)!r}))\n"
         "while True:\n"
         "    entry = journal.begin('tts', 'ep', seed=1, output_path=None, params={})\n"

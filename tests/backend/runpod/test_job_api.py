@@ -18,8 +18,8 @@ from backend.errors import (
     WaitTimeout,
 )
 from backend.flow import Flow, Progress, Reply, Retry, Send, Sleep
-from backend.job_status import JobStatus, outcome, words
-from backend.jobs import JobPlane, poll_delay
+from backend.jobs.status import JobStatus, outcome, words
+from backend.runpod.job_api import JobPlane, poll_delay
 from backend.settings import Secret
 
 ENDED = {"id": "j", "status": "COMPLETED", "output": {"a": 1}}

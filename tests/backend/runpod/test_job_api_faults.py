@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from backend.drivers import Http
 from backend.errors import (
     AuthError,
     Conflict,
@@ -24,9 +23,10 @@ from backend.errors import (
     WaitTimeout,
 )
 from backend.flow import Retry
-from backend.jobs import JobPlane
+from backend.flow.http_driver import Http
+from backend.runpod.job_api import JobPlane
 from backend.settings import Secret
-from tests.emulation import Emulator
+from tests.support.emulation import Emulator
 
 QUICK = Retry(attempts=4, first_s=0.02, most_s=0.1)
 

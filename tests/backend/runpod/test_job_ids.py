@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backend.errors import InvalidArgument, Unavailable
-from tests.test_backend_job_plane import ENDED, Play
+from tests.backend.runpod.test_job_api import ENDED, Play
 
 
 @pytest.mark.parametrize("job_id", ["../health", "a/b", "x?y=1", "", "x\ny", "é"])

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from backend import Backend, GenerationResult, Settings, get_backend
 from backend.errors import ComfyformError, JobFailed, TransferError
-from backend.journal import Journal
-from backend.output_files import arrived
-from backend.places import MAX_FILE_NAME_BYTES, file_name, within
-from tests.small_server import Answer, Seen, serving
+from backend.files.output_paths import MAX_FILE_NAME_BYTES, file_name, within
+from backend.jobs.journal import Journal
+from backend.runpod.output_files import arrived
+from tests.support.small_server import Answer, Seen, serving
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="

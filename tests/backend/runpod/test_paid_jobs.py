@@ -17,17 +17,17 @@ import pytest
 from backend import get_async_backend, get_backend
 from backend.errors import VolumeFull
 from backend.flow import Retry
-from backend.jobs import JobPlane
-from backend.journal import Journal
-from backend.request_slots import LEAST, MOST, most_at_once
-from backend.runpod import RunPodBackend
+from backend.flow.request_slots import LEAST, MOST, most_at_once
+from backend.jobs.journal import Journal
+from backend.runpod.backend import RunPodBackend
+from backend.runpod.job_api import JobPlane
 from backend.settings import Secret
-from tests.job_plane_server import PaidJobs, json_answer, paid_jobs
-from tests.small_server import Answer, Seen
-from tests.test_backend_job_outputs import PNG
-from tests.worker_endpoint import Studio
+from tests.backend.runpod.test_job_outputs import PNG
+from tests.support.job_plane_server import PaidJobs, json_answer, paid_jobs
+from tests.support.small_server import Answer, Seen
+from tests.support.worker_endpoint import Studio
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def entries(folder: Path) -> list[Any]:
@@ -84,7 +84,7 @@ def test_nothing_is_imported_after_the_job_was_paid_for(tmp_path, by_address, fa
     code = f"""
         import asyncio, os, sys
         from pathlib import Path
-        from tests.job_plane_server import paid_jobs
+        from tests.support.job_plane_server import paid_jobs
         from backend import get_async_backend, get_backend
         folder, seen = Path({str(tmp_path)!r}), []
 
@@ -274,7 +274,7 @@ def test_a_disk_that_fills_up_while_a_result_lands_is_a_typed_error(tmp_path):
         from pathlib import Path
         from backend.errors import TransferError
         from backend.flow import Download
-        from backend.landing import Landing
+        from backend.flow.atomic_download import Landing
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
         step = Download(url="", to=Path({str(tmp_path)!r}) / "out.png", what="out.png")
         for size in (4096, 19_999, 20_001):

@@ -12,17 +12,17 @@ from typing import Any, cast
 import pytest
 
 from backend import Backend, GenerationResult, JobFailed, Settings, get_backend
-from backend.drivers import AsyncHttp, Http
+from backend.comfyui.node_definitions import DefinitionsCopy, NodeDefinitions, definitions_path
+from backend.files.volume_s3 import VolumeS3
 from backend.flow import Sleep
-from backend.node_definitions import DefinitionsCopy, NodeDefinitions, definitions_path
-from backend.preflight import doubts, is_pinned
-from backend.request import read
-from backend.s3 import VolumeS3
+from backend.flow.http_driver import AsyncHttp, Http
+from backend.runpod.preflight import doubts, is_pinned
+from backend.verbs.request import read
 from ops.commands.generate import generate
-from tests.comfyui_program import safetensors, txt2img
-from tests.emulation import IMAGES, Emulator, running_emulator
-from tests.studio_models import fill_models
-from tests.worker_endpoint import Studio, until
+from tests.support.comfyui_program import safetensors, txt2img
+from tests.support.emulation import IMAGES, Emulator, running_emulator
+from tests.support.studio_models import fill_models
+from tests.support.worker_endpoint import Studio, until
 
 IMAGE = "comfyform/worker:0.1.0"
 CHECKPOINT = "sd_xl_base_1.0.safetensors"

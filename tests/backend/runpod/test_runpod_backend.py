@@ -21,15 +21,15 @@ from backend import (
     WaitTimeout,
     get_backend,
 )
-from backend.drivers import Http
 from backend.flow import Flow, Retry
-from backend.jobs import JobPlane
-from backend.journal import Journal
-from backend.runpod import RunPodBackend
-from backend.runpod_health import judge
+from backend.flow.http_driver import Http
+from backend.jobs.journal import Journal
+from backend.runpod.backend import RunPodBackend
+from backend.runpod.health import judge
+from backend.runpod.job_api import JobPlane
 from backend.settings import Secret
-from tests.emulation import Emulator
-from tests.worker_endpoint import Studio, until
+from tests.support.emulation import Emulator
+from tests.support.worker_endpoint import Studio, until
 
 SHA = hashlib.sha256
 

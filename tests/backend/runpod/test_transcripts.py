@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 
 from backend import InvalidArgument, get_backend
-from backend.drivers import Http
-from backend.local_graphs import plan
-from backend.params import PARAMS
-from backend.preflight import DefinitionsOnly
-from backend.request import read
-from backend.transcripts import RECOGNIZER, RECOGNIZER_REF
-from ops.registry import Registry, load
-from ops.workflows import needs
-from tests.emulation import IMAGES, running_emulator
-from tests.studio_models import fill_hub, fill_models, write_wav
-from tests.test_backend_preflight import settings_of, submissions
-from tests.worker_endpoint import Studio, until
+from backend.comfyui.build_workflow import plan
+from backend.flow.http_driver import Http
+from backend.runpod.preflight import DefinitionsOnly
+from backend.verbs.params import PARAMS
+from backend.verbs.request import read
+from backend.verbs.transcripts import RECOGNIZER, RECOGNIZER_REF
+from ops.registry.load import Registry, load
+from ops.workflows.requirements import needs
+from tests.backend.runpod.test_preflight import settings_of, submissions
+from tests.support.emulation import IMAGES, running_emulator
+from tests.support.studio_models import fill_hub, fill_models, write_wav
+from tests.support.worker_endpoint import Studio, until
 
 IMAGE = "comfyform/worker:0.1.0"
 HUB = "huggingface-cache/hub"

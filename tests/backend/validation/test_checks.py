@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.checks import (
+from backend.errors import InvalidArgument
+from backend.validation.checks import (
     address_problem,
     check_id,
     data_address_bytes,
@@ -20,8 +21,7 @@ from backend.checks import (
     json_problems,
     text_problem,
 )
-from backend.errors import InvalidArgument
-from backend.visible import MAX_SHOWN, quoted, shortened, shown, visible, without_secrets
+from backend.validation.printable import MAX_SHOWN, quoted, shortened, shown, visible, without_secrets
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=200)
 SCALARS = st.one_of(

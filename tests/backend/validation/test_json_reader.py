@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import InvalidJson
-from backend.json_reader import (
+from backend.validation.json_reader import (
     as_count,
     as_list,
     as_number,

@@ -7,11 +7,12 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from backend import GeneratedFile, InvalidArgument, params
-from backend.params import PARAMS, TALK
-from backend.request import read
+from backend import GeneratedFile, InvalidArgument
 from backend.settings import listed
-from backend.talk_parts import parts
+from backend.verbs import params
+from backend.verbs.params import PARAMS, TALK
+from backend.verbs.request import read
+from backend.verbs.talk_parts import parts
 
 TYPED = {
     "portrait": params.PortraitParams,

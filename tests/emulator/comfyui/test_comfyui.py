@@ -11,7 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.comfyui_program import (
+from tests.support.comfyui_program import (
     ComfyUI,
     Graph,
     kinds,

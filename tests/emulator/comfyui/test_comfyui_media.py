@@ -11,7 +11,7 @@ from typing import Any
 import imageio_ffmpeg
 import pytest
 
-from tests.comfyui_program import ComfyUI, Graph, running_comfyui
+from tests.support.comfyui_program import ComfyUI, Graph, running_comfyui
 
 F5 = "huggingface-cache/hub/models--SWivid--F5-TTS"
 VOCOS = "huggingface-cache/hub/models--charactr--vocos-mel-24khz"

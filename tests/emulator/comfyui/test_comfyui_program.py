@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from backend.visible import plain
-from tests.comfyui_program import running_comfyui, safetensors, slow, txt2img
+from backend.validation.printable import plain
+from tests.support.comfyui_program import running_comfyui, safetensors, slow, txt2img
 
 pytestmark = pytest.mark.slow
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from infra import leftovers
-from infra.leftovers import MARK
-from infra.pulumi_cli import Pulumi, environment, run
-from tests.emulation import alive, until
+from infra.engine import orphan_processes
+from infra.engine.orphan_processes import MARK
+from infra.engine.pulumi_cli import Pulumi, environment, run
+from tests.support.emulation import alive, until
 
 
 @pytest.fixture
@@ -61,11 +61,11 @@ def test_where_the_command_was_killed_too_the_next_one_sees_to_it(
     mark = {MARK: str(starter.pid)}
     cli, provider = sleeping(processes, str(program), **mark), sleeping(processes, **mark)
 
-    leftovers.end()
+    orphan_processes.end()
     spared = (cli.poll(), provider.poll())
     cli.kill()
     cli.wait()
-    leftovers.end()
+    orphan_processes.end()
 
     assert spared == (None, None)
     assert provider.wait(20) == -9
@@ -75,6 +75,6 @@ def test_nobody_elses_process_is_ended(processes: contextlib.ExitStack) -> None:
     """One without the mark, and the child of a starter that lives."""
     without, child = sleeping(processes), sleeping(processes, **{MARK: str(os.getpid())})
 
-    leftovers.end()
+    orphan_processes.end()
 
     assert (without.poll(), child.poll()) == (None, None)

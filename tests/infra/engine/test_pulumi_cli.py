@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from infra import pulumi_cli, pulumi_install
-from infra.pulumi_cli import NoPulumi, Pulumi, environment, find, locate, run
-from infra.pulumi_install import BUILD_VERSION, TOOLS, WayFailed
-from infra.pulumi_project import Project
-from infra.stacks import Stack
-from infra.state_folder import repair
+from infra.engine import pulumi_cli, pulumi_install
+from infra.engine.pulumi_cli import NoPulumi, Pulumi, environment, find, locate, run
+from infra.engine.pulumi_install import BUILD_VERSION, TOOLS, WayFailed
+from infra.engine.pulumi_project import Project
+from infra.engine.stacks import Stack
+from infra.engine.state_files import repair
 
 
 def cli(folder: Path, version: str = "3.259.0", body: str = "") -> Path:
@@ -222,7 +222,7 @@ def test_locks_tell_the_living_from_the_dead(tmp_path: Path) -> None:
 STOPPED = """
 import os
 from pathlib import Path
-from infra.pulumi_cli import Pulumi, run
+from infra.engine.pulumi_cli import Pulumi, run
 
 try:
     run(Pulumi(Path({program!r}), "3", "PATH"), ["up"], environ={environ!r}, project=Path({project!r}))

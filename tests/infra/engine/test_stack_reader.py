@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from backend.errors import ComfyformError, ConfigError, MissingSetting, RegistryError
-from infra import commands
-from infra.pulumi_project import Project as PulumiProject
+from infra.cli import commands
+from infra.engine.pulumi_project import Project as PulumiProject
+from infra.engine.stacks import Stack
 from infra.stack_config import CLOSED
-from infra.stacks import Stack
-from tests.emulation import Emulator
-from tests.pulumi_project import STACK, Project, project
+from tests.support.emulation import Emulator
+from tests.support.pulumi_project import STACK, Project, project
 
 pytestmark = pytest.mark.slow
 

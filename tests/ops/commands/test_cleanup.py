@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from backend.errors import InvalidArgument, SourceMissing
+from ops.commands import cleanup as commands_upkeep
 from ops.commands import models as commands_models
 from ops.commands import registry as commands_registry
-from ops.commands import upkeep as commands_upkeep
-from ops.registry import load
-from tests.emulation import Emulator
-from tests.ops_desk import HEAD, ROOT, SVD, Desk
-from tests.ops_places import serve
+from ops.registry.load import load
+from tests.support.emulation import Emulator
+from tests.support.ops_desk import HEAD, ROOT, SVD, Desk
+from tests.support.ops_places import serve
 
 DEMO = str(ROOT / "examples" / "demo" / "models-registry.yaml")
 

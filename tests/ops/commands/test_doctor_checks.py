@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from backend.drivers import Http
 from backend.flow import Reply
+from backend.flow.http_driver import Http
 from backend.settings import Secret, Settings
-from ops.doctor import clock, examine, leftovers
-from tests.emulation import Emulator
-from tests.pulumi_project import REGISTRY
+from ops.commands.doctor_checks import clock, examine, leftovers
+from tests.support.emulation import Emulator
+from tests.support.pulumi_project import REGISTRY
 
 
 @pytest.fixture

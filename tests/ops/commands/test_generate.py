@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from backend import GenerationResult, Health, InvalidArgument, JobFailed, Request, Settings, register_backend
+from backend.comfyui.model_folders import how_to_get, missing_in
 from backend.flow import Flow, Work
-from backend.journal import Journal
-from backend.model_folders import how_to_get, missing_in
+from backend.jobs.journal import Journal
 from ops.commands.generate import generate, health, parsed, with_provider
 from ops.commands.jobs import cancel_job, list_jobs, show_job, wait_job
-from ops.console import Console
-from ops.watch import sentence_of, watching
-from tests.comfyui_program import running_comfyui, slow
-from tests.emulation import Emulator
-from tests.worker_endpoint import Studio
+from ops.console.console import Console
+from ops.console.generation_progress import sentence_of, watching
+from tests.support.comfyui_program import running_comfyui, slow
+from tests.support.emulation import Emulator
+from tests.support.worker_endpoint import Studio
 
 REGISTRY = """
 required:
@@ -52,11 +52,11 @@ class Told:
 @pytest.fixture(autouse=True)
 def told() -> Iterator[None]:
     """A backend of this name."""
-    from backend import backends
+    from backend.client import factory
 
     register_backend("told", lambda _: Told())
     yield
-    backends._registered.pop("told")
+    factory._registered.pop("told")
 
 
 def test_texts_become_what_a_verb_takes():

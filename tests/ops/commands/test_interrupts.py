@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from ops.commands import cleanup as commands_upkeep
 from ops.commands import models as commands_models
 from ops.commands import registry as commands_registry
-from ops.commands import upkeep as commands_upkeep
-from ops.layout import record_path
-from tests.emulation import Emulator
-from tests.ops_desk import HEAD, ROOT, SVD, Desk
+from ops.models.volume_layout import record_path
+from tests.support.emulation import Emulator
+from tests.support.ops_desk import HEAD, ROOT, SVD, Desk
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 from invoke.exceptions import Exit
 
 import tasks
-from ops.commands.tasks import LETTERS, run, tasks_of
+from ops.commands.invoke_tasks import LETTERS, run, tasks_of
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 COMMANDS = [item for modules in tasks.COMMANDS.values() for item in modules.items()]
 MODULES = [module for module, _ in COMMANDS]
 SIMPLE = (str, bool, int, float)
@@ -65,7 +65,7 @@ def test_a_letter_means_one_thing_in_every_task():
 @pytest.mark.parametrize("task", ["generate.lipsync", "models.scan", "demo"])
 def test_help_works_after_every_task(task, flag):
     """-h after a task shows its help, also where the task still lacks an argument, and runs nothing."""
-    command = [sys.executable, "-m", "ops.commands.program", "--search-root", str(ROOT), task, flag]
+    command = [sys.executable, "-m", "ops.commands.inv", "--search-root", str(ROOT), task, flag]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
 
     assert f"Usage: inv [--core-opts] {task}" in done.stdout

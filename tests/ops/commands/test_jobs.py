@@ -11,12 +11,12 @@ import pytest
 
 from backend import Settings
 from backend.errors import ConfigError, InvalidArgument
-from backend.journal import Journal
-from backend.visible import visible
+from backend.jobs.journal import Journal
+from backend.validation.printable import visible
 from ops.commands.jobs import cancel_job, list_jobs, show_job, wait_job
-from ops.console import Console
-from ops.pages.report_facts import gather
-from tests.job_plane_server import paid_jobs
+from ops.console.console import Console
+from ops.report.collect import gather
+from tests.support.job_plane_server import paid_jobs
 
 HOSTILE = "\x1b[31mred\x1b[0m\0 [/] [link=http://evil]x " + "x" * 2_000_000
 

@@ -15,13 +15,13 @@ import pytest
 from backend.errors import ConfigError, InvalidArgument, PartialApply, SourceMissing
 from backend.settings import Settings
 from ops.commands import models as commands_models
-from ops.console import Console
-from ops.layout import partial_path
-from tests.emulation import Emulator
-from tests.ops_places import PATH, serve, settings_of
-from tests.worker_endpoint import Studio, until
+from ops.console.console import Console
+from ops.models.volume_layout import partial_path
+from tests.support.emulation import Emulator
+from tests.support.ops_places import PATH, serve, settings_of
+from tests.support.worker_endpoint import Studio, until
 
-DEMO = str(Path(__file__).parents[1] / "examples" / "demo" / "models-registry.yaml")
+DEMO = str(Path(__file__).parents[3] / "examples" / "demo" / "models-registry.yaml")
 UNET = "models/sonic/unet.pth"
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-INV = f"ops.commands.program --search-root {ROOT}"
+ROOT = Path(__file__).resolve().parents[3]
+INV = f"ops.commands.inv --search-root {ROOT}"
 ENDED_BY_SIGPIPE = 141
 PROGRAMS = [
     f"{INV} --list",

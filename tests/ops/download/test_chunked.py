@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from backend.drivers import Http
 from backend.errors import (
     ApiError,
     ComfyformError,
@@ -23,10 +22,11 @@ from backend.errors import (
     TransferError,
     Unavailable,
 )
-from ops.layout import QUARANTINE, partial_path
-from ops.sources import Sources
-from tests.emulation import Emulator
-from tests.ops_places import FILE_GLOB, PATH, PIECE, Served, bytes_sent, folder, serve, sources_of
+from backend.flow.http_driver import Http
+from ops.models.volume_layout import QUARANTINE, partial_path
+from ops.sources.origins import Sources
+from tests.support.emulation import Emulator
+from tests.support.ops_places import FILE_GLOB, PATH, PIECE, Served, bytes_sent, folder, serve, sources_of
 
 GLOB = "/hub/files/*"
 
@@ -219,10 +219,10 @@ def test_sizes_at_the_edges(emu: Emulator, sources: Sources, tmp_path: Path, siz
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from backend.drivers import Http
+from backend.flow.http_driver import Http
 from backend.settings import Settings
-from ops.sources import Sources
-from tests.ops_places import folder
+from ops.sources.origins import Sources
+from tests.support.ops_places import folder
 root, env, wanted = sys.argv[1:]
 with Http() as http:
     store = folder(Path(root), Sources.from_settings(Settings.from_env(json.loads(env)), http))
@@ -238,7 +238,7 @@ def start(emu: Emulator, root: Path, wanted: Any) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[3],
     )
 
 
@@ -269,7 +269,7 @@ def test_a_killed_process_goes_on_where_it_was(emu: Emulator, tmp_path: Path):
 
 def kept(journal: Path) -> int:
     """Read from a journal how many bytes are here."""
-    from ops.partial import HEADER_BYTES
+    from ops.download.partial_file import HEADER_BYTES
 
     content = journal.read_bytes()[HEADER_BYTES:]
     return sum(int.from_bytes(content[at : at + 4], "little") for at in range(0, len(content), 4))

@@ -16,15 +16,15 @@ from typing import Any, cast
 import pytest
 
 from backend.contract import WantedFile
-from backend.drivers import Http
 from backend.errors import ComfyformError
-from ops.folder import FolderStore
-from ops.sources import Sources
-from ops.volume import S3Store
-from tests.emulation import Emulator
-from tests.ops_places import QUICK, safetensors
-from tests.ops_shelf import Shelf
-from tests.small_server import Answer, Seen, serving
+from backend.flow.http_driver import Http
+from ops.sources.origins import Sources
+from ops.stores.directory import FolderStore
+from ops.stores.s3 import S3Store
+from tests.support.emulation import Emulator
+from tests.support.ops_places import QUICK, safetensors
+from tests.support.ops_shelf import Shelf
+from tests.support.small_server import Answer, Seen, serving
 
 PIECE = 16 * 1024
 PACE = replace(QUICK, piece_bytes=PIECE, silence_s=5.0)
@@ -61,7 +61,7 @@ class Server:
     whole: Callable[[int], Answer | None] | None = None
 
     def answerer(self) -> Callable[[Seen], Answer]:
-        """What `tests.small_server` calls."""
+        """What `tests.support.small_server` calls."""
         numbers = itertools.count(1)
 
         def answer(seen: Seen) -> Answer:
@@ -287,7 +287,7 @@ def test_a_proxy_and_a_kept_connection(ends: Ends, monkeypatch: pytest.MonkeyPat
     """A plain proxy of the environment is asked for the whole address, with its own login."""
     with serving(Server().answerer()) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url.replace("://", "://me:secret@"))
-        monkeypatch.setattr("ops.sources.check_public", lambda *_, **__: None)
+        monkeypatch.setattr("ops.sources.origins.check_public", lambda *_, **__: None)
         (done,) = ends.stores["job"].provision(
             [wanted("http://models.example", "models/loras/x.safetensors", SHA256)]
         )

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from backend.errors import VolumeFull
-from ops.disk import translated
-from ops.flusher import FLUSH_BYTES, Flusher
+from ops.files.atomic import translated
+from ops.files.background_fsync import FLUSH_BYTES, Flusher
 
 
 def test_written_bytes_are_flushed_before_the_end():

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from backend.errors import ComfyformError, RegistryError
-from ops.lock import Locked, parse_lock, read_lock, render_lock, write_lock
-from ops.model_paths import with_extra
-from ops.registry import parse_registry
-from ops.registry_edit import Entry, add
-from ops.scan import scan
-from ops.splice import splice
-from ops.yaml_lines import NotYaml, read, read_value
+from ops.files.yaml_positions import NotYaml, read, read_value
+from ops.local.comfyui_paths import with_extra
+from ops.local.scan import scan
+from ops.registry.add_model import Entry, add
+from ops.registry.load import parse_registry
+from ops.registry.lockfile import Locked, parse_lock, read_lock, render_lock, write_lock
+from ops.registry.owned_sections import splice
 
 LETTERS = "abcdefghij"
 BOMBS = {

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from backend.errors import RegistryError
-from ops.model_paths import find, read_answer, with_extra
-from ops.scan import Root, scan
-from tests.ops_places import put, told
+from ops.local.comfyui_paths import find, read_answer, with_extra
+from ops.local.scan import Root, scan
+from tests.support.ops_places import put, told
 
 MODELS = Path("/c/models")
 

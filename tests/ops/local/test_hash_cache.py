@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from backend.errors import TransferError
-from ops.hash_cache import HashCache
+from ops.local.hash_cache import HashCache
 
 
 def test_a_locked_database_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Another command that uses it is no damage."""
     path = tmp_path / "c.sqlite"
     HashCache(path).close()
-    monkeypatch.setattr("ops.hash_cache._WAIT_S", 0.05)
+    monkeypatch.setattr("ops.local.hash_cache._WAIT_S", 0.05)
     inode = path.stat().st_ino
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("PRAGMA locking_mode=EXCLUSIVE")

@@ -15,14 +15,14 @@ from backend.errors import ConfigError, SourceMissing
 from backend.settings import Settings
 from ops.commands import models as commands_models
 from ops.commands import registry as commands_registry
-from ops.local_models import LocalModels, local_models
-from ops.scan import Root
-from ops.session import Here
-from ops.source_names import LocalSource
-from tests.comfyui_program import running_comfyui, safetensors
-from tests.emulation import Emulator
-from tests.ops_places import put, settings_of, told
-from tests.small_server import Answer, Seen, serving
+from ops.local.model_dirs import LocalModels, local_models
+from ops.local.scan import Root
+from ops.local.this_machine import Here
+from ops.models.source_url import LocalSource
+from tests.support.comfyui_program import running_comfyui, safetensors
+from tests.support.emulation import Emulator
+from tests.support.ops_places import put, settings_of, told
+from tests.support.small_server import Answer, Seen, serving
 
 NOBODY = "http://127.0.0.1:1"
 UNTOLD = "what is at URL does not tell its folders as a ComfyUI does"

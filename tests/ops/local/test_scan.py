@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from ops.categories import canonical, category, model_extensions
-from ops.console import Console
-from ops.hash_cache import HashCache, hash_cache
-from ops.model_content import examine
-from ops.other_places import belongs_at
-from ops.scan import Root, ScannedFile, hash_all, look_inside, scan
-from ops.show_models import show_scan
-from tests.ops_places import put
+from ops.console.console import Console
+from ops.console.model_tables import show_scan
+from ops.files.model_content import examine
+from ops.local.hash_cache import HashCache, hash_cache
+from ops.local.scan import Root, ScannedFile, hash_all, look_inside, scan
+from ops.models.categories import canonical, category, model_extensions
+from ops.models.other_places import belongs_at
+from tests.support.ops_places import put
 
 
 def paths(found: Any) -> list[str]:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from backend.drivers import Http
 from backend.errors import TransferError
-from ops.folder import FolderStore
-from ops.layout import record_path
-from ops.sources import Sources
-from tests.emulation import Emulator
-from tests.ops_places import PATH, folder, serve, sources_of
+from backend.flow.http_driver import Http
+from ops.models.volume_layout import record_path
+from ops.sources.origins import Sources
+from ops.stores.directory import FolderStore
+from tests.support.emulation import Emulator
+from tests.support.ops_places import PATH, folder, serve, sources_of
 
 
 @pytest.fixture

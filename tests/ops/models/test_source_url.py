@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from backend.errors import ConfigError
-from ops.registry import parse_registry
-from ops.source_addresses import read_source
-from ops.source_names import CivitaiSource, HfSource, LocalSource, UrlSource, parse
+from ops.models.source_addresses import read_source
+from ops.models.source_url import CivitaiSource, HfSource, LocalSource, UrlSource, parse
+from ops.registry.load import parse_registry
 
 COMMIT = "84e5a410d9cead4de2f847e7c9369a6440bdfaca"
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.checks import check_path, path_problem
 from backend.errors import InvalidArgument
-from ops import layout
-from ops.layout import check_wanted_path
+from backend.validation.checks import check_path, path_problem
+from ops.models import volume_layout
+from ops.models.volume_layout import check_wanted_path
 
 NASTY = [
     "..", ".", "", "...", "a", "models", "CON", "nul.txt", "com1", "LPT9.bin", "aux .x", "COM¹", "~", "~root",
@@ -102,12 +102,12 @@ def test_ordinary_names_are_fine(path: str):
 
 def test_places_of_one_file():
     """All that belongs to a file lies under the tool's own folder, by the file's path."""
-    path = layout.models_path("checkpoints/x.bin")
+    path = volume_layout.models_path("checkpoints/x.bin")
 
     assert path == "models/checkpoints/x.bin"
-    assert layout.record_path(path) == ".comfyform/records/models/checkpoints/x.bin.json"
-    assert layout.partial_path(path) == ".comfyform/partial/models/checkpoints/x.bin"
-    assert layout.quarantine_path(path, "ab" * 32) == (
+    assert volume_layout.record_path(path) == ".comfyform/records/models/checkpoints/x.bin.json"
+    assert volume_layout.partial_path(path) == ".comfyform/partial/models/checkpoints/x.bin"
+    assert volume_layout.quarantine_path(path, "ab" * 32) == (
         ".comfyform/quarantine/models/checkpoints/x.bin.abababababab"
     )
 
@@ -115,13 +115,13 @@ def test_places_of_one_file():
 def test_the_cache_has_huggingface_hubs_layout():
     """A file of the cache, and the ref that makes its commit the main branch."""
     commit = "84e5a410d9cead4de2f847e7c9369a6440bdfaca"
-    path = layout.hf_cache_path("SWivid/F5-TTS", commit, "F5TTS_v1_Base/vocab.txt")
+    path = volume_layout.hf_cache_path("SWivid/F5-TTS", commit, "F5TTS_v1_Base/vocab.txt")
 
     assert path == f"huggingface-cache/hub/models--SWivid--F5-TTS/snapshots/{commit}/F5TTS_v1_Base/vocab.txt"
-    assert layout.cache_ref(path) == ("huggingface-cache/hub/models--SWivid--F5-TTS/refs/main", commit)
-    assert layout.cache_ref("models/checkpoints/x.bin") is None
+    assert volume_layout.cache_ref(path) == ("huggingface-cache/hub/models--SWivid--F5-TTS/refs/main", commit)
+    assert volume_layout.cache_ref("models/checkpoints/x.bin") is None
     with pytest.raises(InvalidArgument, match="needs all its 40 hex digits"):
-        layout.hf_cache_path("SWivid/F5-TTS", "main", "x")
+        volume_layout.hf_cache_path("SWivid/F5-TTS", "main", "x")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_the_cache_has_huggingface_hubs_layout():
         "models/sonic/lib.so",
         "models/sonic/lib.so.1.2",
         "models/loras/run.sh",
-        f"{layout.HF_HUB}/models--a--b/snapshots/{'a' * 40}/modeling.py",
+        f"{volume_layout.HF_HUB}/models--a--b/snapshots/{'a' * 40}/modeling.py",
     ],
 )
 def test_code_has_no_place_among_models(path: str):
@@ -153,7 +153,7 @@ def test_code_has_no_place_among_models(path: str):
         "models/my_custom_nodes/x.bin",
         "models/configs/v1.yaml",
         "models/x.pth",
-        f"{layout.HF_HUB}/models--a--b/snapshots/{'a' * 40}/model.safetensors.index.json",
+        f"{volume_layout.HF_HUB}/models--a--b/snapshots/{'a' * 40}/model.safetensors.index.json",
     ],
 )
 def test_models_and_their_companions_have_one(path: str):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from backend.errors import RegistryError
-from ops.registry import load, parse_registry
-from ops.registry_edit import Entry, add
+from ops.registry.add_model import Entry, add
+from ops.registry.load import load, parse_registry
 
 A = "{files: [{path: vae/a.pt, source: 'url:https://x/a'}]}"
 ENTRY = Entry(

@@ -9,11 +9,11 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from backend.errors import ConfigError, RegistryError
-from ops.lock import Locked, read_lock, write_lock
-from ops.registry import UNRESOLVED, load, lock_file
-from ops.registry_shape import json_schema
+from ops.registry.load import UNRESOLVED, load, lock_file
+from ops.registry.lockfile import Locked, read_lock, write_lock
+from ops.registry.schema import json_schema
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 SHA = "ab" * 32
 COMMIT = "84e5a410d9cead4de2f847e7c9369a6440bdfaca"
 ONE = "required: {a: {files: [\n  {\n  path: a/b.bin,\n  source: 'url:https://x/b',\n  "

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.errors import RegistryError
-from ops.registry import load
-from ops.splice import splice, split, write_sections
+from ops.registry.load import load
+from ops.registry.owned_sections import splice, split, write_sections
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 PIECES = [
     "# a comment: with a colon, 'quotes' and \"more\"",
     "#local_scan: not one",

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from backend.journal import Journal
+from backend.jobs.journal import Journal
 from backend.settings import Secret, Settings
 from ops.commands.report import report
-from ops.pages.report_facts import gather
-from tests.comfyui_program import safetensors
-from tests.emulation import Emulator
-from tests.studio_models import CHECKPOINT as XL
-from tests.studio_models import REGISTRY
-from tests.worker_endpoint import Studio
+from ops.report.collect import gather
+from tests.support.comfyui_program import safetensors
+from tests.support.emulation import Emulator
+from tests.support.studio_models import CHECKPOINT as XL
+from tests.support.studio_models import REGISTRY
+from tests.support.worker_endpoint import Studio
 
 
 @pytest.fixture

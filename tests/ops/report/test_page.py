@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from ops.media import mime_type
-from ops.pages.frame import element, size
-from ops.pages.report import Cost, Job, JobFile, Model, Problem, Report, Resource, Section
-from ops.pages.report_page import EMBED_FILE_BYTES, draw
+from ops.files.mime_type import mime_type
+from ops.report.html import element, size
+from ops.report.model import Cost, Job, JobFile, Model, Problem, Report, Resource, Section
+from ops.report.page import EMBED_FILE_BYTES, draw
 
 NOW = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
 VOID = {"meta", "link", "img", "wbr", "br"}

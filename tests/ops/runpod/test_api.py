@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from backend.drivers import Http
 from backend.errors import ApiError, AuthError, Conflict, InvalidRequest, NotFound, RateLimited, Unavailable
 from backend.flow import Retry
+from backend.flow.http_driver import Http
 from backend.settings import Secret
-from ops.runpod_api import ENDPOINTS, NETWORK_VOLUMES, REGISTRY_CREDENTIALS, TEMPLATES, Kind, RunPodApi
-from ops.runpod_specs import Spec
-from tests.emulation import Emulator, running_emulator
+from ops.runpod.api import ENDPOINTS, NETWORK_VOLUMES, REGISTRY_CREDENTIALS, TEMPLATES, Kind, RunPodApi
+from ops.runpod.specs import Spec
+from tests.support.emulation import Emulator, running_emulator
 
 VOLUME: dict[str, Any] = {"name": "a", "size_gb": 10, "data_center": "EU-RO-1"}
 TEMPLATE: dict[str, Any] = {"name": "a", "image": "echo"}

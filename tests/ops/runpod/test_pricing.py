@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.drivers import Http
 from backend.errors import ConfigError
+from backend.flow.http_driver import Http
 from backend.settings import Secret
-from ops.catalog import Catalog, CpuType, DataCenter, GpuType, fetch
-from ops.cost import Estimate, Line, Workers, check_budget, estimate, volume_usd_per_month
-from ops.placement import Wish, judge, volume_tier
-from ops.runpod_api import RunPodApi
-from tests.emulation import Emulator
+from ops.runpod.api import RunPodApi
+from ops.runpod.availability import Wish, judge, volume_tier
+from ops.runpod.catalog import Catalog, CpuType, DataCenter, GpuType, fetch
+from ops.runpod.pricing import Estimate, Line, Workers, check_budget, estimate, volume_usd_per_month
+from tests.support.emulation import Emulator
 
 CATALOG = Catalog(
     gpus={

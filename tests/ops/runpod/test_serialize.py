@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.runpod_specs import EndpointSpec, Spec, TemplateSpec, validate, wires
-from ops.runpod_wire import changes, creation, patch, reading
+from ops.runpod.serialize import changes, creation, patch, reading
+from ops.runpod.specs import EndpointSpec, Spec, TemplateSpec, validate, wires
 
 WORDS = st.text("abcdefghij-", min_size=1, max_size=8)
 SHARED = {

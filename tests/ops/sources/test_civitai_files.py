@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from backend.contract import WantedFile
-from backend.drivers import Http
 from backend.errors import SourceMissing
+from backend.flow.http_driver import Http
 from ops.commands import registry as commands_registry
-from ops.registry import load
-from ops.source_addresses import read_source
-from ops.sources import Sources
-from tests.emulation import Emulator
-from tests.ops_desk import Desk
-from tests.ops_places import folder, sources_of
+from ops.models.source_addresses import read_source
+from ops.registry.load import load
+from ops.sources.origins import Sources
+from tests.support.emulation import Emulator
+from tests.support.ops_desk import Desk
+from tests.support.ops_places import folder, sources_of
 
 VERSION = 3155593
 

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from backend.drivers import Http
 from backend.errors import ConfigError
+from backend.flow.http_driver import Http
 from backend.settings import Secret
-from ops.bucket import Bucket
-from ops.folder import FolderStore
-from ops.source_names import parse
-from ops.sources import Sources
-from ops.terms import read_terms
-from tests.emulation import Emulator
-from tests.ops_shelf import Shelf
-from tests.small_server import Answer, Seen, serving
-from tests.test_ops_odd_servers import BODY, PACE, SHA256
-from tests.test_ops_odd_servers import Server as OddServer
+from ops.models.source_url import parse
+from ops.sources.licenses import read_terms
+from ops.sources.origins import Sources
+from ops.stores.directory import FolderStore
+from ops.stores.s3_client import Bucket
+from tests.ops.download.test_odd_servers import BODY, PACE, SHA256
+from tests.ops.download.test_odd_servers import Server as OddServer
+from tests.support.emulation import Emulator
+from tests.support.ops_shelf import Shelf
+from tests.support.small_server import Answer, Seen, serving
 
 COMMIT = "a" * 40
 SOURCE = "hf:org/name:x.safetensors"

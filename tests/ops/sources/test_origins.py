@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from backend.drivers import Http
 from backend.errors import InvalidArgument, SourceMissing
 from backend.flow import Reply
-from backend.jobs import JobPlane
+from backend.flow.http_driver import Http
+from backend.runpod.job_api import JobPlane
 from backend.settings import Secret
-from ops.addresses import check_public
-from ops.refusals import explain
-from ops.remote import JobStore
-from ops.source_names import CivitaiSource, HfSource, Source, UrlSource, parse
-from ops.sources import Sources
-from tests.emulation import Emulator
-from tests.ops_places import PATH, folder, sources_of
+from ops.models.source_url import CivitaiSource, HfSource, Source, UrlSource, parse
+from ops.sources.errors import explain
+from ops.sources.origins import Sources
+from ops.sources.ssrf_guard import check_public
+from ops.stores.worker_jobs import JobStore
+from tests.support.emulation import Emulator
+from tests.support.ops_places import PATH, folder, sources_of
 
 SVD = "stabilityai/stable-video-diffusion-img2vid-xt-1-1"
 
@@ -148,7 +148,7 @@ def test_a_redirect_to_a_private_address_is_refused(tmp_path: Path, http_: Http,
     """A public URL that leads inside is caught at the hop."""
     servers = Redirecting()
     port = servers.first.server_port
-    monkeypatch.setattr("ops.sources.check_public", _inside_but_for(port))
+    monkeypatch.setattr("ops.sources.origins.check_public", _inside_but_for(port))
     sources = Sources(http_)
 
     with pytest.raises(InvalidArgument, match="not a public address"):

@@ -19,13 +19,13 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend import drivers
-from backend.drivers import Http
 from backend.errors import InvalidArgument, SourceMissing
+from backend.flow import http_driver
+from backend.flow.http_driver import Http
 from backend.settings import Secret
-from ops.addresses import check_public, is_public, redirected, same_server
-from ops.sources import Sources
-from tests.ops_places import PATH, folder
+from ops.sources.origins import Sources
+from ops.sources.ssrf_guard import check_public, is_public, redirected, same_server
+from tests.support.ops_places import PATH, folder
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Serve it as https://localhost with a certificate that this process trusts."""
     certificate = self_signed(tmp_path, "localhost")
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    drivers._tls.cache_clear()
+    http_driver._tls.cache_clear()
     Mirror.seen.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Mirror) as server:
         server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # type: ignore[attr-defined]
@@ -189,7 +189,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"https://localhost:{server.server_port}"
-        drivers._tls.cache_clear()
+        http_driver._tls.cache_clear()
         server.shutdown()
         thread.join()
 

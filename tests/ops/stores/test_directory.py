@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from backend.drivers import Http
 from backend.errors import (
     ComfyformError,
     HashMismatch,
@@ -21,10 +20,11 @@ from backend.errors import (
     TransferError,
     VolumeFull,
 )
-from ops.layout import record_path
-from ops.sources import Sources
-from tests.emulation import Emulator
-from tests.ops_places import FILE_GLOB, PATH, PIECE, folder, put, serve, sources_of
+from backend.flow.http_driver import Http
+from ops.models.volume_layout import record_path
+from ops.sources.origins import Sources
+from tests.support.emulation import Emulator
+from tests.support.ops_places import FILE_GLOB, PATH, PIECE, folder, put, serve, sources_of
 
 
 @pytest.fixture
@@ -313,7 +313,7 @@ def test_an_inventory_survives_json(emu: Emulator, sources: Sources, tmp_path: P
     """What the worker sends is what the client reads."""
     import json
 
-    from ops.inventory import Inventory
+    from ops.models.inventory import Inventory
 
     store = folder(tmp_path, sources)
     store.provision([serve(emu).wanted()])

@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 
-from backend.drivers import Http
 from backend.errors import Unavailable, VolumeFull
-from ops import flusher, partial
-from ops.disk import settle, write_whole
-from ops.layout import partial_path
-from ops.partial import Partial
-from ops.sources import Sources
-from tests.emulation import Emulator
-from tests.ops_places import FILE_GLOB, PATH, PIECE, folder, serve, sources_of
+from backend.flow.http_driver import Http
+from ops.download import partial_file
+from ops.download.partial_file import Partial
+from ops.files import background_fsync
+from ops.files.atomic import settle, write_whole
+from ops.models.volume_layout import partial_path
+from ops.sources.origins import Sources
+from tests.support.emulation import Emulator
+from tests.support.ops_places import FILE_GLOB, PATH, PIECE, folder, serve, sources_of
 
 
 @pytest.fixture
@@ -101,8 +102,8 @@ def test_bytes_that_a_failed_flush_lost_come_again(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(flusher, "FLUSH_BYTES", flush_bytes)
-        patch.setattr(partial, "Flusher", functools.partial(flusher.Flusher, to_disk=lose))
+        patch.setattr(background_fsync, "FLUSH_BYTES", flush_bytes)
+        patch.setattr(partial_file, "Flusher", functools.partial(background_fsync.Flusher, to_disk=lose))
         with pytest.raises(VolumeFull, match="No room is left"):
             folder(tmp_path, sources).provision([served.wanted(sha256=None)])
     assert not (tmp_path / PATH).exists()

@@ -12,20 +12,20 @@ import httpx
 import pytest
 
 from backend.contract import WantedFile
-from backend.drivers import Http
 from backend.errors import ComfyformError, InvalidArgument, PartialApply
-from ops.inventory import Inventory
-from ops.plan import Plan, compare
-from ops.registry import Model, ModelFile, Registry
-from ops.sources import Sources
-from ops.store import ModelStore
-from ops.stores import open_store
-from ops.sync import apply
-from tests.emulation import Emulator
-from tests.ops_places import Served, bytes_asked, folder, put, safetensors, settings_of, sources_of
-from tests.ops_places import serve as serve_bytes
-from tests.ops_shelf import Shelf
-from tests.worker_endpoint import Studio
+from backend.flow.http_driver import Http
+from ops.models.inventory import Inventory
+from ops.registry.load import Model, ModelFile, Registry
+from ops.sources.origins import Sources
+from ops.stores.model_store import ModelStore
+from ops.stores.open import open_store
+from ops.sync.apply import apply
+from ops.sync.plan import Plan, compare
+from tests.support.emulation import Emulator
+from tests.support.ops_places import Served, bytes_asked, folder, put, safetensors, settings_of, sources_of
+from tests.support.ops_places import serve as serve_bytes
+from tests.support.ops_shelf import Shelf
+from tests.support.worker_endpoint import Studio
 
 HUB = "huggingface-cache/hub/models--org--name"
 COMMIT = "a" * 40

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ops.queue_watch import QueueWatch
+from ops.stores.queue_notice import QueueWatch
 
 
 def event(job_id: str, state: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from backend.drivers import Http
 from backend.errors import (
     AuthError,
     ComfyformError,
@@ -19,12 +18,13 @@ from backend.errors import (
     Unavailable,
     VolumeFull,
 )
+from backend.flow.http_driver import Http
 from backend.settings import Secret, Settings
-from ops.layout import quarantine_path
-from ops.stores import open_store
-from tests.emulation import Emulator
-from tests.ops_places import serve
-from tests.ops_shelf import LOCAL, PART, Shelf
+from ops.models.volume_layout import quarantine_path
+from ops.stores.open import open_store
+from tests.support.emulation import Emulator
+from tests.support.ops_places import serve
+from tests.support.ops_shelf import LOCAL, PART, Shelf
 
 
 @pytest.fixture

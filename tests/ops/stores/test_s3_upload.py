@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from backend.drivers import Http
 from backend.errors import (
     ComfyformError,
     Forbidden,
     TransferError,
     Unavailable,
 )
-from ops.bucket import Bucket
-from ops.layout import record_path
-from tests.emulation import Emulator
-from tests.ops_places import safetensors
-from tests.ops_shelf import LOCAL, PART, SIZE, Shelf
+from backend.flow.http_driver import Http
+from ops.models.volume_layout import record_path
+from ops.stores.s3_client import Bucket
+from tests.support.emulation import Emulator
+from tests.support.ops_places import safetensors
+from tests.support.ops_shelf import LOCAL, PART, SIZE, Shelf
 
 
 @pytest.fixture
@@ -157,12 +157,12 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 from backend.contract import WantedFile
-from backend.drivers import Http
-from tests.emulation import Emulator
-from tests.ops_places import settings_of
-from ops.stores import open_store
-import ops.volume
-ops.volume.S3Store.__init__.__kwdefaults__["part_bytes"] = {part}
+from backend.flow.http_driver import Http
+from tests.support.emulation import Emulator
+from tests.support.ops_places import settings_of
+from ops.stores.open import open_store
+import ops.stores.s3
+ops.stores.s3.S3Store.__init__.__kwdefaults__["part_bytes"] = {part}
 env, volume, wanted = json.loads(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 from backend.settings import Settings
 with Http() as http:
@@ -181,7 +181,7 @@ def test_a_killed_upload_goes_on(shelf: Shelf):
     command = [sys.executable, "-c", PROGRAM.format(part=PART)]
     arguments = [json.dumps(env), shelf.id, json.dumps(shelf.local)]
     shelf.emu.fault("/s3/*mine.safetensors", method="PUT", skip=3, delay_s=30, times=0)
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[3]
     first = subprocess.Popen([*command, *arguments], cwd=root, stdout=subprocess.PIPE)
     while len(shelf.emu.requests("PUT", "/s3/*mine.safetensors")) < 4:
         assert first.poll() is None

@@ -20,17 +20,17 @@ from typing import Any
 import pytest
 
 from backend.contract import ProvisionedFile, WantedFile
-from backend.drivers import Http
 from backend.errors import ComfyformError
-from backend.jobs import JobPlane
+from backend.flow.http_driver import Http
+from backend.runpod.job_api import JobPlane
 from backend.settings import Secret
-from ops.patience import PACE
-from ops.remote import JobStore
-from ops.store import ModelStore
-from tests.emulation import Emulator, running_emulator
-from tests.ops_places import QUICK, Served, bytes_sent, serve
-from tests.ops_shelf import PART, Shelf
-from tests.worker_endpoint import Studio
+from ops.stores.model_store import ModelStore
+from ops.stores.worker_jobs import JobStore
+from ops.threads.retry import PACE
+from tests.support.emulation import Emulator, running_emulator
+from tests.support.ops_places import QUICK, Served, bytes_sent, serve
+from tests.support.ops_shelf import PART, Shelf
+from tests.support.worker_endpoint import Studio
 
 ETAG = {"ETag": '"another"'}
 HUGE = {"Content-Range": "bytes 0-0/100000000000000", **ETAG}

@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 
-from backend.drivers import Http
 from backend.errors import VolumeFull
-from ops.patience import PACE
-from tests.emulation import Emulator
-from tests.ops_places import FILE_GLOB, PATH, PIECE, QUICK, bytes_sent, folder, serve, sources_of
-from tests.ops_shelf import PART, Shelf
-from tests.worker_endpoint import Studio, until
+from backend.flow.http_driver import Http
+from ops.threads.retry import PACE
+from tests.support.emulation import Emulator
+from tests.support.ops_places import FILE_GLOB, PATH, PIECE, QUICK, bytes_sent, folder, serve, sources_of
+from tests.support.ops_shelf import PART, Shelf
+from tests.support.worker_endpoint import Studio, until
 
 LONG = 12 * PIECE + 5
 UNDER_WAY = QUICK.piece_bytes * QUICK.connections
@@ -32,10 +32,10 @@ UNDER_WAY = QUICK.piece_bytes * QUICK.connections
 PROGRAM = """
 import importlib, itertools, json, os, signal, sys
 from pathlib import Path
-from backend.drivers import Http
-from tests.emulation import Emulator
-from tests.ops_places import folder, sources_of
-from tests.ops_shelf import Shelf
+from backend.flow.http_driver import Http
+from tests.support.emulation import Emulator
+from tests.support.ops_places import folder, sources_of
+from tests.support.ops_shelf import Shelf
 root, env, volume, wanted, where, number, after = json.loads(sys.argv[1])
 module, _, name = where.rpartition(":")
 *holders, function = name.split(".")
@@ -63,27 +63,27 @@ with Http() as http:
 """
 
 ON_DISK = {
-    "before the first piece": ("ops.partial:Partial.begin", 1, True),
-    "in the first piece": ("ops.partial:Partial.write", 1, True),
-    "in the middle": ("ops.partial:Partial.write", 7, False),
-    "in the flush at its end": ("ops.flusher:Flusher.flush", 1, True),
-    "before it has its name": ("ops.fetch:settle", 1, False),
-    "when it has its name": ("ops.fetch:settle", 1, True),
-    "before its record": ("ops.folder:FolderStore._write_record", 1, False),
-    "after its record": ("ops.folder:FolderStore._write_record", 1, True),
+    "before the first piece": ("ops.download.partial_file:Partial.begin", 1, True),
+    "in the first piece": ("ops.download.partial_file:Partial.write", 1, True),
+    "in the middle": ("ops.download.partial_file:Partial.write", 7, False),
+    "in the flush at its end": ("ops.files.background_fsync:Flusher.flush", 1, True),
+    "before it has its name": ("ops.download.verified:settle", 1, False),
+    "when it has its name": ("ops.download.verified:settle", 1, True),
+    "before its record": ("ops.stores.directory:FolderStore._write_record", 1, False),
+    "after its record": ("ops.stores.directory:FolderStore._write_record", 1, True),
 }
 OVER_S3 = {
-    "before the upload": ("ops.bucket:Bucket.begin_upload", 1, False),
-    "between the upload and its note": ("ops.bucket:Bucket.begin_upload", 1, True),
-    "after the note": ("ops.uploads:UploadNote.write", 1, True),
-    "in the first piece": ("ops.partial:Partial.write", 1, False),
-    "between the fetch and the upload": ("ops.volume:S3Store._upload", 1, False),
-    "before a part": ("ops.bucket:Bucket.upload_part", 5, False),
-    "after a part": ("ops.bucket:Bucket.upload_part", 5, True),
-    "before all is put together": ("ops.bucket:Bucket.complete_upload", 1, False),
-    "when all is put together": ("ops.bucket:Bucket.complete_upload", 1, True),
-    "before its record": ("ops.volume:S3Store._write_record", 1, False),
-    "after its record": ("ops.volume:S3Store._write_record", 1, True),
+    "before the upload": ("ops.stores.s3_client:Bucket.begin_upload", 1, False),
+    "between the upload and its note": ("ops.stores.s3_client:Bucket.begin_upload", 1, True),
+    "after the note": ("ops.stores.s3_upload:UploadNote.write", 1, True),
+    "in the first piece": ("ops.download.partial_file:Partial.write", 1, False),
+    "between the fetch and the upload": ("ops.stores.s3:S3Store._upload", 1, False),
+    "before a part": ("ops.stores.s3_client:Bucket.upload_part", 5, False),
+    "after a part": ("ops.stores.s3_client:Bucket.upload_part", 5, True),
+    "before all is put together": ("ops.stores.s3_client:Bucket.complete_upload", 1, False),
+    "when all is put together": ("ops.stores.s3_client:Bucket.complete_upload", 1, True),
+    "before its record": ("ops.stores.s3:S3Store._write_record", 1, False),
+    "after its record": ("ops.stores.s3:S3Store._write_record", 1, True),
 }
 
 
@@ -92,7 +92,7 @@ def die(emu: Emulator, root: Path, volume: str, wanted: Any, where: str, number:
     arguments = json.dumps([str(root), emu.env, volume, wanted, where, number, after])
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, arguments],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
     )

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from backend.contract import FileRecord
 from backend.errors import InvalidArgument
-from ops.console import Console
-from ops.inventory import Inventory
-from ops.plan import Plan, compare
-from ops.registry import Model, ModelFile, Registry
-from ops.show_models import show_plan, sums
+from ops.console.console import Console
+from ops.console.model_tables import show_plan, sums
+from ops.models.inventory import Inventory
+from ops.registry.load import Model, ModelFile, Registry
+from ops.sync.plan import Plan, compare
 
 A, B = "aa" * 32, "bb" * 32
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.crew import Crew, beside, pause
-from ops.disk import one_writer
+from ops.files.atomic import one_writer
+from ops.threads.ordered_pool import Crew, beside, pause
 
 
 @pytest.mark.parametrize("waits", ["for a result", "for a call", "for a lock", "between attempts"])

@@ -8,7 +8,7 @@ import pytest
 
 from backend.errors import NotFound, Unavailable
 from backend.flow import Retry
-from ops.patience import PACE, Patience
+from ops.threads.retry import PACE, Patience
 
 QUICK = replace(PACE, deadline_s=100.0, retry=Retry(attempts=4, first_s=1.0, most_s=1.0))
 SPAN = QUICK.silence_s

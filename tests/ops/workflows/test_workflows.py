@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from backend.comfyui.workflows.sonic import svd_name, talking_head
 from backend.contract import FileRecord
 from backend.errors import InvalidArgument
-from backend.graphs.talking_head import svd_name, talking_head
-from ops.inventory import Inventory
-from ops.registry import Registry, load
-from ops.workflows import NeededModel, NeededNode, may_mean, needs, texts
+from ops.models.inventory import Inventory
+from ops.registry.load import Registry, load
+from ops.workflows.requirements import NeededModel, NeededNode, may_mean, needs, texts
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 API: dict[str, Any] = {
     "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sd_xl_base_1.0.safetensors"}},
     "2": {"class_type": "LoraLoader", "inputs": {"lora_name": "mine\\x.safetensors", "model": ["1", 0]}},

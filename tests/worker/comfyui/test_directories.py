@@ -5,8 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker import extra_paths
-from worker.folders import Folders, link
+from worker.comfyui import extra_model_paths
+from worker.comfyui.directories import Folders, link
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def make(tmp_path):
 
 def test_every_category_and_its_older_name_is_shown():
     """A model under clip/ is a text encoder, one under unet/ a diffusion model."""
-    text, refused = extra_paths.render("/runpod-volume", ["checkpoints", "ultralytics"])
+    text, refused = extra_model_paths.render("/runpod-volume", ["checkpoints", "ultralytics"])
     section = yaml.safe_load(text)["comfyform"]
 
     assert refused == []
@@ -42,9 +42,9 @@ def test_every_category_and_its_older_name_is_shown():
 )
 def test_no_name_on_the_volume_changes_the_file(name: str):
     """Names come from outside: each adds one category of its own name, or nothing and a note."""
-    text, refused = extra_paths.render("/v: 'x'", [name])
+    text, refused = extra_model_paths.render("/v: 'x'", [name])
     section = yaml.safe_load(text)["comfyform"]
-    plain = yaml.safe_load(extra_paths.render("/v: 'x'")[0])["comfyform"]
+    plain = yaml.safe_load(extra_model_paths.render("/v: 'x'")[0])["comfyform"]
 
     text.encode()
     if refused or name in plain:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from backend.node_definitions import NodeDefinitions, definitions_path
-from backend.visible import plain
-from tests.emulation import IMAGES, running_emulator
-from tests.test_worker_lifetime import comfyui_of, running, slow
-from tests.worker_endpoint import Studio, until
-from worker.import_failures import ImportFailures
-from worker.process_log import ProcessLog
+from backend.comfyui.node_definitions import NodeDefinitions, definitions_path
+from backend.validation.printable import plain
+from tests.support.emulation import IMAGES, running_emulator
+from tests.support.worker_endpoint import Studio, until
+from tests.worker.jobs.test_lifetime import comfyui_of, running, slow
+from worker.comfyui.import_failures import ImportFailures
+from worker.comfyui.log import ProcessLog
 
 PRINTED = (
     b"\x1b[32m[INFO]\x1b[0m VAE load device: cpu\n"

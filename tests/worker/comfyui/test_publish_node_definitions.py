@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from backend.node_definitions import NodeDefinitions, definitions_path
-from tests.comfyui_program import ComfyUI, running_comfyui
-from worker.definitions import leave
-from worker.folders import Folders
-from worker.stop import StopSign
+from backend.comfyui.node_definitions import NodeDefinitions, definitions_path
+from tests.support.comfyui_program import ComfyUI, running_comfyui
+from worker.comfyui.directories import Folders
+from worker.comfyui.publish_node_definitions import leave
+from worker.jobs.cancellation import StopSign
 
 STARTED = datetime(2026, 11, 24, tzinfo=UTC)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from worker import comfyui_process
-from worker.comfyui_process import ComfyUIDown, ComfyUIProcess, Launch, State
-from worker.post_mortem import death
-from worker.process_log import ProcessLog
+from worker.comfyui import supervisor
+from worker.comfyui.exit_reason import death
+from worker.comfyui.log import ProcessLog
+from worker.comfyui.supervisor import ComfyUIDown, ComfyUIProcess, Launch, State
 
 PROGRAM = """
 import http.server, os, sys, pathlib
@@ -42,7 +42,7 @@ http.server.HTTPServer(("127.0.0.1", port), Answer).serve_forever()
 @pytest.fixture
 def start(tmp_path, monkeypatch):
     """Start a program that is like ComfyUI as far as its supervisor can tell, and end it afterwards."""
-    monkeypatch.setattr(comfyui_process, "BACKOFF_S", (0.0,))
+    monkeypatch.setattr(supervisor, "BACKOFF_S", (0.0,))
     (tmp_path / "main.py").write_text(textwrap.dedent(PROGRAM))
     running = []
 
@@ -171,7 +171,7 @@ def test_it_does_not_outlive_a_worker_that_is_killed(tmp_path):
     """A ComfyUI left behind would hold the GPU's memory: the leash kills it with its parent."""
     script = (
         "import os, subprocess, sys\n"
-        f"child = [sys.executable, '-S', '-E', {str(comfyui_process.LEASH)!r}, str(os.getpid())]\n"
+        f"child = [sys.executable, '-S', '-E', {str(supervisor.LEASH)!r}, str(os.getpid())]\n"
         "child += [sys.executable, '-c', \"print('up', flush=True); import time; time.sleep(600)\"]\n"
         "process = subprocess.Popen(child, stdout=subprocess.PIPE, start_new_session=True)\n"
         "process.stdout.readline()\n"

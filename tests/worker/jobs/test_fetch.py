@@ -8,9 +8,9 @@ import time
 import pytest
 
 from backend.errors import InvalidArgument, SourceMissing, TransferError
-from tests.dripping_server import HEADS, serving_slowly
-from worker.fetch import checked_addresses, fetch
-from worker.stop import Stopped, StopSign
+from tests.support.dripping_server import HEADS, serving_slowly
+from worker.jobs.cancellation import Stopped, StopSign
+from worker.jobs.fetch import checked_addresses, fetch
 
 CONTENT = bytes(range(256)) * 8192
 
@@ -189,7 +189,7 @@ def test_the_jobs_time_ends_a_download_while_bytes_come(dripping, tmp_path):
 @pytest.mark.parametrize("dripping", [HEADS["body"]], indirect=True)
 def test_a_server_that_is_too_slow_is_given_up(dripping, tmp_path, monkeypatch):
     """Long before the job's time is over, where the body drips."""
-    monkeypatch.setattr("worker.fetch.SLOW_S", 0.2)
+    monkeypatch.setattr("worker.jobs.fetch.SLOW_S", 0.2)
 
     with pytest.raises(TransferError, match="bytes a second: given up"):
         fetch(dripping.url, tmp_path / "a", ("127.0.0.1",), StopSign())

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from backend.contract import InputFile
 from backend.errors import HashMismatch, InvalidArgument, SourceMissing
-from worker.inputs import gathered, placed
-from worker.stop import StopSign
+from worker.jobs.cancellation import StopSign
+from worker.jobs.inputs import gathered, placed
 
 CONTENT = b"not really a picture"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

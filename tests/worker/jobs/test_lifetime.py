@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.dripping_server import HEADS, serving_slowly
-from tests.emulation import Emulator
-from tests.worker_endpoint import Studio, until
+from tests.support.dripping_server import HEADS, serving_slowly
+from tests.support.emulation import Emulator
+from tests.support.worker_endpoint import Studio, until
 
 pytestmark = pytest.mark.slow
 PIXEL = base64.b64encode(

@@ -8,12 +8,12 @@ from hypothesis import given as generated
 from hypothesis import strategies as st
 
 from backend.errors import InvalidArgument, JobFailed, SourceMissing
-from worker import envelope
-from worker.envelope import Request
+from worker.jobs import messages
+from worker.jobs.messages import Request
 
 
 def read(job_input: Any, **job: Any) -> Request:
-    return envelope.read({"id": "job-1", "input": job_input, **job})
+    return messages.read({"id": "job-1", "input": job_input, **job})
 
 
 def test_a_job_without_action_and_workflow_is_a_portrait():
@@ -102,7 +102,7 @@ def test_the_deadline_leaves_time_to_answer(policy, deadline_s):
 
 def test_a_failure_is_one_sentence_under_error():
     """The SDK ends the job FAILED with it, so it must stand alone, hint included."""
-    answer = envelope.failure(SourceMissing("No such file.", hint="Send it again."), "1.0", "lipsync")
+    answer = messages.failure(SourceMissing("No such file.", hint="Send it again."), "1.0", "lipsync")
 
     assert answer == {
         "error": "No such file. Send it again.",
@@ -115,7 +115,7 @@ def test_a_failure_is_one_sentence_under_error():
 
 def test_a_fault_of_the_worker_says_so_without_a_traceback():
     """A client can do nothing with a stack; it must learn that the worker is at fault."""
-    answer = envelope.failure(KeyError("x"), "1.0", "portrait")
+    answer = messages.failure(KeyError("x"), "1.0", "portrait")
 
     assert answer["error"] == (
         "The worker failed at portrait: KeyError: 'x'. "
@@ -125,7 +125,7 @@ def test_a_fault_of_the_worker_says_so_without_a_traceback():
 
 def test_a_success_has_no_error_and_names_its_version():
     """Clients compare the version with their own: an old image keeps running after a deploy."""
-    answer = envelope.success(Request("j", "health", {}), "0.1.0+abc", {"healthy": True})
+    answer = messages.success(Request("j", "health", {}), "0.1.0+abc", {"healthy": True})
 
     assert answer == {
         "contract": 1,
@@ -146,7 +146,7 @@ def test_worker_comfyuis_clients_find_their_images():
         {"type": "audio", "filename": "c.flac", "volume_path": "outputs/c.flac"},
     ]
 
-    answer = envelope.success(request, "1", {"files": files, "seed": None})
+    answer = messages.success(request, "1", {"files": files, "seed": None})
 
     assert "files" not in answer
     assert answer["images"] == [
@@ -160,7 +160,7 @@ def test_a_failure_carries_what_a_program_can_use():
     """Which models are missing, or which node failed, without reading the sentence."""
     error = JobFailed("No.", output={"missing_models": ["models/checkpoints/x.safetensors"]})
 
-    answer = envelope.failure(error, "1", "portrait")
+    answer = messages.failure(error, "1", "portrait")
 
     assert answer["details"] == {"missing_models": ["models/checkpoints/x.safetensors"]}
 
@@ -169,8 +169,8 @@ def test_an_answer_can_be_sent_whatever_its_names():
     """RunPod's SDK sends UTF-8, and a worker that cannot send its answer is run, and paid for, once more."""
     name = "bad\udcff.pt"
 
-    answer = envelope.success(read({"action": "inventory"}), "1", {"warnings": [name]})
-    failed = envelope.failure(ValueError(name), "1", "inventory")
+    answer = messages.success(read({"action": "inventory"}), "1", {"warnings": [name]})
+    failed = messages.failure(ValueError(name), "1", "inventory")
 
     assert answer["warnings"] == ["bad?.pt"]
     assert "bad?.pt" in failed["error"]
@@ -180,7 +180,7 @@ def test_worker_comfyuis_clients_may_send_more():
     """Fields of their own are ignored, and the object may come as a text, as there."""
     given = {"workflow": {"1": {}}, "user_id": "abc", "metadata": {"a": 1}, "timeout": 5}
 
-    plain, text = (envelope.read({"id": "j", "input": form}) for form in (given, json.dumps(given)))
+    plain, text = (messages.read({"id": "j", "input": form}) for form in (given, json.dumps(given)))
 
     assert plain.params == {"workflow": {"1": {}}}
     assert text == plain
@@ -192,4 +192,4 @@ def test_worker_comfyuis_clients_may_send_more():
 def test_a_text_that_is_no_object_is_refused_in_a_sentence(text: str):
     """Nothing but a typed error, whatever the text holds."""
     with pytest.raises(InvalidArgument, match="not an object"):
-        envelope.read({"id": "j", "input": text})
+        messages.read({"id": "j", "input": text})

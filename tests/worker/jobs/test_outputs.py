@@ -9,7 +9,7 @@ import pytest
 from backend.errors import NotSupported, TransferError
 from backend.settings import Secret
 from worker.configuration import Bucket
-from worker.outputs import Made, Outlet, copy_durably
+from worker.jobs.outputs import Made, Outlet, copy_durably
 
 TODAY = date(2026, 11, 24)
 

@@ -1,0 +1,1 @@
+"""Jobs whatever the service: their status, the journal on disk, how often to ask."""

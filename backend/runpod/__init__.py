@@ -1,0 +1,1 @@
+"""The backend on RunPod serverless: its job API, inputs, outputs, health and pre-flight."""

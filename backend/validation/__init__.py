@@ -1,0 +1,1 @@
+"""What comes from outside: checks of ids, names, paths and texts; a bounded JSON reader; printable text."""

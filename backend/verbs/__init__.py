@@ -1,0 +1,1 @@
+"""The verbs as data: parameters, requests and results."""

@@ -1,0 +1,1 @@
+"""The commands on stacks and images: `./inv stack.*` and `./inv images.*`."""

@@ -1,0 +1,1 @@
+"""The Pulumi CLI: installing it, running it, its projects, stacks and state files."""

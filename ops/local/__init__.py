@@ -1,0 +1,1 @@
+"""This machine: its model folders, their scan and the hash cache."""

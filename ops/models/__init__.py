@@ -1,0 +1,1 @@
+"""Model files as values: places, records, inventories, categories, source names."""

@@ -1,0 +1,1 @@
+"""models-registry.yaml and its lock: reading, checking, editing."""

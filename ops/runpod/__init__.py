@@ -1,0 +1,1 @@
+"""RunPod's REST API: calls, specs, catalog, prices, quotas."""

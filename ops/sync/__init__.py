@@ -1,0 +1,1 @@
+"""What to change on a volume, and changing it."""

@@ -1,0 +1,1 @@
+"""Running work on several threads, and retrying it."""

@@ -1,0 +1,1 @@
+"""ComfyUI workflows as files: parsing them, and the models that they name."""

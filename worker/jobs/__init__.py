@@ -1,0 +1,1 @@
+"""One job: what comes in, what goes out, progress, cancellation and deadlines."""
