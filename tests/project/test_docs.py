@@ -24,6 +24,7 @@ RUN_BY = {
 """Page with code → the test that runs its blocks in `sh`, Python, JSON, YAML and TOML."""
 NOT_RUN = {
     "./inv images.build": "it needs a registry of yours: its options are checked below",
+    "./inv conform": "it needs a ComfyUI of yours: tests/project/test_conformance.py runs it on the stand-in",
     "export RUNPOD_API_KEY=…": "the key is yours",
 }
 """How each command begins that no test runs, and why; on the pages they stand in `console` blocks."""
