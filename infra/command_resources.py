@@ -7,24 +7,18 @@ keys no command resource is declared, and neither the Python package nor the
 plugin of ``pulumi-command`` is needed.
 """
 
-import hashlib
 import importlib.metadata
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pulumi import Output, Resource, ResourceOptions
 
 from backend.errors import ConfigError
 from infra.engine.pulumi_plugins import need_plugin
-
-PLATFORM: Final = "linux/amd64"
-"""The only one that RunPod runs. Source: docs.runpod.io, serverless/workers, read 2026-08-20."""
-DOCKERFILES: Final = {"worker": "worker/Dockerfile", "ops": "worker/Dockerfile.ops"}
-SHIPPED: Final = ("backend", "ops", "worker", "pyproject.toml")
-"""What the images hold; a change of it builds them again."""
+from infra.image_build import DOCKERFILES, content_tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +71,13 @@ def built_image(image: str, repository: str, project: Path) -> Output[str]:
         repository: where to push it.
         project: the checkout that is built.
     """
-    tag = f"{repository}:{fingerprint(project / part for part in SHIPPED)[:16]}"
-    build = (
-        f"docker buildx build --quiet --platform {PLATFORM} --file {DOCKERFILES[image]} "
-        f"--tag {shlex.quote(tag)} --push . >&2 && "
-        f"docker buildx imagetools inspect {shlex.quote(tag)} --format '{{{{.Manifest.Digest}}}}'"
-    )
-    made = _command(f"{image}-image", build, project, triggers=[tag])
-    digest: Output[str] = made.stdout
-    return digest.apply(lambda said: f"{repository}@{said.strip().splitlines()[-1]}")
+    tag = content_tag(project)
+    # The python3 on PATH is the one that runs this program. Its own path would differ between machines,
+    # and each of them would then build again.
+    build = f"python3 -m infra.image_build {image} {shlex.quote(repository)} {tag}"
+    command = _command(f"{image}-image", build, project, triggers=[f"{repository}:{tag}"])
+    output: Output[str] = command.stdout
+    return output.apply(lambda text: f"{repository}@{text.strip().splitlines()[-1]}")
 
 
 def verified(
@@ -103,19 +95,6 @@ def verified(
     made = _command("verify", command, project, environment=environment, triggers=[environment], opts=opts)
     said: Output[str] = made.stdout
     return said
-
-
-def fingerprint(paths: Iterable[Path]) -> str:
-    """Hash files and folders by their relative names and bytes; what Python leaves behind does not count."""
-    whole = hashlib.sha256()
-    for path in paths:
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        for file in files:
-            if file.is_file() and "__pycache__" not in file.parts:
-                name = str(file.relative_to(path.parent))
-                whole.update(f"{len(name)}:{name}:{file.stat().st_size}:".encode())
-                whole.update(file.read_bytes())
-    return whole.hexdigest()
 
 
 def _command(

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Final
 
 from backend.errors import InvalidArgument
-from infra.cli.image_build import build as build_image
-from infra.cli.image_build import find_builder
-from infra.cli.image_build import push as push_image
-from infra.command_resources import DOCKERFILES, SHIPPED, fingerprint
+from infra.image_build import DOCKERFILES, content_tag, find_builder
+from infra.image_build import build as build_image
+from infra.image_build import push as push_image
 from infra.provider_session import NAMESPACE
 from ops.console.console import opened
 
@@ -40,14 +39,13 @@ def build(
     if only and only not in DOCKERFILES:
         raise InvalidArgument(f"only must be {' or '.join(DOCKERFILES)} (got {only!r}).")
     _, console = opened(None, json=json)
-    tag = tag or fingerprint(ROOT / part for part in SHIPPED)[:16]
+    tag = tag or content_tag(ROOT)
     builder = find_builder()
-    arguments = {"COMFYFORM_BUILD": tag} | ({"BASE": base} if base else {})
     lines = {}
     for image in [only] if only else ["ops", "worker"]:
         name = f"{repository}-{image}"
         console.say(f"{builder}: building {name}:{tag} from {DOCKERFILES[image]}")
-        build_image(builder, DOCKERFILES[image], f"{name}:{tag}", ROOT, arguments)
+        build_image(builder, image, f"{name}:{tag}", ROOT, base=base)
         key = f"{NAMESPACE}:{image}_image"
         lines[key] = f"{name}@{push_image(builder, f'{name}:{tag}')}" if push else f"{name}:{tag}"
     console.data({"builder": builder, "images": lines})

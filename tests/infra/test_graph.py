@@ -15,9 +15,10 @@ from pulumi.runtime.rpc import deserialize_properties
 from pulumi.runtime.stack import run_pulumi_func
 
 from backend.errors import ConfigError, RegistryError
-from infra.command_resources import OptIn, built_image, fingerprint, verified
+from infra.command_resources import OptIn, built_image, verified
 from infra.engine.pulumi_plugins import need_plugin
 from infra.environment import LANES, ComfyEnvironment
+from infra.image_build import content_tag, fingerprint
 from infra.resources import Endpoint, RegistryCredential, Template
 from infra.stack_config import StackConfig
 from ops.registry.load import ModelFile
@@ -175,8 +176,9 @@ def test_a_built_image_reaches_the_template_by_its_digest(tmp_path: Path) -> Non
     assert made["Template comfy-worker"].inputs["image"] == "ghcr.io/me/worker@sha256:abc"
     assert made["Endpoint comfy-worker"].inputs["image"] == "ghcr.io/me/worker@sha256:abc"
     command = made["Command worker-image"].inputs
-    assert "--platform linux/amd64" in command["create"]
-    assert "--push" in command["create"]
+    tag = content_tag(tmp_path)
+    assert command["create"] == f"python3 -m infra.image_build worker ghcr.io/me/worker {tag}"
+    assert command["triggers"] == [f"ghcr.io/me/worker:{tag}"]
 
 
 def test_a_verify_command_runs_after_the_stack_with_its_variables(tmp_path: Path) -> None:

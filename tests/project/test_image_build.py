@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backend.errors import ConfigError
-from infra.cli import image_build
+from infra import image_build
 from tests.support import image_container
 from tests.support.emulation import running_emulator
 from tests.support.worker_endpoint import Studio
@@ -67,7 +67,46 @@ def test_a_failed_build_says_which_file_and_which_builder(programs):
     program(programs, "podman", "exit 125")
 
     with pytest.raises(ConfigError, match=r"podman could not build worker/Dockerfile\.ops \(exit code 125\)"):
-        image_build.build("podman", "worker/Dockerfile.ops", "ops:1", programs, {})
+        image_build.build("podman", "ops", "ops:1", programs)
+
+
+BUILDERS = {
+    "docker": """case "$1 $2" in
+"push you/ops:0123") echo pushing ;;
+"buildx imagetools") echo sha256:abc ;;
+esac""",
+    "podman": """case "$1" in
+push) echo pushing; printf sha256:abc > "$3" ;;
+esac""",
+}
+BUILDERS["buildah"] = BUILDERS["podman"]
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_the_stacks_command_builds_with_each_builder_and_prints_only_the_digest(programs, builder):
+    """What the command resource runs, in a shell as Pulumi does; the builder's output stays out of it."""
+    calls = programs / "calls"
+    program(programs, builder, f"echo \"$@\" >> '{calls}'\n{BUILDERS[builder]}")
+    program(programs, "python3", f"exec '{sys.executable}' \"$@\"")
+
+    command = "python3 -m infra.image_build ops you/ops 0123"
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "sha256:abc\n"), done.stderr
+    build = next(line for line in calls.read_text().splitlines() if line.startswith("build "))
+    assert "--platform linux/amd64 --file worker/Dockerfile.ops --tag you/ops:0123" in build
+    assert "--build-arg COMFYFORM_BUILD=0123" in build
+
+
+def test_the_stacks_command_without_a_builder_says_what_to_install(programs):
+    program(programs, "python3", f"exec '{sys.executable}' \"$@\"")
+
+    command = "python3 -m infra.image_build ops you/ops 0123"
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (ConfigError.exit_code, "")
+    assert "buildah is not installed" in done.stderr
+    assert "apt-get install buildah" in done.stderr
 
 
 @pytest.mark.slow
