@@ -13,7 +13,6 @@ from mcp_server.job_waiter import PASSING, OnProgress, Watch
 from mcp_server.server_state import Studio
 from mcp_server.spending import Costs
 from mcp_server.tool import Answer, Call
-from mcp_server.two_job_talk import Talk, Talks
 
 if TYPE_CHECKING:
     from backend.client.protocol import BackendFlows, ResumableFlows
@@ -51,22 +50,22 @@ async def start(call: Call, verb: str, params: Mapping[str, Any]) -> Answer:
 
     Raises:
         NotConfirmed: whoever pays does not want it.
+        NotSupported: the verb is ``talk``, and the backend has no one job for it.
         ComfyformError: an argument is wrong, the job was not taken, or it failed within the time.
     """
     from backend.client.protocol import can_resume, resumable
-    from backend.client.talk import is_one_job
+    from backend.client.talk import check_is_one_job
     from backend.verbs.request import read
 
     studio = call.studio
     flows = studio.flows(call.arguments.get("backend"))
     # Checked as the backend will, before anybody is asked for money.
     request = read(verb, params)  # type: ignore[arg-type]  # the tools' verbs are the backend's
+    check_is_one_job(flows, request)
     if flows.name != FREE:
         await call.agree(Costs.GPU, f"Run {verb} on {flows.name}? It costs {Costs.GPU.value}.")
     if not can_resume(flows):
         watch = _here(studio, flows, request)
-    elif verb == "talk" and not is_one_job(flows):
-        watch = _talking(studio, await Talks(studio).begin(resumable(flows), params))
     else:
         watch = _waiting(studio, await _submit(studio, resumable(flows), request))
     return await answer(call, studio.watches.add(watch))
@@ -95,9 +94,6 @@ def watch_of(studio: Studio, job: str, backend: str | None = None) -> Watch:
     watch = studio.watches.get(job)
     if watch is not None and not watch.gave_up:
         return watch
-    talk = Talks(studio).find(job)
-    if talk is not None:
-        return studio.watches.add(_talking(studio, talk))
     return studio.watches.add(_waiting(studio, find(studio, job, backend)))
 
 
@@ -162,15 +158,6 @@ def _waiting(studio: Studio, found: Found) -> Watch:
         return result
 
     return Watch(found.job, found.verb, found.flows.name).begin(wait)
-
-
-def _talking(studio: Studio, talk: Talk) -> Watch:
-    from backend.client.protocol import resumable
-
-    async def wait(on_progress: OnProgress) -> GenerationResult:
-        return await Talks(studio).go_on(resumable(studio.flows(talk.backend)), talk, on_progress)
-
-    return Watch(talk.job, "talk", talk.backend).begin(wait)
 
 
 def _here(studio: Studio, flows: "BackendFlows", request: "Request") -> Watch:

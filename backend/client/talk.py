@@ -17,6 +17,18 @@ def is_one_job(flows: BackendFlows) -> bool:
     return bool(getattr(flows, "talks", False))
 
 
+def check_is_one_job(flows: BackendFlows, request: Request) -> None:
+    """Check that a backend does a verb in one job.
+
+    Raises:
+        NotSupported: the verb is ``talk``, and the backend needs two jobs for it.
+    """
+    if request.verb == "talk" and not is_one_job(flows):
+        raise NotSupported(
+            f"At the {flows.name} backend talk is two jobs: submit tts, then lipsync with its result."
+        )
+
+
 def perform(flows: BackendFlows, request: Request, *, deadline_s: float) -> Flow[GenerationResult]:
     """Run any verb on any backend: ``talk`` in two jobs where the backend has no one job for it."""
     if request.verb == "talk" and not is_one_job(flows):
@@ -30,10 +42,7 @@ def submit(flows: BackendFlows, request: Request, *, deadline_s: float) -> Flow[
     Raises:
         NotSupported: the backend keeps no jobs, or the verb is two there.
     """
-    if request.verb == "talk" and not is_one_job(flows):
-        raise NotSupported(
-            f"At the {flows.name} backend talk is two jobs: submit tts, then lipsync with its result."
-        )
+    check_is_one_job(flows, request)
     return resumable(flows).submit(request, deadline_s=deadline_s)
 
 

@@ -3,13 +3,12 @@
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from backend.errors import InvalidArgument, JobError, MissingSetting, NotSupported
+from backend.errors import InvalidArgument, JobError, MissingSetting
 from mcp_server import results
-from mcp_server.generation import Found, answer, find, watch_of
+from mcp_server.generation import answer, find, watch_of
 from mcp_server.paging import page
 from mcp_server.schemas import BACKEND, WAITING
 from mcp_server.tool import Answer, Call, Schema, Tool, an_object
-from mcp_server.two_job_talk import Talk, Talks
 
 if TYPE_CHECKING:
     from backend.jobs.status import JobStatus
@@ -51,56 +50,31 @@ async def _status(call: Call, job: str) -> Answer:
             return await answer(call, watch)
         except JobError as error:
             return _said(job, watch.verb, watch.backend, "failed", str(error))
-    talks = Talks(studio)
-    talk = talks.find(job)
-    found = _found(call, talks.current(talk) if talk else job, talk)
+    found = find(studio, job, call.arguments.get("backend"))
     status: JobStatus = await studio.run(found.flows.status(found.job))
     state = _STATES.get(status.state, "failed")
-    if talk is not None and state == "done" and found.job == talk.speech_job:
-        state = "cancelled" if talk.cancelled else "running"
     text = {"done": 'done; "wait" fetches the result', "running": status.state.lower().replace("_", " ")}
     said = text.get(state, str(status.error or status.state.lower()))
-    return _said(job, "talk" if talk else found.verb, found.flows.name, state, said)
+    return _said(job, found.verb, found.flows.name, state, said)
 
 
 async def _cancel(call: Call, job: str) -> Answer:
     studio = call.studio
     watch = studio.watches.get(job)
-    talks = Talks(studio)
     ended = watch is not None and watch.ended
     if watch is not None:
-        # First, so that a talk does not begin its film meanwhile.
         await watch.stop()
-    talk = talks.find(job)
-    if watch is not None and talk is None and studio.journal.find(job) is None:
+    if watch is not None and studio.journal.find(job) is None:
         # Its backend knew it only as the call that went on here.
         return _said(job, watch.verb, watch.backend, "unknown" if ended else "cancelled", "")
-    found = _found(call, talks.current(talk) if talk else job, talk)
+    found = find(studio, job, call.arguments.get("backend"))
     # RunPod says yes to whatever is cancelled, also to what ended long ago.
     status: JobStatus = await studio.run(found.flows.status(found.job))
-    speaks = talk is not None and found.job == talk.speech_job
-    if talk is not None and speaks:
-        # Also where the speech has just ended: its film is not wanted.
-        talks.cancel(talk)
-    try:
-        cancelled = not status.ended and await studio.run(found.flows.cancel(found.job))
-    except NotSupported:
-        # That the speech goes on matters little where no film follows; of any other job it must be said.
-        if not speaks:
-            raise
-        cancelled = False
+    cancelled = not status.ended and await studio.run(found.flows.cancel(found.job))
     if cancelled and found.entry is not None:
         studio.journal.write(found.entry, state="CANCELLED")
-    if talk is not None and cancelled:
-        talks.cancel(talk)
-    cancelled = cancelled or speaks
     said = "cancelled" if cancelled else "it had ended before, or is not known (any more)"
-    state = "cancelled" if cancelled else "unknown"
-    return _said(job, "talk" if talk else found.verb, found.flows.name, state, said)
-
-
-def _found(call: Call, job: str, talk: Talk | None) -> Found:
-    return find(call.studio, job, talk.backend if talk else call.arguments.get("backend"))
+    return _said(job, found.verb, found.flows.name, "cancelled" if cancelled else "unknown", said)
 
 
 def _said(job: str, verb: str, backend: str, status: str, said: str) -> Answer:
