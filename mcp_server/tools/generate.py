@@ -22,8 +22,8 @@ _DESCRIPTIONS: Final = {
     "lipsync": "Make a film of a portrait that speaks a recording, as an MP4 file. Takes minutes: expect "
     'status "running". To begin with a text instead of a recording use talk.',
     "imagine": "Make an image of anything from a description and a style, as a PNG file.",
-    "talk": "Speak a text in the voice of a recording and make a portrait say it: tts and lipsync in one job, "
-    'as an MP4 file. Takes minutes: expect status "running". On Hedra use tts, then lipsync.',
+    "talk": "Speak a text in the voice of a recording and make a portrait say it: tts and lipsync in one, as "
+    'an MP4 file. Takes minutes: expect status "running". On Hedra use tts, then lipsync.',
 }
 
 
