@@ -18,10 +18,10 @@ from backend import (
     TransferError,
     Unavailable,
 )
-from backend.errors import Forbidden, HashMismatch, JobFailed
+from backend.errors import ApiError, Forbidden, HashMismatch, JobFailed
 from backend.files.volume_s3 import VolumeS3
 from backend.files.volume_s3_multipart import put_in_parts
-from backend.flow import Reply
+from backend.flow import Reply, Send
 from backend.flow.http_driver import Http
 from backend.runpod.inputs import pack
 from backend.runpod.outputs import collect
@@ -327,3 +327,18 @@ def test_one_file_that_does_not_come_holds_up_no_other(http, tmp_path):
     assert isinstance(result.failure, Unavailable)
     assert [made.local_path for made in result.files] == [None, tmp_path / "out-2.png"]
     assert result.files[0].remote_url == "http://127.0.0.1:9/a.png"
+
+
+@pytest.mark.parametrize(("status", "asks"), [(400, True), (403, False)])
+def test_the_region_is_learned_from_a_bad_request_only(status: int, asks: bool):
+    """400 may mean another region, and costs one more signed request; a refusal costs none."""
+    s3 = VolumeS3("https://s3.example", "vol1", "id", Secret("key"))
+    flow = s3.put(Path(__file__), "inputs/a", size_bytes=1, sha256="0" * 64)
+    next(flow)
+
+    try:
+        step = flow.send(Reply(status=status, headers={}, content=b"<Error/>", url="https://s3.example"))
+    except ApiError:
+        step = None  # type: ignore[assignment]
+
+    assert (isinstance(step, Send) and ".comfyform/region" in step.url) is asks

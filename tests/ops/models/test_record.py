@@ -11,6 +11,7 @@ import pytest
 
 from backend.errors import TransferError
 from backend.flow.http_driver import Http
+from ops.models.record import Record
 from ops.models.volume_layout import record_path
 from ops.sources.origins import Sources
 from ops.stores.directory import FolderStore
@@ -134,3 +135,14 @@ def test_a_record_that_is_wrong_costs_no_fetch(emu: Emulator, sources: Sources, 
 
     assert (shallow["ok"], deep["ok"]) == (False, True)
     assert (kept["status"], kept["fetched_bytes"]) == ("kept", 0)
+
+
+@pytest.mark.parametrize(
+    ("later_s", "known"), [(0.0, True), (1.9, True), (-1.9, True), (2.5, False), (19.0, False)]
+)
+def test_a_record_speaks_of_a_file_for_two_seconds(later_s: float, known: bool):
+    """Network file systems round times; a file that changed later than that is another file."""
+    record = Record.now(10, "a" * 64, None, modified_s=1_000.0)
+
+    assert record.speaks_of(10, 1_000.0 + later_s) is known
+    assert record.speaks_of(11, 1_000.0) is False
