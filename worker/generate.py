@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
@@ -35,6 +36,7 @@ from worker.jobs.cancellation import Stopped, StopSign
 from worker.jobs.inputs import gathered, placed
 from worker.jobs.messages import Request
 from worker.jobs.outputs import Made, Outlet
+from worker.jobs.unnamed_outputs import add_unnamed, is_unnamed
 
 START_S: Final = 300.0
 """How long a ComfyUI may take until it answers: a cold container reads gigabytes of packages."""
@@ -108,13 +110,20 @@ class Studio:
             ready = time.monotonic()
             result = self._run(url, checked, end, stop, tell)
             sent = time.monotonic()
+            warnings = list(result.warnings)
+            only_unnamed = all(is_unnamed(file) for file in result.files)
             files = self.outlet.send(
-                [Made(file.local_path, file.sha256) for file in result.files if file.local_path],
+                [
+                    Made(file.local_path, file.sha256, optional=is_unnamed(file) and not only_unnamed)
+                    for file in result.files
+                    if file.local_path
+                ],
                 job_id=request.job_id,
                 deliver=deliver,
                 today=datetime.now(UTC).date(),
                 stop=stop,
                 end=max(end, sent + LEAST_SEND_S),
+                warn=warnings.append,
             )
         timings = {"start": round(ready - begun, 3), **result.timings}
         timings |= {"send": round(time.monotonic() - sent, 3), "total": round(time.monotonic() - begun, 3)}
@@ -122,7 +131,7 @@ class Studio:
             "files": files,
             "seed": result.seed,
             "prompt_id": result.prompt_id,
-            "warnings": list(result.warnings),
+            "warnings": warnings,
             "timings": timings,
             **_avatar(checked, result.files),
         }
@@ -175,9 +184,11 @@ class Studio:
                 raise self.comfyui.down("ComfyUI died during the run")
 
         into = replace(request, output_path=self.folders.results)
+        unnamed = partial(add_unnamed, output=self.folders.output, results=self.folders.results)
         try:
             with Http(wait=wait) as http, self._cut_off(stop, end):
-                flow = LocalBackend(ComfyUI(url)).generate(into, deadline_s=end - time.monotonic())
+                backend = LocalBackend(ComfyUI(url), add_unnamed=unnamed)
+                flow = backend.generate(into, deadline_s=end - time.monotonic())
                 result = http.run(flow, on_progress=tell)
             if result.exception is not None:
                 result.exception.hint = "It was made, and could not be fetched: is the container's disk full?"
@@ -242,6 +253,8 @@ class Studio:
             if time.monotonic() >= end:
                 raise WaitTimeout("The job's time ended while this worker's ComfyUI was busy with another.")
         try:
+            # A node's thread may have written after its run had ended; this is not the next run's.
+            self.folders.sweep()
             self.folders.results.mkdir(exist_ok=True)
             yield
         finally:

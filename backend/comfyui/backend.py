@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from backend.comfyui.api import ComfyUI
 from backend.comfyui.build_workflow import plan
-from backend.comfyui.responses import Output, nothing_given, outputs
+from backend.comfyui.responses import Output, answered_from_cache, nothing_given, outputs
 from backend.comfyui.run import SILENCE_S, finished, run, wait
 from backend.comfyui.workflows import Graph
 from backend.errors import ComfyformError, JobCancelled, JobError, JobFailed, NotFound
@@ -34,6 +34,8 @@ class LocalBackend:
         comfyui: the ComfyUI.
         clock: monotonic seconds.
         silence_s: how long it may be unreachable during a run before the run counts as lost.
+        add_unnamed: adds files that a run wrote without naming them in its history. Only a caller that
+            owns ComfyUI's output folder can find them.
     """
 
     name = "local"
@@ -45,10 +47,12 @@ class LocalBackend:
         *,
         clock: Callable[[], float] = time.monotonic,
         silence_s: float = SILENCE_S,
+        add_unnamed: Callable[[Delivered], Delivered] | None = None,
     ) -> None:
         self.comfyui = comfyui
         self._clock = clock
         self._silence_s = silence_s
+        self._add_unnamed = add_unnamed
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -82,11 +86,13 @@ class LocalBackend:
             prompt_id, entry = yield from self._run(planned.graph, left)
             ran = self._clock()
             delivered = yield from self._collect(request.output_path, prompt_id, entry)
-            if not isinstance(delivered.failure, NotFound) or planned.own or attempt == 2:
+            if planned.own or attempt == 2 or not self._lacks_files(delivered, entry):
                 break
-            # ComfyUI answered from its cache, with a file that somebody deleted since.
+            # ComfyUI answered from its cache, and the files of that run were deleted since.
             yield from self.comfyui.free()
         files = delivered.files
+        if not files:
+            raise nothing_given(entry)
         if request.verb == "portrait" and request["save_to_avatars"] and delivered.failure is None:
             files = yield from self._keep_avatar(request, files)
         end = self._clock()
@@ -98,6 +104,12 @@ class LocalBackend:
             prompt_id=prompt_id,
             timings=timings,
         )
+
+    def _lacks_files(self, delivered: Delivered, entry: Mapping[str, Any]) -> bool:
+        """Whether a run without ComfyUI's cache would give files that this one did not."""
+        if isinstance(delivered.failure, NotFound):
+            return True
+        return self._add_unnamed is not None and not delivered.files and answered_from_cache(entry)
 
     def _run(self, graph: Graph, deadline_s: float) -> Flow[tuple[str, Mapping[str, Any]]]:
         return run(self.comfyui, graph, deadline_s=deadline_s, clock=self._clock, silence_s=self._silence_s)
@@ -119,8 +131,11 @@ class LocalBackend:
         """
         start = self._clock()
         entry = yield from wait(self.comfyui, job_id, deadline_s=deadline_s, clock=self._clock)
+        delivered = yield from self._collect(output_path, job_id, entry)
+        if not delivered.files:
+            raise nothing_given(entry)
         return result_of(
-            (yield from self._collect(output_path, job_id, entry)),
+            delivered,
             backend=self.name,
             seed=seed_in(entry),
             prompt_id=job_id,
@@ -157,18 +172,17 @@ class LocalBackend:
 
     def _collect(self, output_path: Path | None, prompt_id: str, entry: Mapping[str, Any]) -> Flow[Delivered]:
         """Fetch what a run gave, where it is wanted here."""
-        made = outputs(entry)
-        if not made:
-            raise nothing_given(entry)
-        return (
-            yield from deliver(
-                [self._left(output) for output in made],
-                output_path,
-                lambda number, place: self._fetch(made[number], place),
-                again="The run is done: "
-                f"`inv jobs.wait {prompt_id} --backend local --output-path …` fetches its result.",
-            )
+        named = outputs(entry)
+        delivered = yield from deliver(
+            [self._left(output) for output in named],
+            output_path,
+            lambda number, place: self._fetch(named[number], place),
+            again="The run is done: "
+            f"`inv jobs.wait {prompt_id} --backend local --output-path …` fetches its result.",
         )
+        if self._add_unnamed is not None:
+            delivered = yield from work(partial(self._add_unnamed, delivered))
+        return delivered
 
     def _fetch(self, output: Output, place: Path | None) -> Flow[GeneratedFile]:
         if place is None:

@@ -101,6 +101,16 @@ def nothing_given(entry: Mapping[str, Any]) -> JobFailed:
     )
 
 
+def answered_from_cache(entry: Mapping[str, Any]) -> bool:
+    """Whether ComfyUI skipped nodes of this run, because it remembered their results."""
+    messages = as_list(as_object(entry.get("status")).get("messages"))
+    return any(
+        message[0] == "execution_cached" and bool(as_list(as_object(message[1]).get("nodes")))
+        for message in messages
+        if isinstance(message, list) and len(message) > 1
+    )
+
+
 def queued_runs(items: Any) -> list[tuple[float, str]]:
     """Numbers and ids of a list of ``/queue``, whose items are ``[number, prompt id, …]``; sorted by number.
 

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -40,10 +40,12 @@ class Made:
     Attributes:
         path: where it lies in the container; its name is the client's name for it.
         sha256: where it is known already.
+        optional: it is left out, with a warning, where it cannot be sent.
     """
 
     path: Path
     sha256: str | None = None
+    optional: bool = False
 
     @property
     def filename(self) -> str:
@@ -74,6 +76,7 @@ class Outlet:
         today: date,
         stop: StopSign | None = None,
         end: float = math.inf,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> list[OutputFile]:
         """Send a job's files out, in order.
 
@@ -84,6 +87,7 @@ class Outlet:
             today: names the folder's parent, so that old outputs are easy to find and delete.
             stop: ends an upload.
             end: when the job's time is over, by `time.monotonic`.
+            warn: called with a sentence for each optional file that is left out.
 
         Raises:
             NotSupported: a file is too large for the answer, and there is no volume and no bucket.
@@ -102,15 +106,21 @@ class Outlet:
                 "sha256": made.sha256 or _sha256(made.path),
             }
             inline = 4 * ((size + 2) // 3)
-            if self.bucket is not None and deliver == "auto":
-                entry["url"] = upload(self.bucket, made, folder, stop, end)
-            elif deliver == "auto" and inline <= left:
-                left -= inline
-                entry["data"] = base64.b64encode(made.path.read_bytes()).decode()
-                entry["encoding"] = "base64"
+            try:
+                if self.bucket is not None and deliver == "auto":
+                    entry["url"] = upload(self.bucket, made, folder, stop, end)
+                elif deliver == "auto" and inline <= left:
+                    left -= inline
+                    entry["data"] = base64.b64encode(made.path.read_bytes()).decode()
+                    entry["encoding"] = "base64"
+                else:
+                    entry["volume_path"] = self._keep(made, folder)
+            except (NotSupported, TransferError) as error:
+                if not made.optional:
+                    raise
+                warn(f"{made.filename} was left out: {error.message}")
             else:
-                entry["volume_path"] = self._keep(made, folder)
-            sent.append(entry)
+                sent.append(entry)
         return sent
 
     def _keep(self, made: Made, folder: str) -> str:

@@ -1,12 +1,12 @@
-"""Nodes of no real pack, to make trouble on purpose: one takes its time, one raises."""
+"""Nodes of no real pack, to make trouble on purpose: slow, failing, or saving without telling ComfyUI."""
 
 from __future__ import annotations
 
 from emulator.comfyui import drawing
-from emulator.comfyui.node import boolean, choice, integer, link, node, number
+from emulator.comfyui.node import boolean, choice, integer, link, node, number, text
 from emulator.comfyui.nodes.loaders import out_of_memory
 from emulator.comfyui.run import Failure, Run
-from emulator.comfyui.values import Picture
+from emulator.comfyui.values import Picture, Shown
 
 MODULE = "custom_nodes.emulator"
 
@@ -44,3 +44,22 @@ def emulator_raise(run: Run, image: Picture, kind: str) -> tuple[Picture]:
     if kind == "oom":
         raise out_of_memory(48.0, run.knobs.vram_gb)
     raise Failure("ValueError", "deliberate failure from the emulator's node")
+
+
+@node(
+    "EmulatorQuietSave",
+    inputs={"names": text("mesh.glb"), "kilobytes": integer(1, 0, 100_000)},
+    category="emulator",
+    module=MODULE,
+    is_output=True,
+)
+def emulator_quiet_save(run: Run, names: str, kilobytes: int) -> Shown:
+    """Write files into the output folder, by comma-separated names, and leave them out of history.
+
+    Source: packs for meshes do it (PozzettiAndrea/ComfyUI-TRELLIS2#144).
+    """
+    for name in names.split(","):
+        path = run.folders.output / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode().ljust(1024 * kilobytes, b"."))
+    return Shown((), {})
