@@ -43,7 +43,7 @@ def test_the_env_file_alone_points_the_runpod_client_here(emu: Emulator) -> None
     script = """
 import os, sys, runpod
 runpod.api_key = os.environ["RUNPOD_API_KEY"]
-print(runpod.Endpoint(sys.argv[1]).run_sync({"input": {"a": 1}}, timeout=30))
+print(runpod.Endpoint(sys.argv[1]).run_sync({"input": {"a": 1}}, timeout=120))
 try:
     runpod.get_gpus()
 except Exception as error:

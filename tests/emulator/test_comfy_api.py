@@ -35,7 +35,7 @@ def sdk(emu: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Comfy]:
 @pytest.fixture
 def api(emu: Emulator) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {emu.env['COMFY_API_KEY']}"}
-    with httpx.Client(base_url=emu.env["COMFY_BASE_URL"] + "/api/v2", headers=headers, timeout=20) as client:
+    with httpx.Client(base_url=emu.env["COMFY_BASE_URL"] + "/api/v2", headers=headers, timeout=120) as client:
         yield client
 
 
@@ -112,7 +112,7 @@ def test_a_running_job_can_be_cancelled(sdk):
     """Cancel is asked for, takes effect at the next step, and can be repeated."""
     job = sdk.submit(Workflow(slow(steps=1000, delay=0.05)))
     job.cancel()
-    job.wait(timeout=20)
+    job.wait(timeout=120)
     again = job.cancel().status
 
     assert (job.status, again) == ("canceled", "canceled")

@@ -172,7 +172,7 @@ def test_a_stopped_emulator_ends_its_workers_and_exits_0(tmp_path: Path, stop: s
         pid = until(lambda: [worker["pid"] for worker in emulator.state()["workers"] if worker["pid"]])[0]
         emulator.process.send_signal(stop)
 
-        assert emulator.process.wait(10) == 0
+        assert emulator.process.wait(120) == 0
         assert not alive(pid)
 
 

@@ -135,7 +135,7 @@ def test_a_log_without_its_past(echo: Echo) -> None:
     key = {"Authorization": f"Bearer {echo.emu.env['RUNPOD_API_KEY']}"}
     address = f"{echo.emu.url('rest')}{path}&tail=0"
 
-    with httpx.stream("GET", address, headers=key, timeout=20) as reply:
+    with httpx.stream("GET", address, headers=key, timeout=120) as reply:
         echo.run(a=2)
         first = next(line for line in reply.iter_lines() if line.startswith("data: "))
 

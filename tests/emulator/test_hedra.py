@@ -26,7 +26,7 @@ class Client:
         self.headers = {"Authorization": f"Key {emu.env['HEDRA_API_KEY']}"}
 
     def ask(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
-        return httpx.request(method, self.url + path, json=body, headers=self.headers, timeout=30, **more)
+        return httpx.request(method, self.url + path, json=body, headers=self.headers, timeout=120, **more)
 
     def run(self, model: str, **settings: Any) -> dict[str, Any]:
         """Submit, wait, and give the result."""

@@ -294,9 +294,9 @@ def test_the_runpod_client_works_unmodified(emu: Emulator) -> None:
     script = """
 import json, sys, runpod
 endpoint = runpod.Endpoint(sys.argv[1], api_key=sys.argv[2])
-sync = endpoint.run_sync({"input": {"a": 1}}, timeout=30)
+sync = endpoint.run_sync({"input": {"a": 1}}, timeout=120)
 job = endpoint.run({"input": {"do": "error", "message": "boom"}})
-failed = job.output(timeout=20)
+failed = job.output(timeout=120)
 waiting = endpoint.run({"input": {"do": "sleep", "seconds": 0.1}})
 print(json.dumps([sync, failed, job.status(), waiting.cancel(), endpoint.health()["jobs"]]))
 """

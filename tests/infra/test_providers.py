@@ -143,7 +143,7 @@ def process_() -> Iterator[Provider]:
 def test_an_error_is_one_line_in_a_real_process(process_: Provider) -> None:
     """SDK contract: with our exception class and traceback limit, the text is `comfyform: <sentence>`."""
     with pytest.raises(grpc.RpcError) as caught:
-        process_.create(providers.TemplateProvider(), {"name": "a", "image": "b"}).result(20)
+        process_.create(providers.TemplateProvider(), {"name": "a", "image": "b"}).result(120)
 
     said = caught.value.details()
     assert said.strip() == (
@@ -162,7 +162,7 @@ def test_cancel_ends_a_wait_at_once(process_: Provider, monkeypatch: pytest.Monk
     process_.stub.Cancel(importlib.import_module("google.protobuf.empty_pb2").Empty())
 
     with pytest.raises(grpc.RpcError) as caught:
-        running.result(10)
+        running.result(120)
     assert caught.value.details().startswith("comfyform: Stopped.")
 
 
@@ -176,7 +176,7 @@ def test_the_process_ends_with_its_engine(process_: Provider) -> None:
     until(lambda: process_.engine.lines)
     process_.server.stop(None).wait()
 
-    assert process_.process.wait(20) == 1
+    assert process_.process.wait(120) == 1
     assert running.exception() is not None
 
 

@@ -33,7 +33,7 @@ INITIALIZE = {
 
 def post(url: str, **headers: str) -> httpx.Response:
     accept = {"Accept": "application/json, text/event-stream"}
-    return httpx.post(url, json=INITIALIZE, headers={**accept, **headers}, timeout=20, trust_env=False)
+    return httpx.post(url, json=INITIALIZE, headers={**accept, **headers}, timeout=120, trust_env=False)
 
 
 def test_a_token_is_asked_for_where_one_is_set(tmp_path: Path) -> None:

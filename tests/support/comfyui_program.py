@@ -78,7 +78,7 @@ class ComfyUI:
         self.url = url
         self.folder = folder
         self.process = process
-        self.http = httpx.Client(base_url=url, timeout=20, trust_env=False)
+        self.http = httpx.Client(base_url=url, timeout=120, trust_env=False)
 
     def socket(self, client_id: str) -> websockets.sync.client.ClientConnection:
         address = self.url.replace("http", "ws", 1) + f"/ws?clientId={client_id}"
@@ -110,7 +110,7 @@ class ComfyUI:
 
 def until_the_end(socket: websockets.sync.client.ClientConnection) -> Iterator[Any]:
     while True:
-        frame = socket.recv(timeout=20)
+        frame = socket.recv(timeout=120)
         message = frame if isinstance(frame, bytes) else json.loads(frame)
         yield message
         if isinstance(message, dict) and message["type"] == "executing" and message["data"]["node"] is None:
@@ -153,7 +153,7 @@ def running_comfyui(folder: Path, *flags: str) -> Iterator[ComfyUI]:
         client.http.close()
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
         if drain.is_alive():
-            drain.join(20)
+            drain.join(120)
         process.stderr.close()

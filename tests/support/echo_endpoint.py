@@ -37,7 +37,7 @@ def run(emu: Emulator, endpoint_id: str, **wish: Any) -> dict[str, Any]:
 def log_events(emu: Emulator, path: str, **headers: str) -> Generator[tuple[str, dict[str, Any]]]:
     """Give the events of a worker's log as they come: id and data."""
     key = {"Authorization": f"Bearer {emu.env['RUNPOD_API_KEY']}"}
-    with httpx.stream("GET", emu.url("rest") + path, headers=key | headers, timeout=20) as reply:
+    with httpx.stream("GET", emu.url("rest") + path, headers=key | headers, timeout=120) as reply:
         assert reply.headers["content-type"].startswith("text/event-stream")
         number = ""
         for line in reply.iter_lines():

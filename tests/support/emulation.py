@@ -161,14 +161,14 @@ def running_emulator(
         if process.poll() is None:
             process.terminate()
         try:
-            process.wait(20)
+            process.wait(120)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
         process.stdout.close()
 
 
-def until(condition: Callable[[], Any], seconds: float = 15) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
     """Ask again and again until the answer is truthy, and give it; processes tell nobody when they end."""
     deadline, pause = time.monotonic() + seconds, threading.Event()
     while not (answer := condition()):

@@ -75,7 +75,7 @@ def running_server(
         yield url
     finally:
         process.send_signal(end)
-        process.wait(20)
+        process.wait(120)
         process.stdout.close()
 
 

@@ -145,7 +145,7 @@ def kill(process: subprocess.Popen[str]) -> str:
     """End a CLI as a crash would, and give what it said."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGKILL)
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=120)
     return said
 
 

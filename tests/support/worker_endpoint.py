@@ -81,7 +81,7 @@ class Studio:
         return int(worker["pid"])
 
 
-def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
     """Ask again and again until the answer is truthy, and give it."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):

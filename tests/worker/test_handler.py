@@ -62,7 +62,7 @@ async def test_a_job_that_cannot_be_read_fails_alone():
 
 async def test_two_jobs_run_at_the_same_time():
     """Two that wait for each other can only both end if neither waits for the other's end."""
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=120)
 
     def work(*_):
         return {"met": meeting.wait() in {0, 1}}
@@ -106,7 +106,7 @@ async def test_progress_is_in_order_and_never_after_the_result():
     def work(request, stop, tell):
         tell({"n": 1})
         tell({"n": 2})
-        posted.wait(10)
+        posted.wait(120)
         tell({"n": 3})
         return {}
 
@@ -144,7 +144,7 @@ async def test_progress_that_cannot_be_posted_costs_no_job():
 
     def work(request, stop, tell):
         tell({"n": 1})
-        refused.wait(10)
+        refused.wait(120)
         return {"seed": 7}
 
     answer = await handler(work, post_progress=post).handle({"id": "j", "input": {"prompt": "x"}})
@@ -158,7 +158,7 @@ async def test_a_cancelled_job_prints_no_traceback(caplog, capfd):
 
     def work(_request, stop, _tell):
         begun.set()
-        stop.wait(30)
+        stop.wait(120)
 
     task = asyncio.create_task(handler(work).handle({"id": "j1", "input": {"action": "health"}}))
     await asyncio.to_thread(begun.wait, 10)

@@ -49,7 +49,7 @@ def proxy_url(comfyui: ComfyUI) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 @pytest.fixture

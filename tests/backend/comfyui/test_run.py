@@ -169,7 +169,7 @@ def heard_from(frames: bytes, *, status: str = "101 Switching Protocols") -> tup
         thread = threading.Thread(target=serve)
         thread.start()
         with Hint(f"http://127.0.0.1:{server.getsockname()[1]}/base", "me") as hint:
-            thread.join(10)
+            thread.join(120)
             latest = hint.latest(ID)
     return latest, got[1], got[0].split(b"\r\n")[0].decode()
 

@@ -159,7 +159,7 @@ def test_requests_in_flight_are_bounded():
             most[0] = max(most[0], now[0])
             if now[0] == bound:
                 gate.set()
-        gate.wait(10)
+        gate.wait(120)
         with lock:
             now[0] -= 1
         return Answer(200, b"{}")

@@ -68,7 +68,7 @@ def test_where_the_command_was_killed_too_the_next_one_sees_to_it(
     orphan_processes.end()
 
     assert spared == (None, None)
-    assert provider.wait(20) == -9
+    assert provider.wait(120) == -9
 
 
 def test_nobody_elses_process_is_ended(processes: contextlib.ExitStack) -> None:

@@ -120,9 +120,9 @@ def test_two_do_not_build_twice(tmp_path: Path, ways: dict[str, object]) -> None
             target=lambda: found.append(find(say=say, environ={"PATH": ""}, cache=tmp_path))
         )
         other.start()
-        assert waiting.wait(10)
+        assert waiting.wait(120)
         cli(tmp_path / BUILD_VERSION / "bin")
-    other.join(10)
+    other.join(120)
 
     assert [each.way for each in found] == ["cache"]
     assert "another process is getting it" in said[0]
@@ -246,7 +246,7 @@ def test_a_cli_that_a_signal_kills_leaves_no_lock(tmp_path: Path, end: str, rais
     environ = {"PATH": os.defpath, "PULUMI_BACKEND_URL": tmp_path.as_uri()}
     script = STOPPED.format(program=str(program), environ=environ, project=str(tmp_path))
 
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
 
     assert (done.stdout, done.stderr) == (f"{raised}\n", "")
     assert [path.name for path in folder.iterdir()] == ["other.json"]

@@ -36,7 +36,7 @@ def interrupt(emu: Emulator, desk: Desk, command: str, method: str, path: str, *
     while len(emu.requests(method, path)) <= seen:
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     emu.control("DELETE", "/faults")
 
     assert process.returncode == 130

@@ -25,7 +25,7 @@ def test_written_bytes_are_flushed_before_the_end():
     flusher.wrote(0, 1)
 
     assert not early
-    assert flushed.wait(20)
+    assert flushed.wait(120)
     flusher.stop()
 
 
@@ -52,7 +52,7 @@ def test_a_failed_flush_is_told_again_and_again():
 
     flusher = Flusher(7, to_disk=refuse)
     flusher.wrote(0, FLUSH_BYTES)
-    assert failed.wait(20)
+    assert failed.wait(120)
     flusher.stop()
 
     asks: tuple[Callable[[], None], ...] = (lambda: flusher.wrote(0, 1), flusher.finish, flusher.finish)
@@ -92,12 +92,12 @@ def test_stopping_waits_for_the_flush_that_runs():
 
     def slow(descriptor: int) -> None:
         begun.set()
-        go_on.wait(20)
+        go_on.wait(120)
         done.append(descriptor)
 
     flusher = Flusher(7, to_disk=slow)
     flusher.wrote(0, FLUSH_BYTES)
-    assert begun.wait(20)
+    assert begun.wait(120)
     threading.Timer(0.05, go_on.set).start()
     flusher.stop()
 

@@ -112,7 +112,7 @@ def test_a_server_that_never_answers_is_not_waited_for(usual: Path):
     over = threading.Event()
 
     def silent(_: Seen) -> Answer:
-        over.wait(20)
+        over.wait(120)
         return Answer(body=json.dumps(told(vae=["/no/models/vae"])).encode())
 
     with serving(silent) as server:

@@ -27,7 +27,7 @@ def test_a_job_that_nobody_takes_is_said_once():
     with QueueWatch(say, quiet_s=0) as watch:
         watch(event("a", "IN_QUEUE"))
         watch(event("b", "IN_QUEUE"))
-        assert spoken.wait(20)
+        assert spoken.wait(120)
         watch(event("c", "IN_QUEUE"))
 
     assert said == [
@@ -54,7 +54,7 @@ def test_what_is_no_news(events: list[tuple[str, str]]):
             watch(event(job_id, state))
         waiting = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
         for timer in waiting:
-            timer.join(20)  # a cancelled one ends; one that still waits does not
+            timer.join(120)  # a cancelled one ends; one that still waits does not
 
         assert [timer for timer in waiting if timer.is_alive()] == []
     assert threading.active_count() == before

@@ -41,9 +41,9 @@ def test_a_crew_is_stopped_with_the_one_above(tmp_path: Path, waits: str):
             raise
 
     with one_writer(lock), Crew(work, [1], threads=1, ahead=1) as above:
-        assert begun.wait(20)
+        assert begun.wait(120)
         above.stop()
-        above.join(20)
+        above.join(120)
 
     never.set()
     assert ended == [KeyboardInterrupt]

@@ -164,7 +164,7 @@ def test_a_stop_ends_a_download_while_bytes_come(dripping, tmp_path):
     stop = StopSign()
 
     def cancel():
-        dripping.reached.wait(30)
+        dripping.reached.wait(120)
         stop.raised.set()
 
     canceller = threading.Thread(target=cancel)
