@@ -13,9 +13,11 @@ from pulumi.runtime.config import CONFIG
 from backend.errors import ComfyformError
 from infra import provider_session
 from infra.command_resources import OptIn, built_image, verified
+from infra.engine import pulumi_state
 from infra.environment import ComfyEnvironment
 from infra.forwarded_settings import worker_env
 from infra.preflight import NAMES, preflight
+from infra.resources import full_stack_name
 from infra.stack_config import StackConfig
 from ops.registry.load import load
 
@@ -32,7 +34,13 @@ def main() -> None:
     asked = OptIn.parse(CONFIG.get())
     asked.check()
     registry = load(PROJECT / config.registry)
-    cleared = preflight(provider_session.api(), config, project, stack)
+    cleared = preflight(
+        provider_session.api(),
+        config,
+        project,
+        stack,
+        read_state=lambda: pulumi_state.recorded(full_stack_name() or stack),
+    )
     for warning in cleared.warnings:
         pulumi.log.warn(warning)
     environment = ComfyEnvironment(

@@ -6,7 +6,7 @@ from typing import Final
 import pulumi
 from pulumi import ComponentResource, Output, ResourceOptions
 
-from infra.naming import EnvironmentNames
+from infra.naming import COMPONENT, EnvironmentNames
 from infra.provider_session import KEY
 from infra.resources import Endpoint, Model, NetworkVolume, RegistryCredential, Template
 from infra.stack_config import StackConfig
@@ -51,7 +51,7 @@ class ComfyEnvironment(ComponentResource):
             images: ``worker`` and ``ops`` images that are known only later, instead of the configured ones.
             opts: Pulumi's options.
         """
-        super().__init__("comfyform:index:Environment", name, None, opts)
+        super().__init__(COMPONENT, name, None, opts)
         self._name = name
         names = EnvironmentNames(name)
         self._config = config

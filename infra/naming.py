@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 SUFFIX_DIGITS: Final = 6
+COMPONENT: Final = "comfyform:index:Environment"
+"""Pulumi type of the component that has an environment's resources."""
+_ENDPOINT: Final = "pulumi-python:dynamic/runpod:Endpoint"
 _SUFFIX: Final = rf"(?:-[0-9a-f]{{{SUFFIX_DIGITS}}})?"
 
 
@@ -48,6 +51,17 @@ def stack_of(name: str, stacks: Iterable[tuple[str, str]]) -> tuple[str, str] | 
     """
     fitting = [each for each in stacks if name.startswith(object_name(*each, ""))]
     return max(fitting, key=lambda each: len("-".join(each)), default=None)
+
+
+def endpoint_urn(project: str, stack: str, logical: str) -> str:
+    """Build the URN of an environment's endpoint.
+
+    Args:
+        project: of Pulumi.
+        stack: its short name.
+        logical: the endpoint's logical name.
+    """
+    return f"urn:pulumi:{stack}::{project}::{COMPONENT}${_ENDPOINT}::{logical}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,21 @@ class StackState:
         """Give the id that a resource has now, or an empty text."""
         return next((each.id for each in self.entries if each.urn == urn and not each.replaced), "")
 
+    def owns(self, id_: str, name: str, *, base: str, urn: str) -> bool:
+        """Tell whether an object is this state's: it is recorded, or a creation that was cut off has left it.
+
+        Args:
+            id_: the object's id.
+            name: its name at RunPod.
+            base: how the names of the resource's objects begin.
+            urn: the resource's.
+        """
+        if id_ in self.ids():
+            return True
+        return self.identity is not None and name == creation_name(
+            base, self.identity, urn, self.current(urn)
+        )
+
     def holders(self, id_: str, *, but: Collection[Entry] = ()) -> list[Entry]:
         """List the entries with an id, those that are to be deleted first."""
         found = [each for each in self.entries if each.id == id_ and each not in but]

@@ -4,12 +4,13 @@ Reads RunPod's catalog and listings, decides by the pure rules of ``ops``, and
 refuses at preview what would fail, or surprise, at ``up``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from backend.errors import ConfigError
-from infra.naming import EnvironmentNames, is_object
+from infra.naming import EnvironmentNames, endpoint_urn, is_object, object_name
+from infra.ownership import StackState
 from infra.stack_config import StackConfig
 from ops.runpod import quota
 from ops.runpod.api import ENDPOINTS, NETWORK_VOLUMES, Live, RunPodApi
@@ -55,7 +56,14 @@ def survey(api: RunPodApi) -> Survey:
     return Survey(catalog.result(), tuple(volumes.result()), tuple(endpoints.result()))
 
 
-def preflight(api: RunPodApi, config: StackConfig, project: str, stack: str) -> Cleared:
+def preflight(
+    api: RunPodApi,
+    config: StackConfig,
+    project: str,
+    stack: str,
+    *,
+    read_state: Callable[[], StackState | None] = lambda: None,
+) -> Cleared:
     """Judge a stack.
 
     Args:
@@ -63,6 +71,7 @@ def preflight(api: RunPodApi, config: StackConfig, project: str, stack: str) -> 
         config: the stack's configuration.
         project: of Pulumi.
         stack: its short name.
+        read_state: reads the stack's state, or returns None where it cannot; called only where it matters.
 
     Raises:
         ConfigError: it cannot be there, is above its budget or above the worker quota.
@@ -72,7 +81,7 @@ def preflight(api: RunPodApi, config: StackConfig, project: str, stack: str) -> 
     volume = existing_volume(found.volumes, config, project, stack)
     verdict = judge(found.catalog, _wish(config))
     verdict.check(volume_exists=volume is not None)
-    scarce = check_quota(config, other_workers(found.endpoints, config, project, stack))
+    scarce = check_quota(config, other_workers(found.endpoints, config, project, stack, read_state))
     cost = price(found, config, project, stack)
     check_budget(cost, usd_per_month=config.budget_usd_per_month, usd_per_hour=config.budget_usd_per_hour)
     unpriced = tuple(part.sentence for part in cost.unpriced)
@@ -109,16 +118,61 @@ def existing_volume(
 
 
 def other_workers(
-    endpoints: Sequence[Live[EndpointSpec]], config: StackConfig, project: str, stack: str
+    endpoints: Sequence[Live[EndpointSpec]],
+    config: StackConfig,
+    project: str,
+    stack: str,
+    read_state: Callable[[], StackState | None] = lambda: None,
 ) -> int:
-    """Count the most workers of all endpoints of the account that are not the stack's."""
-    own = (NAMES.ops, NAMES.worker)
+    """Count the most workers of all endpoints of the account that are not the stack's.
+
+    An endpoint with the stack's name may be that of another state, and the stack's own state tells. Reading
+    it takes a quarter of a second, so it is read only where the answer can change and where the user set a
+    quota, or where several endpoints have the same name. Otherwise, and where the state cannot be read, an
+    endpoint with the stack's name counts as the stack's.
+
+    Args:
+        endpoints: all of the account's.
+        config: the stack's configuration.
+        project: of Pulumi.
+        stack: its short name.
+        read_state: reads the stack's state, or returns None where it cannot.
+    """
     adopted = (config.adopt_ops_endpoint, config.adopt_worker_endpoint)
-    return sum(
-        int(endpoint.values.get("workers_max") or 0)
-        for endpoint in endpoints
-        if endpoint.id not in adopted and not is_object(endpoint.name, project, stack, own)
-    )
+    others, similar = 0, []
+    for endpoint in endpoints:
+        names = (
+            name for name in (NAMES.ops, NAMES.worker) if is_object(endpoint.name, project, stack, [name])
+        )
+        logical = next(names, None)
+        if logical is not None and endpoint.id not in adopted:
+            similar.append((endpoint, logical))
+        elif endpoint.id not in adopted:
+            others += _workers_max(endpoint)
+    allowed = quota.FIRST if config.worker_quota is None else config.worker_quota
+    most = _own_workers(config) + others + sum(_workers_max(endpoint) for endpoint, _ in similar)
+    is_ambiguous = config.worker_quota is not None or len({logical for _, logical in similar}) < len(similar)
+    state = read_state() if similar and is_ambiguous and most > allowed else None
+    if state is not None:
+        others += sum(
+            _workers_max(endpoint)
+            for endpoint, logical in similar
+            if not state.owns(
+                endpoint.id,
+                endpoint.name,
+                base=object_name(project, stack, logical),
+                urn=endpoint_urn(project, stack, logical),
+            )
+        )
+    return others
+
+
+def _workers_max(endpoint: Live[EndpointSpec]) -> int:
+    return int(endpoint.values.get("workers_max") or 0)
+
+
+def _own_workers(config: StackConfig) -> int:
+    return sum(group.workers_max for group in workers(config))
 
 
 def check_quota(config: StackConfig, others: int) -> tuple[str, ...]:
@@ -134,7 +188,7 @@ def check_quota(config: StackConfig, others: int) -> tuple[str, ...]:
     Raises:
         ConfigError: with the numbers.
     """
-    ours = sum(group.workers_max for group in workers(config))
+    ours = _own_workers(config)
     numbers = f"This stack may run {ours} workers and the account's other endpoints {others}"
     if config.worker_quota is not None and others + ours > config.worker_quota:
         raise ConfigError(

@@ -287,15 +287,17 @@ def _props(resource_name: str, spec: type[Spec], args: Mapping[str, Any]) -> dic
     """Collect the inputs: every field, so that each is an output too, and what a new name begins with."""
     given = {key: value for key, value in args.items() if value is not None}
     base = object_name(pulumi.get_project(), pulumi.get_stack(), resource_name)
-    return {**dict.fromkeys(spec.model_fields), providers.AUTO_NAME: base, **_full_stack_name(), **given}
+    full_name = full_stack_name()
+    stack = {providers.STACK: full_name} if full_name else {}
+    return {**dict.fromkeys(spec.model_fields), providers.AUTO_NAME: base, **stack, **given}
 
 
-def _full_stack_name() -> dict[str, str]:
-    """Name the stack with its organization, where the backend has more than one."""
+def full_stack_name() -> str:
+    """Name the stack with its organization; empty where the backend has only one."""
     organization = pulumi.get_organization()
     if organization in ("", "organization"):
-        return {}
-    return {providers.STACK: f"{organization}/{pulumi.get_project()}/{pulumi.get_stack()}"}
+        return ""
+    return f"{organization}/{pulumi.get_project()}/{pulumi.get_stack()}"
 
 
 # A deleted endpoint frees its workers of the quota, and RunPod may insist on the names of templates.

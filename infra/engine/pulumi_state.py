@@ -2,9 +2,10 @@
 
 ``pulumi stack export`` needs neither the stack's lock nor its passphrase, and
 shows what the engine has written so far. It is asked only when an object is
-made or deleted: an ``up`` without changes never pays for it.
+made or deleted, or when the worker quota may be exceeded: other runs of ``up``
+do not pay for it.
 
-Outside a provider process there is no state: then nothing is known to be held.
+Outside a provider process only `recorded` reads the state.
 """
 
 import json
@@ -55,6 +56,21 @@ def name_of_creation(base: str, stack: str = "") -> object:
     if state.identity is None:
         return UNKNOWN
     return creation_name(base, state.identity, request.urn, state.current(request.urn))
+
+
+def recorded(stack: str) -> StackState | None:
+    """Read the state of a stack in any process, for example the Pulumi program.
+
+    Args:
+        stack: a name that identifies it for the CLI.
+
+    Returns:
+        The state, or None where it cannot be read.
+    """
+    try:
+        return _export(stack)
+    except ComfyformError:
+        return None
 
 
 def held(stack: str = "") -> frozenset[str]:

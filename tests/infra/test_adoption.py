@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from infra.cli import commands
+from infra.naming import endpoint_urn
 from tests.infra.test_engine import EVERYTHING, owned
 from tests.support.emulation import Emulator
-from tests.support.pulumi_project import Project, project
+from tests.support.pulumi_project import STACK, Project, project
 
 pytestmark = pytest.mark.slow
 
@@ -186,7 +187,7 @@ def test_an_environment_of_the_console_is_imported(
 
 
 def test_two_states_of_one_name_stay_apart(emu: Emulator, tmp_path: Path) -> None:
-    """The second's preview names the first's objects; it makes its own; each destroy touches only its own."""
+    """The second's preview names and counts the first's objects; each destroy touches only its own."""
     with project(tmp_path / "first", emu) as first:
         (first.root / "models-registry.yaml").write_text("required: {}\n")
         first.up()
@@ -195,12 +196,20 @@ def test_two_states_of_one_name_stay_apart(emu: Emulator, tmp_path: Path) -> Non
             (second.root / "models-registry.yaml").write_text("required: {}\n")
             second.configure(worker_image="echo", workers_max="1")
 
+            second.configure(worker_quota="4")
+            refused = second.pulumi("preview", ok=False)
+            assert refused.returncode == 1
+            assert "the account's other endpoints 3, together 5: the quota is 4" in refused.stdout
+
+            second.configure(worker_quota="5")
             said = second.pulumi("preview").stdout
             assert [id_ for id_ in before if id_ not in said] == []
             assert "Another state may own them" in said
 
             second.up()
             assert owned(emu) == sorted(EVERYTHING * 2)
+            assert endpoint_urn("comfyform", STACK, "comfy-worker") in second.urns()
+            second.up("--expect-no-changes")
             kept = {id_: body for id_, body in bodies(emu).items() if id_ in before}
             assert kept == before
             second.pulumi("destroy", "--yes")

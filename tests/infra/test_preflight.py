@@ -10,6 +10,8 @@ import pytest
 from backend.errors import ConfigError
 from backend.flow.http_driver import Http
 from backend.settings import Secret
+from infra.naming import endpoint_urn, object_name
+from infra.ownership import Entry, StackState, creation_name
 from infra.preflight import preflight
 from infra.stack_config import StackConfig
 from ops.runpod.api import RunPodApi
@@ -28,8 +30,8 @@ def volume(emu: Emulator, name: str, data_center: str = "EU-RO-1", **more: Any) 
     return str(emu.rest("POST", "/network-volumes", body).json()["id"])
 
 
-def endpoint(emu: Emulator, name: str, workers_max: int) -> None:
-    """Make a GPU endpoint."""
+def endpoint(emu: Emulator, name: str, workers_max: int) -> str:
+    """Make a GPU endpoint, and return its id."""
     emu.set(worker_quota=100)
     answer = emu.rest(
         "POST",
@@ -44,6 +46,7 @@ def endpoint(emu: Emulator, name: str, workers_max: int) -> None:
         },
     )
     assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
 
 
 @pytest.mark.parametrize(
@@ -122,6 +125,34 @@ def test_the_quota_leaves_our_own_endpoints_out(emu: Emulator, api: RunPodApi) -
     endpoint(emu, "comfyform-a-comfy-ops-0a1b2c", 1)
 
     preflight(api, StackConfig(workers_max=3, worker_quota=5), "comfyform", "a")
+
+
+def test_the_quota_counts_endpoints_of_another_state_with_the_same_name(
+    emu: Emulator, api: RunPodApi
+) -> None:
+    """The ids of the state tell which are the stack's own."""
+    own = endpoint(emu, "comfyform-a-comfy-worker-0a1b2c", 3)
+    state = StackState("identity", frozenset({Entry("urn", own)}))
+    config = StackConfig(workers_max=3, worker_quota=7)
+    preflight(api, config, "comfyform", "a", read_state=lambda: state)
+
+    endpoint(emu, "comfyform-a-comfy-worker-ffffff", 4)
+    with pytest.raises(ConfigError, match="other endpoints 4, together 8: the quota is 7"):
+        preflight(api, config, "comfyform", "a", read_state=lambda: state)
+
+    unlimited = StackConfig(workers_max=3)
+    warnings = preflight(api, unlimited, "comfyform", "a", read_state=lambda: state).warnings
+    assert any("the account's other endpoints 4. RunPod tells" in each for each in warnings)
+
+
+def test_the_quota_does_not_count_what_a_killed_create_left(emu: Emulator, api: RunPodApi) -> None:
+    """The next attempt at the same creation takes it over: its name can only be from this state."""
+    base, urn = object_name("comfyform", "a", "comfy-worker"), endpoint_urn("comfyform", "a", "comfy-worker")
+    endpoint(emu, creation_name(base, "identity", urn, ""), 3)
+    state = StackState("identity", frozenset())
+
+    config = StackConfig(workers_max=3, worker_quota=4)
+    preflight(api, config, "comfyform", "a", read_state=lambda: state)
 
 
 def test_the_tier_that_is_made_is_priced(emu: Emulator, api: RunPodApi) -> None:
