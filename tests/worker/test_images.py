@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import fnmatch
 import importlib.metadata
 import json
@@ -10,11 +11,14 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from tools import lock_proof
+from tools import lock_proof, worker_locks
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ["worker/Dockerfile", "worker/Dockerfile.ops"]
@@ -170,6 +174,45 @@ def test_the_worker_takes_its_bounds_from_the_project():
 
     assert wanted - stated == set()
     assert set(project["project"]["optional-dependencies"]["worker"]) <= wanted
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """Names of the modules that a file imports, at any place; of ours also what is taken from a package."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_the_worker_asks_for_every_package_that_it_imports():
+    """A package that only came along with another would vanish with that one's next version."""
+    paths, seen, packages = list((ROOT / "worker").rglob("*.py")), set(), set()
+    while paths:
+        path = paths.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for name in imported_names(path):
+            top = name.partition(".")[0]
+            if top in ("backend", "ops", "worker"):
+                place = ROOT / name.replace(".", "/")
+                paths += [
+                    file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()
+                ]
+            elif top not in sys.stdlib_module_names:
+                packages.add(top)
+    distributions = importlib.metadata.packages_distributions()
+    needed = {canonicalize_name(distributions[name][0]) for name in packages}
+    wanted = {
+        canonicalize_name(Requirement(line).name)
+        for line in worker_locks.requirements(ROOT / "worker/requirements.in")
+    }
+
+    assert {"pyyaml", "runpod"} <= needed
+    # httpcore is the transport inside httpx, whose bounds hold for both.
+    assert needed - {"httpcore"} - wanted == set()
 
 
 def test_the_worker_runs_what_was_tested():
