@@ -92,7 +92,9 @@ def lock(_: Context, comfyui_dir: str = "") -> None:
 
 JOBS = {"list": "list_jobs", "show": "show_job", "wait": "wait_job", "cancel": "cancel_job"}
 COMMANDS: dict[str, dict[str, dict[str, str] | None]] = {
-    "models": {"ops.commands.models": None, "ops.commands.registry": None, "ops.commands.cleanup": None},
+    "models": {
+        f"ops.commands.{module}": None for module in ("models", "registry", "import_models", "cleanup")
+    },
     "stack": {"infra.cli.commands": None},
     "backend": {"ops.commands.generate": {"health": "health"}},
     "jobs": {"ops.commands.jobs": JOBS},

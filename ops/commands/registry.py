@@ -11,18 +11,17 @@ from backend.flow.http_driver import Http
 from backend.settings import Settings, listed
 from ops.console.console import opened
 from ops.files.amounts import amount
-from ops.files.atomic import rewrite
 from ops.local.hash_cache import hash_cache
 from ops.local.this_machine import Here, hashes_of
-from ops.models.categories import CATEGORIES, canonical, may_hold_pickle
+from ops.models.categories import CATEGORIES, may_hold_pickle
 from ops.models.source_addresses import read_source
 from ops.models.source_url import CivitaiSource, HfSource, LocalSource, Source, UrlSource
 from ops.models.volume_layout import check_wanted_path, models_path
-from ops.registry.add_model import Entry, Section
-from ops.registry.add_model import add as add_entry
-from ops.registry.load import UNRESOLVED, load, lock_file, parse_registry
+from ops.registry.add_model import Entry
+from ops.registry.load import load, lock_file
 from ops.registry.lockfile import read_lock, write_lock
 from ops.registry.schema import check_name
+from ops.registry.write_entries import model_name, write_entries
 from ops.sources.licenses import Terms, read_terms
 from ops.sources.origins import Sources
 from ops.sync.resolve_lock import Resolver
@@ -125,7 +124,7 @@ def add(
         # What is pinned below is of this commit, and a branch moves.
         origin = replace(origin, revision=resolved.revision)
     entry = Entry(
-        name=name or _name(place),
+        name=name or model_name(place),
         path=place,
         source=str(origin),
         size_bytes=resolved.size_bytes,
@@ -135,7 +134,7 @@ def add(
         used_by=verbs,
         note=terms.note,
     )
-    _write(Path(registry), "required" if required else "optional", entry)
+    write_entries(Path(registry), "required" if required else "optional", entry)
     if terms.warning:
         console.say(f"warning: {terms.warning}")
     console.data(asdict(entry))
@@ -152,28 +151,6 @@ def add(
             f"{origin} is in early access until {terms.early_access}: CivitAI gives it to buyers only."
         )
     return 0
-
-
-def _write(file: Path, section: Section, entry: Entry) -> None:
-    """Add an entry to a registry file, or refuse; then nothing is written.
-
-    Raises:
-        InvalidArgument: the registry has its name or its place already.
-        RegistryError: the file has problems, or would have.
-    """
-    before = file.read_bytes() if file.exists() else b""
-    content = add_entry(before, section, entry, str(file))
-    known, _ = parse_registry(before.decode("utf-8"), file, {}, unresolved=UNRESOLVED)
-    for model, other in known.entries(required_only=False):
-        if other.place == "models" and canonical(other.path) == canonical(entry.path):
-            raise InvalidArgument(
-                f"{other.path} is in the registry already, as {model.name}.",
-                hint="Edit that entry, or name another place with --path.",
-            )
-    _, problems = parse_registry(content.decode("utf-8"), file, {}, unresolved=UNRESOLVED)
-    if problems:
-        raise RegistryError(str(file), problems, hint="Nothing was written.")
-    rewrite(file, content)
 
 
 def _place(source: Source, terms: Terms) -> str:
@@ -199,10 +176,3 @@ def _place(source: Source, terms: Terms) -> str:
             hint="Say it with --path, for example --path checkpoints/name.safetensors.",
         )
     return f"{folder}/{file.name}"
-
-
-def _name(place: str) -> str:
-    """Make a model's name from its file's."""
-    stem = PurePosixPath(place).stem.lower()
-    kept = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in stem)
-    return kept.strip("._-") or "model"

@@ -110,6 +110,27 @@ def examine_bytes(file: BinaryIO, size_bytes: int, name: str) -> Finding:
     return Finding()
 
 
+def safetensors_metadata(path: Path) -> list[str]:
+    """Return the texts that a safetensors file's author put into its header; other files have none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path.suffix.lower() not in SAFETENSORS:
+        return []
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if length > min(_LONGEST_HEADER, path.stat().st_size):
+            return []
+        try:
+            header: Any = read_json(file.read(length), max_bytes=_LONGEST_HEADER)
+        except InvalidJson:
+            return []
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    return [text for text in metadata.values() if isinstance(text, str)] if isinstance(metadata, dict) else []
+
+
 def _mistaken(head: bytes, name: str) -> str | None:
     """What the first bytes are instead of a model, or None."""
     ending = PurePosixPath(name).suffix.lower()

@@ -1,4 +1,4 @@
-"""Add a model to a registry file as text, so that all that people wrote stays as it is. Pure."""
+"""Add models to a registry file as text, so that all that people wrote stays as it is. Pure."""
 
 import json
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Entry:
             indent: spaces before the section's models, and between a key and what is in it.
         """
         pad = " " * indent
-        lines = [f"{pad}{self.name}:"]
+        lines = [f"{pad}{_scalar(self.name)}:"]  # a name such as 1234 is text, too
         if self.used_by:
             lines.append(f"{2 * pad}used_by: [{', '.join(self.used_by)}]")
         lines.append(f"{2 * pad}license: {_scalar(self.license)}")
@@ -63,17 +63,17 @@ def _scalar(text: str) -> str:
     return text if plain and not known and not text.endswith(":") else json.dumps(text, ensure_ascii=False)
 
 
-def add(content: bytes, section: Section, entry: Entry, name: str = THE_REGISTRY) -> bytes:
-    """Give the file with a model added at the end of a section.
+def add(content: bytes, section: Section, *entries: Entry, name: str = THE_REGISTRY) -> bytes:
+    """Return the file with models added at the end of a section.
 
     Args:
         content: the file.
         section: where to.
-        entry: what.
+        entries: what; each has a name of its own.
         name: how to call the file in an error.
 
     Raises:
-        InvalidArgument: a model of that name is there.
+        InvalidArgument: a model of one of these names is there.
         RegistryError: the file cannot be read, or its section is written in a way that nothing can be
             added to without rewriting it.
     """
@@ -85,12 +85,13 @@ def add(content: bytes, section: Section, entry: Entry, name: str = THE_REGISTRY
         raise RegistryError(
             name, [f"line {error.line}: {error.sentence}; nothing was written to it"]
         ) from error
-    if any(entry.name in models for models in before.values() if isinstance(models, dict)):
-        raise InvalidArgument(f"The registry has a model {entry.name!r} already.", hint="Use --name.")
-    added = _added(text, section, entry)
-    model = read_value("\n".join(["_:", *entry.lines(2)]))["_"]
+    for entry in entries:
+        if any(entry.name in models for models in before.values() if isinstance(models, dict)):
+            raise InvalidArgument(f"The registry has a model {entry.name!r} already.", hint="Use --name.")
+    added = _added(text, section, entries)
+    models = read_value("\n".join(["_:", *_lines(entries, 2)]))["_"]
     try:
-        same = read_value(added) == before | {section: (before.get(section) or {}) | model}
+        same = read_value(added) == before | {section: (before.get(section) or {}) | models}
     except (NotYaml, TypeError):
         same = False
     if not same:
@@ -102,8 +103,14 @@ def add(content: bytes, section: Section, entry: Entry, name: str = THE_REGISTRY
     return added.encode() + tail
 
 
-def _added(text: str, section: Section, entry: Entry) -> str:
-    """Put a model into a text, at the end of a section that is there, empty, or not yet there."""
+def _lines(entries: Sequence[Entry], indent: int) -> list[str]:
+    """Write models with an empty line between two of them."""
+    lines = [line for entry in entries for line in ("", *entry.lines(indent))]
+    return lines[1:]
+
+
+def _added(text: str, section: Section, entries: Sequence[Entry]) -> str:
+    """Put models into a text, at the end of a section that is there, empty, or not yet there."""
     newline = "\r\n" if "\r\n" in text else "\n"
     node = compose(text)
     keys = node.value if isinstance(node, yaml.MappingNode) else []
@@ -111,11 +118,11 @@ def _added(text: str, section: Section, entry: Entry) -> str:
     if isinstance(at, yaml.MappingNode) and at.value and not at.flow_style:
         lines = text.splitlines(keepends=True)
         end = _end_of(at, text, lines)
-        block = newline.join([*entry.lines(at.value[0][0].start_mark.column), ""])
+        block = newline.join([*_lines(entries, at.value[0][0].start_mark.column), ""])
         above, below = "".join(lines[:end]), "".join(lines[end:])
         gap = "" if above.endswith(("\n", "\r")) else newline
         return above + gap + newline + block + below
-    block = newline.join([*entry.lines(2), ""])
+    block = newline.join([*_lines(entries, 2), ""])
     if at is not None:
         # An empty section is {} or nothing; a comment after it stays.
         start, rest = text[: at.start_mark.index], text[at.end_mark.index :].splitlines(keepends=True)

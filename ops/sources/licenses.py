@@ -63,7 +63,7 @@ def read_terms(source: Source, sources: Sources) -> Terms:
         case CivitaiSource():
             url = f"{sources.civitai_url}/api/v1/model-versions/{source.version_id}"
             step = Send("GET", url, key=sources.civitai_token)
-            return _civitai(source, sources.http.run(ask(step, f"Look for {source}")).object())
+            return version_terms(source, sources.http.run(ask(step, f"Look for {source}")).object())
         case _:
             return Terms()
 
@@ -79,6 +79,11 @@ def _hugging_face(source: HfSource, sources: Sources) -> Terms:
         info = as_object(sources.http.run(ask(step, "Read the model card", retry=_RETRY)).json())
     except ApiError as error:
         return Terms(warning=f"The license of {source.repo} is unknown: {error.message}")
+    return repository_terms(info)
+
+
+def repository_terms(info: Mapping[str, Any]) -> Terms:
+    """Read what Hugging Face's API answers about a repository."""
     card = as_object(info.get("cardData"))
     name = card.get("license")
     if name == "other":
@@ -89,8 +94,8 @@ def _hugging_face(source: HfSource, sources: Sources) -> Terms:
     return Terms(", ".join(as_texts(name)) or "unknown", info.get("gated") not in (None, False, "", "false"))
 
 
-def _civitai(source: CivitaiSource, version: Mapping[str, Any]) -> Terms:
-    """Read a version's metadata."""
+def version_terms(source: CivitaiSource, version: Mapping[str, Any]) -> Terms:
+    """Read what CivitAI's API answers about a version."""
     kind = as_object(version.get("model")).get("type")
     file = chosen_file(version, source)
     name, words, base = file.get("name"), version.get("trainedWords"), version.get("baseModel")

@@ -129,7 +129,7 @@ class Sources:
     def _civitai(self, source: CivitaiSource) -> Origin:
         """Read the chosen file's hash; its size is rounded there, so it is left to the download."""
         url = f"{self.civitai_url}/api/v1/model-versions/{source.version_id}"
-        reply = self._get(url, self.civitai_token)
+        reply = self.get(url, self.civitai_token)
         if not reply.ok:
             raise self.refusal(source, reply)
         version = reply.object()
@@ -158,7 +158,8 @@ class Sources:
             content = b"" if good else answer.read().content
             return Reply(status=answer.status, headers=headers, content=content, url=answer.url)
 
-    def _get(self, url: str, key: Secret | None) -> Reply:
+    def get(self, url: str, key: Secret | None) -> Reply:
+        """GET a service's answer, which may be a refusal or a redirect; a busy service is asked again."""
         return self.http.run(_patiently(Send("GET", url, key=key)))
 
     def refusal(self, source: Source, reply: Reply) -> SourceMissing:
