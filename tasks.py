@@ -36,7 +36,7 @@ def python(*arguments: str) -> None:
     },
 )
 def demo(_: Context, keep: bool = False, comfyui_url: str = "", home: str = ".comfyform/demo") -> None:
-    """Deploy, provision, generate, drift, mend and destroy on an emulated RunPod: no account, no GPU."""
+    """Deploy, provision, generate, drift, repair and destroy on an emulated RunPod: no account, no GPU."""
     run("examples.demo.story", "main", Path(home).resolve(), keep=keep, comfyui_url=comfyui_url)
 
 

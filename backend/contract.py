@@ -99,7 +99,7 @@ class FileRecord(TypedDict):
     size_bytes: int
     sha256: str | None
     how: Literal["recorded", "hashed", "unknown"]
-    """recorded: when it was written, by its sidecar; hashed: just now; unknown: nobody wrote it down"""
+    """recorded: in the sidecar when the file was written; hashed: just now; unknown: not recorded"""
     source: NotRequired[str | None]
     link: NotRequired[str]
     """where its bytes lie, where its path is only another name for them: a path from the volume root, or an

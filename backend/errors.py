@@ -104,7 +104,7 @@ class InvalidArgument(ConfigError, ValueError):
 
 
 SHOWN: Final = 50
-"""Problems of a file that its error spells out: more than anybody mends before the next look."""
+"""Problems of a file that its error lists: more than a reader fixes before the next run."""
 
 
 class RegistryError(ConfigError):
@@ -239,7 +239,7 @@ class JobFailed(JobError):
 
 
 class JobCancelled(JobError):
-    """Somebody cancelled the job."""
+    """The job was cancelled."""
 
 
 class JobExpired(JobError):
@@ -294,7 +294,7 @@ class InvalidJson(TransferError, ValueError):
 
 
 class VolumeFull(TransferError):
-    """There is no room for the bytes."""
+    """Not enough free space for the file."""
 
 
 class PartialApply(TransferError):
@@ -306,9 +306,7 @@ class PartialApply(TransferError):
 
     def __init__(self, done: Sequence[str], failed: Sequence[str], *, hint: str | None = None) -> None:
         lines = [f"{len(failed)} of {len(done) + len(failed)} actions failed:", *(f"  {f}" for f in failed)]
-        super().__init__(
-            "\n".join(lines), hint=hint or "Run the same command again: what was done stays done."
-        )
+        super().__init__("\n".join(lines), hint=hint or "Run the same command again: completed work is kept.")
         self.done = tuple(done)
         self.failed = tuple(failed)
 

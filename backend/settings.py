@@ -134,7 +134,7 @@ class Settings:
     civitai_url: str = _variable("CIVITAI_URL", "CivitAI, or a mirror.", "https://civitai.com")
     comfyform_allow_hosts: tuple[str, ...] = _variable(
         "COMFYFORM_ALLOW_HOSTS",
-        "Hosts, with commas between, that a job's URLs may name although they are private or plain http.",
+        "Comma-separated hosts that a job's URLs may use although they are private or plain http.",
         (),
     )
     comfyform_state_dir: str | None = _variable(
@@ -240,7 +240,7 @@ def _parse(name: str, kind: str, text: str) -> Any:
 def _secret(text: str) -> Secret:
     """Read a key or a token, which goes out in a header. It is never repeated in a message."""
     if not (text.isascii() and text.isprintable()):
-        raise ValueError("it holds a character that no key has: a letter outside ASCII, or a line break")
+        raise ValueError("it contains a non-ASCII character or a line break, which no key has")
     return Secret(text)
 
 
@@ -249,7 +249,7 @@ def _switch(text: str) -> bool:
     words = {"on": True, "true": True, "yes": True, "1": True}
     words |= {"off": False, "false": False, "no": False, "0": False}
     if text.lower() not in words:
-        raise ValueError(f"{text!r} is neither on nor off")
+        raise ValueError(f"expected on or off, got {text!r}")
     return words[text.lower()]
 
 
@@ -258,9 +258,9 @@ def _number(text: str) -> float:
     try:
         number = float(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
+        raise ValueError(f"expected a number, got {text!r}") from None
     if not 0 <= number < float("inf"):
-        raise ValueError(f"{text!r} is not a number from 0 up")
+        raise ValueError(f"must be a non-negative number, got {text!r}")
     return number
 
 
@@ -269,20 +269,20 @@ def _address(text: str) -> str:
     from urllib.parse import urlsplit
 
     if not text.startswith(("http://", "https://")):
-        raise ValueError(f"{text!r} does not start with http:// or https://")
+        raise ValueError(f"must start with http:// or https://, got {text!r}")
     try:
         parts = urlsplit(text)
         usable = parts.hostname and parts.port != 0 and not set(text) & set(" \t\r\n")
     except ValueError as error:
-        raise ValueError(f"{text!r} is no address: {error}") from None
+        raise ValueError(f"{text!r} is not a valid URL: {error}") from None
     if "@" in parts.netloc:
         # Not repeated here: addresses stand in messages and logs, and a password must not.
-        raise ValueError("it holds a user name or a password; addresses are shown, so leave both out")
+        raise ValueError("it contains a user name or a password; URLs appear in messages, so leave both out")
     if parts.query:
         # Not repeated either: it may be a token.
-        raise ValueError("it has a query (?…), as a browser shows it; give the server's address without it")
+        raise ValueError("it has a query (?…); give the server's URL without one")
     if not usable:
-        raise ValueError(f"{text!r} names no host")
+        raise ValueError(f"{text!r} has no host")
     return text.partition("#")[0].rstrip("/")
 
 

@@ -173,7 +173,7 @@ def _words_of_the_stack(props: Mapping[str, Any]) -> Iterator[None]:
     except NotFound as error:
         error.hint = (
             f"Ops endpoint {props.get('endpoint_id')} or volume {props['volume_id']} of this stack is gone: "
-            "`pulumi up --refresh` sees that and makes it again."
+            "`pulumi up --refresh` detects that and creates it again."
         )
         raise
 

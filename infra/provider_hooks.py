@@ -94,7 +94,7 @@ def wait(seconds: float) -> None:
         Stopped: at once when the engine cancels.
     """
     if stopping.wait(seconds):
-        raise Stopped("Stopped. What is done stays done: run `pulumi up` again.")
+        raise Stopped("Stopped. Completed work is kept: run `pulumi up` again.")
 
 
 def prepare() -> None:

@@ -151,7 +151,7 @@ class EndpointArgs(ContainerArgs, total=False):
     type: Input[EndpointType] | None
     """Default: QUEUE. A change replaces the endpoint."""
     template_id: Input[str] | None
-    """Somebody's template, taken over once; fields that are given here win. See also ``template``."""
+    """Id of an existing template, adopted once; fields given here take precedence. See also ``template``."""
     gpu_pools: Input[Sequence[Input[str]]] | None
     """Pools of the catalog, for example ``ADA_24``. From GPUs to CPUs or back replaces the endpoint."""
     gpu_excluded_types: Input[Sequence[Input[str]]] | None

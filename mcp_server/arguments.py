@@ -50,7 +50,7 @@ def _sentence(error: Any) -> str:
         case "additionalProperties":
             known = error.schema.get("properties", {})
             unknown = sorted(set(error.instance) - set(known))
-            return f"there is no argument {' or '.join(map(_short, unknown))}; known are {', '.join(known)}"
+            return f"unknown argument {' and '.join(map(_short, unknown))}; available: {', '.join(known)}"
         case "enum":
             known = ", ".join(map(str, error.validator_value))
             return f"{name} must be one of {known}, not {_short(error.instance)}"

@@ -134,7 +134,7 @@ def snippet(client: str, *, env_file: Path | None, registry: Path | None, url: s
     """
     known = CLIENTS.get(client)
     if known is None:
-        raise InvalidArgument(f"There is no client {client!r}.", hint=f"Known are {', '.join(CLIENTS)}.")
+        raise InvalidArgument(f"Unknown client {client!r}.", hint=f"Choose one of {', '.join(CLIENTS)}.")
     if url is None:
         return known.local(command(env_file=env_file, registry=registry))
     if known.remote is None:

@@ -104,8 +104,8 @@ def find(studio: Studio, job: str, backend: str | None = None) -> Found:
     entry = studio.journal.find(job)
     if entry is None and backend is None:
         raise NotFound(
-            f"There is no job {job!r} in this machine's journal.",
-            hint='Call job with action "list" to see those that there are, or name its backend.',
+            f"Job {job!r} not found in this machine's journal.",
+            hint='Call job with action "list" to list the known jobs, or name its backend.',
         )
     flows = resumable(studio.flows(entry.backend if entry else backend))
     if entry is None:

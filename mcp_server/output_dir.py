@@ -87,7 +87,7 @@ class Outputs:
         """
         path = self.inside(unquote(uri.removeprefix(URI)))
         if not path.is_file():
-            raise SourceMissing(f"There is no file {path.name!r} in {path.parent}.", path=str(path))
+            raise SourceMissing(f"File {path.name!r} not found in {path.parent}.", path=str(path))
         return path
 
     def files(self) -> list[Path]:
@@ -111,12 +111,12 @@ class Outputs:
             return self._checked(self.at(value), value)
         if value[:5].lower() == "data:":
             raise InvalidArgument(
-                f"{quoted(value, 60)} is a data: URI, and inputs are files.",
-                hint="Save it to a file of this machine and give its path.",
+                f"{quoted(value, 60)} is a data: URI; expected a file.",
+                hint="Save it to a file on this machine and pass its path.",
             )
         # Before any look at the disk: a path of megabytes takes seconds of the server's loop.
         if len(value) > MAX_ADDRESS_CHARS or "\0" in value:
-            raise InvalidArgument(f"{quoted(value, 60)} is neither a path nor an address.")
+            raise InvalidArgument(f"{quoted(value, 60)} is not a path or a URL.")
         if "://" in value or not value:
             return value
         path = (
@@ -138,11 +138,11 @@ class Outputs:
         real = path.resolve()
         folder = path.parent.resolve()
         if not real.is_relative_to(folder):
-            raise InvalidArgument(f"{quoted(value)} is a link out of its folder, so it is not sent.")
-        if not real.is_file() or not _holds_media(real):
             raise InvalidArgument(
-                f"{quoted(value)} is neither a picture nor sound nor video, so it is not sent."
+                f"{quoted(value)} is a link that leads out of its folder, so it is not sent."
             )
+        if not real.is_file() or not _holds_media(real):
+            raise InvalidArgument(f"{quoted(value)} is not an image, audio or video file, so it is not sent.")
         return str(path)
 
 

@@ -69,7 +69,7 @@ class Resources:
                 uri_template=URI + "{+path}",
                 name="output",
                 title="Generated file",
-                description="A picture, sound or film that a tool made, by its name below the output folder.",
+                description="An image, audio or video file that a tool made, by its path in the outputs.",
             )
         ]
 
@@ -89,7 +89,9 @@ class Resources:
         if uri == COMPARISON:
             return self._text(uri, self._studio.comparison, "application/json")
         if not uri.startswith(URI):
-            raise InvalidArgument(f"There is no resource {uri!r}.", hint="List the resources.")
+            raise InvalidArgument(
+                f"Unknown resource {uri!r}.", hint="List the resources to see what is available."
+            )
         path = self._studio.outputs.at(uri)
         size = path.stat().st_size
         if size > READ_LIMIT_BYTES:

@@ -93,9 +93,7 @@ async def _call(
     """Run one tool. What a person or a model can act on is a tool error, never a traceback."""
     tool = TOOLS.get(params.name)
     if tool is None:
-        raise MCPError(
-            types.INVALID_PARAMS, f"There is no tool {params.name!r}. There are {', '.join(TOOLS)}."
-        )
+        raise MCPError(types.INVALID_PARAMS, f"Unknown tool {params.name!r}. Available: {', '.join(TOOLS)}.")
     asked = ASKED[studio.settings.comfyform_mcp_confirm]
     steps = 0
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # ops brings boto3 and yaml along
     from ops.models.inventory import Inventory
 
 FRESH_S: Final = 60.0
-"""How long a result is given again instead of looking anew: the pages of one list are of one look."""
+"""How long a listing of the volume is reused, so that all pages of a list come from the same listing."""
 
 
 class _Stopped(ComfyformError):

@@ -165,7 +165,7 @@ def _jobs_at_once(environ: Mapping[str, str], *, default: int) -> int:
     if not text:
         return default
     if not text.isdecimal() or not 1 <= int(text) <= 32:
-        raise ConfigError(f"COMFYFORM_JOBS_AT_ONCE: {text!r} is not a number from 1 to 32.")
+        raise ConfigError(f"COMFYFORM_JOBS_AT_ONCE must be a number from 1 to 32, got {text!r}.")
     return int(text)
 
 
@@ -175,7 +175,7 @@ def _volume_bytes(environ: Mapping[str, str]) -> int | None:
     if not text:
         return None
     if not text.isdecimal() or not int(text):
-        raise ConfigError(f"COMFYFORM_VOLUME_GB: {text!r} is not a number of GB.")
+        raise ConfigError(f"COMFYFORM_VOLUME_GB must be a whole number of GB, got {text!r}.")
     return int(text) * 10**9
 
 

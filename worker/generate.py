@@ -85,7 +85,7 @@ class Studio:
         """
         deliver = request.params.get("deliver", "auto")
         if deliver not in ("auto", "volume"):
-            raise InvalidArgument(f"deliver is {deliver!r}, and must be auto or volume.")
+            raise InvalidArgument(f"deliver must be auto or volume, got {deliver!r}.")
         params = {name: value for name, value in request.params.items() if name != "deliver"}
         checked, brought = named(cast("Verb", request.action), params, request.inputs)
         self._require_volume(checked)

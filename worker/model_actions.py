@@ -84,7 +84,7 @@ def _entry_problems(entry: object) -> list[str]:
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
         problems.append(f".size_bytes is {size!r}, not a number of bytes")
     if sha256 is not None and not (isinstance(sha256, str) and _is_sha256(sha256)):
-        problems.append(f".sha256 is {sha256!r}, not 64 hex digits in lower case")
+        problems.append(f".sha256 is {sha256!r}, expected 64 lowercase hex digits")
     return problems
 
 

@@ -50,7 +50,7 @@ class Face:
         is_number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
         if not is_number or not 0 < timeout_s <= LONGEST_S:
             shown = f"{timeout_s:g}" if isinstance(timeout_s, float) else quoted(timeout_s)
-            raise InvalidArgument(f"The timeout is {shown}, and must be a number of seconds above 0.")
+            raise InvalidArgument(f"timeout_s must be a positive number of seconds, got {shown}.")
         return timeout_s
 
     def _generate(
@@ -87,7 +87,7 @@ class Face:
 def _request(verb: Verb, params: Mapping[str, Any]) -> Request:
     """Check the arguments. A workflow may be a file here; never in a job, which comes from elsewhere."""
     if verb not in VERBS:
-        raise InvalidArgument(f"There is no verb {verb!r}.", hint=f"There are {', '.join(VERBS)}.")
+        raise InvalidArgument(f"Unknown verb {verb!r}.", hint=f"Choose one of {', '.join(VERBS)}.")
     graph = params.get("graph")
     if verb == "workflow" and isinstance(graph, str | os.PathLike):
         from backend.verbs.api_graph import load_graph

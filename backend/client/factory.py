@@ -64,7 +64,9 @@ def _flows(name: str | None, settings: Settings) -> BackendFlows:
     names = listed(name or settings.comfy_backend)
     chain = [_factory(part)(settings) for part in names]
     if not chain:
-        raise ConfigError("No backend is named.", hint=f"Set COMFY_BACKEND to one of {', '.join(BACKENDS)}.")
+        raise ConfigError(
+            "No backend was selected.", hint=f"Set COMFY_BACKEND to one of {', '.join(BACKENDS)}."
+        )
     if len(chain) == 1:
         return chain[0]
     from backend.client.fallback import FallbackBackend
@@ -87,4 +89,4 @@ def _factory(name: str) -> Factory:
         loaded: Factory = plugins[name].load()
         return loaded
     known = ", ".join(sorted({*BACKENDS, *_registered, *plugins}))
-    raise ConfigError(f"There is no backend {name!r}.", hint=f"Known are {known}.")
+    raise ConfigError(f"Unknown backend {name!r}.", hint=f"Available: {known}.")

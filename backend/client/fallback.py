@@ -113,7 +113,7 @@ class FallbackBackend:
                 if error.sent:
                     raise
                 reasons.append(f"{flows.name}: {error}")
-        said = f"No backend can do it: {'; '.join(reasons)}"
+        said = f"No backend can run this: {'; '.join(reasons)}"
         if unable == len(self.chain):
             raise NotSupported(said)
         raise Unavailable(said, sent=False)
@@ -135,7 +135,7 @@ class FallbackBackend:
                 unsure = unsure or error.retryable
             else:
                 return flows
-        said = f"No backend knows job {job_id}: {'; '.join(reasons) or 'none of them keeps jobs'}"
+        said = f"Job {job_id} not found: {'; '.join(reasons) or 'none of the backends keeps jobs'}"
         raise Unavailable(said) if unsure else NotFound(said)
 
     def _resumable(self) -> Iterator[ResumableFlows]:

@@ -175,7 +175,7 @@ class ComfyApi:
         """
         reply = yield from self._send(self._get("/health", timeout_s=10.0))
         if reply.status != 404:
-            return answers.checked(reply, "Ask the Comfy API how it is").object()
+            return answers.checked(reply, "Check the health of the Comfy API").object()
         reply = yield from self._send(self._get(f"/jobs/{uuid.uuid4()}", timeout_s=10.0))
         if reply.status not in (404, 429):
             answers.checked(reply, "Ask the Comfy API for a job")

@@ -177,7 +177,7 @@ class CloudBackend:
         made = saved(objects_in(job.get("outputs")), planned.graph)
         if not made:
             raise JobFailed(
-                "The job ended well and gave no file.",
+                "The job succeeded but produced no file.",
                 job_id=job_id_of(job),
                 hint="The workflow should end in a node that saves, like SaveImage.",
             )

@@ -65,7 +65,7 @@ class ComfyUI:
         Raises:
             Unavailable: it does not run; the message names COMFYUI_URL.
         """
-        return (yield from self._get("/system_stats", "Ask ComfyUI how it is"))
+        return (yield from self._get("/system_stats", "Check the health of ComfyUI"))
 
     def object_info(self, class_type: str = "") -> Flow[Mapping[str, Any]]:
         """Give the definitions of all nodes, or of one; an unknown one gives ``{}``."""
@@ -157,7 +157,7 @@ class ComfyUI:
         with contextlib.suppress(ComfyformError):
             for class_type in without_choices(body):
                 definitions |= yield from self._once(
-                    f"/object_info/{quote(class_type, safe='')}", "Look a node up"
+                    f"/object_info/{quote(class_type, safe='')}", "Look up a node"
                 )
         return refusal(body, graph, definitions)
 

@@ -67,8 +67,8 @@ def bring(holder: Holder, value: InputLike) -> Flow[str]:
         address = value.signed_url or value.remote_url
         if not address:
             raise InvalidArgument(
-                f"{value.filename} is held by {value.origin or 'nobody'} and is not on this machine.",
-                hint="Give the call that makes it an output_path.",
+                f"{value.filename} is at {value.origin or 'an unknown place'} and not on this machine.",
+                hint="Pass output_path to the call that generates it.",
             )
         return (yield from _upload_from_url(holder, address, value.filename))
     if isinstance(value, Path):
@@ -159,6 +159,6 @@ def transcript(comfyui: Target, value: InputLike, name: str) -> Flow[str]:
 
 def _not_among_inputs(comfyui: Target, name: str) -> InvalidArgument:
     return InvalidArgument(
-        f"{name!r} is neither a file here nor among the inputs of ComfyUI at {comfyui.url}.",
+        f"Input {name!r} not found on this machine or in the input folder of ComfyUI at {comfyui.url}.",
         hint="Check the path, or put the file into ComfyUI's input folder.",
     )

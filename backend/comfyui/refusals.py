@@ -110,7 +110,7 @@ def _allowed(extra: Mapping[str, Any], definition: Mapping[str, Any]) -> str:
     found = [
         options for spec in specs if isinstance(spec, list) and (options := combo_options(spec)) is not None
     ]
-    return choices(extra.get("received_value"), found[0]) if found else "ComfyUI does not list what is"
+    return choices(extra.get("received_value"), found[0]) if found else "ComfyUI does not list the options"
 
 
 def choices(received: Any, options: Sequence[Any]) -> str:
@@ -118,13 +118,13 @@ def choices(received: Any, options: Sequence[Any]) -> str:
     from difflib import get_close_matches  # only mistakes pay for it
 
     if not options:
-        return "there is none at all"
+        return "the list of options is empty"
     names = [visible(shortened(str(option), 200), lines=False) for option in options]
     lower = {name.lower(): name for name in reversed(names)}
     close = [lower[name] for name in get_close_matches(str(received)[:200].lower(), lower, n=1, cutoff=0.7)]
     shown = ", ".join(names[:ALLOWED_SHOWN])
     more = f" … ({len(names) - ALLOWED_SHOWN} more)" if len(names) > ALLOWED_SHOWN else ""
-    return f"there is {shown}{more}" + (f". Did you mean {close[0]}?" if close else "")
+    return f"choose one of {shown}{more}" + (f". Did you mean {close[0]}?" if close else "")
 
 
 def combo_options(spec: Sequence[Any]) -> list[Any] | None:

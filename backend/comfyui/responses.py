@@ -95,7 +95,7 @@ def nothing_given(entry: Mapping[str, Any]) -> JobFailed:
     ]
     said = f"; its history names {'; '.join(given[:ALLOWED_SHOWN])}" if given else ""
     return JobFailed(
-        f"The run ended well and gave no file{said}.",
+        f"The run succeeded but produced no file{said}.",
         hint="The workflow should end in a node that saves, like SaveImage. A node that saves without "
         "telling ComfyUI leaves its files in ComfyUI's output folder.",
     )

@@ -21,7 +21,7 @@ from backend.validation.json_reader import as_object
 LOOK_EVERY_S: Final = 2.0
 """How often the queue is looked at while a run has not ended."""
 GONE_S: Final = 5.0
-"""How long a run must be neither in the queue nor in the history, in look after look, to be gone."""
+"""How long a run must be missing from both the queue and the history before it counts as lost."""
 SILENCE_S: Final = 20.0
 """How long a ComfyUI may refuse connections in the middle of a run: a supervised one is back sooner."""
 

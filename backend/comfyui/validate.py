@@ -158,9 +158,10 @@ def _value(
             item for item in chosen if item not in options and not free and not _is_model_address(item)
         ]
         if strange:
-            shown = ", ".join(map(_listed, options[:ALLOWED_SHOWN])) or "nothing"
+            shown = ", ".join(map(_listed, options[:ALLOWED_SHOWN]))
             more = " …" if len(options) > ALLOWED_SHOWN else ""
-            sentence = f"{quoted(strange[0])} is not available; there is {shown}{more}"
+            allowed = f"choose one of {shown}{more}" if options else "the list of options is empty"
+            sentence = f"{quoted(strange[0])} is not available; {allowed}"
             yield problem_at(
                 node_id, node, name, sentence, "choice", allowed=tuple(options), received=strange[0]
             )

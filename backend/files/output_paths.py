@@ -49,13 +49,13 @@ def check_writable(output_path: Path) -> None:
         is_folder = there.is_dir()
     except OSError as error:
         raise InvalidArgument(
-            f"output_path {quoted(str(output_path))} cannot be looked at: {error.strerror}.",
+            f"output_path {quoted(str(output_path))} cannot be checked: {error.strerror}.",
             hint="Nothing was sent. Choose another place.",
         ) from None
     if not is_folder:
-        why = f"{there} is no folder"
+        why = f"{there} is not a directory"
     elif not os.access(there, os.W_OK | os.X_OK):
-        why = f"{there} may not be written to"
+        why = f"{there} is not writable"
     elif shutil.disk_usage(there).free < ROOM_BYTES:
         why = f"the disk of {there} is full"
     else:

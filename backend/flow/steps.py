@@ -258,7 +258,7 @@ def check(reply: Reply, what: str) -> Reply:
 
 _HINTS: Final[Mapping[int, str]] = {
     401: "Check the key: it is missing, mistyped or revoked.",
-    403: "Check what the key may do, and the licence of what was asked for.",
+    403: "Check the permissions of the key, and the license of what was requested.",
 }
 
 

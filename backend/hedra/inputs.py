@@ -94,12 +94,12 @@ class HedraInputs:
                 return (yield from self._speech(request))
             case "lipsync":
                 return (yield from self._talking_head(request))
-        raise NotSupported(f"Hedra has no ComfyUI, hence no {request.verb}.", hint=OTHERS)
+        raise NotSupported(f"Hedra does not run ComfyUI, so {request.verb} is not available.", hint=OTHERS)
 
     def _picture(self, request: Request) -> Flow[SchemaInput]:
         for name in ("loras", "save_to_avatars"):
             if request.given.get(name):
-                raise NotSupported(f"Hedra has no {name}.", hint=OTHERS)
+                raise NotSupported(f"Hedra does not support {name}.", hint=OTHERS)
         filled = yield from self._input(request, "image")
         subject, style = request["prompt" if request.verb == "portrait" else "description"], ""
         if request.verb == "imagine":
@@ -122,8 +122,8 @@ class HedraInputs:
         wanted = request["voice_reference"]
         if not isinstance(wanted, str) or "://" in wanted:
             raise NotSupported(
-                "Hedra speaks in voices of its own, and clones none from a recording.",
-                hint=f'{OTHERS} Here voice_reference is the name of one, like "Aria".',
+                "Hedra speaks with its own voices and cannot clone one from a recording.",
+                hint=f'{OTHERS} With Hedra, voice_reference is the name of a voice, for example "Aria".',
             )
         filled = yield from self._input(request, "audio")
         path = f"/models/{filled.model}/voices"
@@ -132,7 +132,7 @@ class HedraInputs:
         found = [voice_id for voice_id, name in labels if wanted.lower() in (voice_id.lower(), name.lower())]
         if not found:
             names = ", ".join(name for _, name in labels)
-            raise NotSupported(f"{filled.model} has no voice {wanted!r}.", hint=f"It has {names}.")
+            raise NotSupported(f"{filled.model} has no voice {wanted!r}.", hint=f"Available: {names}.")
         filled.values.update(text=request["text"], voice_id=found[0])
         filled.put_rest(request, {}, but={"text", "voice_reference", "model", "seed"})
         return filled
@@ -144,7 +144,7 @@ class HedraInputs:
             filled.values[name] = yield from self._reference(request[ours])
         size = yield from self._size(request["portrait_image"])
         if size is None:
-            filled.warnings.append("The portrait's shape could not be read: the film is square.")
+            filled.warnings.append("The portrait's size could not be read, so the video is square.")
         width, height = size or (1, 1)
         scale = request["min_resolution"] / min(width, height)
         filled.put_shape(round(width * scale), round(height * scale), asked=False)
@@ -173,7 +173,7 @@ class HedraInputs:
         Raises:
             NotSupported: there is no such model (any more), or it makes something else.
         """
-        replaced, why = None, f"{model} at Hedra makes no {modality}."
+        replaced, why = None, f"Hedra's model {model} does not generate {modality}."
         try:
             step = Send("GET", f"{self._url}/models/{model}")
             found = (yield from ask(step, f"Ask Hedra for its model {model}")).object()
@@ -189,7 +189,7 @@ class HedraInputs:
                 )
         models = yield from self._list(f"/models?modality={modality}")
         names = replaced or ", ".join(as_text(each.get("id")) for each in models)
-        raise NotSupported(why, hint=f"There is {names}; {MODEL_SETTINGS[modality]} names the one to use.")
+        raise NotSupported(why, hint=f"Available: {names}. Set {MODEL_SETTINGS[modality]} to one of them.")
 
     def _reference(self, value: InputLike) -> Flow[dict[str, str]]:
         """Bring a file to Hedra, unless it lies there, and give what stands for it in an input."""
@@ -197,7 +197,9 @@ class HedraInputs:
         if name.startswith(ASSET):
             return {"source": "asset", "asset_id": name}
         if name not in self._uploads:
-            raise NotSupported(f"{name!r} is no file here, and Hedra has no folder of inputs.", hint=OTHERS)
+            raise NotSupported(
+                f"Input file {name!r} not found on this machine, and Hedra has no input folder.", hint=OTHERS
+            )
         return {"source": "url", "url": self._uploads[name][0]}
 
     def _size(self, value: InputLike) -> Flow[tuple[int, int] | None]:

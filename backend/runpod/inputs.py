@@ -121,8 +121,8 @@ def _way_of_result(file: GeneratedFile, origin: str) -> InputFile | Path:
     if address and address.startswith("https://"):
         return _by_address(address)
     raise InvalidArgument(
-        f"{file.filename} is held by {file.origin or 'nobody'}, where a worker cannot fetch it.",
-        hint="Give the call that makes it an output_path.",
+        f"{file.filename} is at {file.origin or 'an unknown place'}, where a worker cannot fetch it.",
+        hint="Pass output_path to the call that generates it.",
     )
 
 

@@ -89,7 +89,7 @@ def no_file(output: Any, job_id: str) -> JobFailed:
             output=answer,
         )
     return JobFailed(
-        f"Job {job_id} ended well and gave no file: its answer is {shape_of(output)}.",
+        f"Job {job_id} succeeded but produced no file: its answer is {shape_of(output)}.",
         job_id=job_id,
         output=answer,
     )
@@ -121,7 +121,9 @@ def _fetch(file: Arrived, place: Path, spare: Path, volume: VolumeS3 | None) -> 
             hint="Set RUNPOD_VOLUME_ID and the RUNPOD_S3_… keys to fetch it, or configure a bucket on the "
             "endpoint.",
         )
-    raise TransferError(f"{file.filename}: the worker sent neither its bytes nor a place to fetch them.")
+    raise TransferError(
+        f"{file.filename}: the worker sent neither its content nor an address to fetch it from."
+    )
 
 
 def _land(file: Arrived, place: Path, spare: Path) -> Downloaded:

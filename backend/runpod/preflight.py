@@ -35,7 +35,7 @@ from backend.verbs.params import PARAMS
 from backend.verbs.request import Request
 
 ONCE: Final = Retry(attempts=1, jitter=RETRY.jitter)
-"""For questions that nobody should wait long for."""
+"""Deadline of requests that must not delay a submission."""
 ROLLOUT: Final = timedelta(hours=1)
 """A worker that started so long after a release is not of the one before: an image takes minutes to pull."""
 _OF_THE_IMAGE: Final = frozenset(

@@ -232,7 +232,7 @@ def address_problem(url: str) -> str | None:
         usable = bool(parts.hostname) and parts.port != 0
     except ValueError as error:
         return f"is not a valid address: {error}"
-    return None if usable else "names no host"
+    return None if usable else "has no host"
 
 
 def file_address_path(url: str) -> Path | None:

@@ -58,7 +58,7 @@ def input_file(value: Any) -> InputLike:
     if path is not None:
         return path
     if isinstance(value, os.PathLike) or text.startswith((".", "~")) or Path(text).is_absolute():
-        raise ValueError(f"names {quoted(text)}, and there is no such file here")
+        raise ValueError(f"not found on this machine: {quoted(text)}")
     return _name(text)
 
 
@@ -73,7 +73,7 @@ def output_place(value: Any) -> Path:
         raise ValueError(problem)
     if long := next((part for part in Path(text).parts if len(os.fsencode(part)) > MAX_NAME_BYTES), None):
         raise ValueError(
-            f"has the component {quoted(long, 60)}, and a file name may have {MAX_NAME_BYTES} bytes"
+            f"has the component {quoted(long, 60)}; a file name may have at most {MAX_NAME_BYTES} bytes"
         )
     return _expanded(text)
 
@@ -88,7 +88,7 @@ def _address(text: str) -> str:
 
 def _data(text: str) -> str:
     if len(text) > MAX_DATA_CHARS:
-        raise ValueError(f"is a data: URI of {len(text)} characters, and at most {MAX_DATA_CHARS} are taken")
+        raise ValueError(f"is a data: URI of {len(text)} characters; at most {MAX_DATA_CHARS} are allowed")
     if not data_address_bytes(text)[1]:
         raise ValueError("is a data: URI without data")
     return text
@@ -97,10 +97,10 @@ def _data(text: str) -> str:
 def _file(text: str) -> Path:
     path = file_address_path(text)
     if path is None:
-        raise ValueError(f"names {quoted(text)}, which is not a file of this machine")
+        raise ValueError(f"is not a file on this machine: {quoted(text)}")
     found = _local(str(path))
     if found is None:
-        raise ValueError(f"names {quoted(text)}, and there is no such file here")
+        raise ValueError(f"not found on this machine: {quoted(text)}")
     return found
 
 
@@ -112,14 +112,14 @@ def _local(text: str) -> Path | None:
     try:
         return path if path.is_file() else None
     except OSError as error:
-        raise ValueError(f"names {quoted(text)}, which cannot be looked for: {error.strerror}") from None
+        raise ValueError(f"cannot be read: {quoted(text)}: {error.strerror}") from None
 
 
 def _path_text_problem(text: str) -> str | None:
     if len(text) > MAX_PATH_CHARS:
-        return f"has {len(text)} characters, and a path may have {MAX_PATH_CHARS}"
+        return f"has {len(text)} characters; a path may have at most {MAX_PATH_CHARS}"
     if "\0" in text:
-        return "holds a NUL character"
+        return "contains a NUL character"
     try:
         os.fsencode(text)
     except UnicodeEncodeError:
@@ -131,7 +131,7 @@ def _expanded(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise ValueError(f"names {quoted(text)}, and there is no such user here") from None
+        raise ValueError(f"has an unknown user: {quoted(text)}") from None
 
 
 def _name(text: str) -> str:
@@ -139,12 +139,12 @@ def _name(text: str) -> str:
     if text.startswith(ASSET):
         return text
     if _WINDOWS.match(text):
-        raise ValueError(f"names {quoted(text)}, and there is no such file here")
+        raise ValueError(f"not found on this machine: {quoted(text)}")
     plain = _ANNOTATION.sub("", text)
     if ".." in plain.split("/"):
-        raise ValueError(f"names {quoted(text)}, which leaves ComfyUI's input folder")
+        raise ValueError(f"must stay inside ComfyUI's input folder, got {quoted(text)}")
     if (found := _SCHEME.match(plain)) and "/" in plain:
-        raise ValueError(f"is an address with the scheme {found[1]}, and only https and file are taken")
+        raise ValueError(f"has the scheme {found[1]}; only https and file are supported")
     if problem := path_problem(plain):
-        raise ValueError(f"names {quoted(text)}, which no input file can be called: {problem}")
+        raise ValueError(f"is not a valid input file name: {quoted(text)}: {problem}")
     return text

@@ -98,7 +98,7 @@ def _checked(spec: Param, value: Any) -> Any:
                 raise ValueError(f"must be a plain file name, not {quoted(value)}")
         case "choice":
             if value not in spec.choices:
-                raise ValueError(f"is {quoted(value)}, and must be one of {', '.join(spec.choices)}")
+                raise ValueError(f"must be one of {', '.join(spec.choices)}, got {quoted(value)}")
         case "boolean":
             if not isinstance(value, bool):
                 raise ValueError(f"must be true or false, not {quoted(value)}")
@@ -130,11 +130,11 @@ def _number(spec: Param, value: Any) -> int | float:
         value = int(value)
     low, high = spec.low, spec.high
     if (low is not None and value < low) or (high is not None and value > high):
-        raise ValueError(f"is {quoted(value)}, and must be from {low} to {high}")
+        raise ValueError(f"must be from {low} to {high}, got {quoted(value)}")
     if isinstance(value, int) and value.bit_length() > MAX_NUMBER_BITS:
-        raise ValueError(f"is a number of {value.bit_length()} bits, and may have {MAX_NUMBER_BITS}")
+        raise ValueError(f"must have at most {MAX_NUMBER_BITS} bits, got a number of {value.bit_length()}")
     if spec.step and value % spec.step:
-        raise ValueError(f"is {value}, and must be a multiple of {spec.step}")
+        raise ValueError(f"must be a multiple of {spec.step}, got {value}")
     number: int | float = value
     return number
 

@@ -188,7 +188,7 @@ def _drift(diary: Diary, project: Project, settings: Settings, server: LocalRunP
         if lost in project.ask("stack", "--show-urns"):
             raise ComfyformError(f"refresh did not notice that {lost} is gone.")
         outcome.append(f"{lost} is gone, and Pulumi knows")
-    with diary.step("pulumi up mends it") as outcome:
+    with diary.step("pulumi up repairs it") as outcome:
         project.pulumi("up", "--yes")
         outcome.append(_verify(settings))
 

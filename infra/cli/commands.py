@@ -50,7 +50,7 @@ def up(*, stack: str = "", yes: bool = False, refresh: bool = False, project: st
     Args:
         stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
         yes: do not ask.
-        refresh: look at RunPod first, and mend drift.
+        refresh: read RunPod first, and repair drift.
         project: the folder of ``Pulumi.yaml``; by default that of ``COMFYFORM_PROJECT``, else the checkout.
     """
     opened = _ready(_checked(stack, project), yes, "up")
@@ -59,7 +59,7 @@ def up(*, stack: str = "", yes: bool = False, refresh: bool = False, project: st
 
 
 def refresh(*, stack: str = "", yes: bool = False, project: str | Path = "") -> int:
-    """Look at RunPod and take what has changed there into the state; ``up`` then mends it.
+    """Read RunPod and record its changes in the state; ``up`` then repairs them.
 
     Args:
         stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
@@ -117,7 +117,7 @@ def env(*, stack: str = "", format: Format = "shell", project: str | Path = "") 
     found = opened.outputs().get("backend_env")
     if not found:
         raise ConfigError(
-            f"Stack {opened.name!r} is not up.", hint=f"Run inv stack.up --stack {opened.name}."
+            f"Stack {opened.name!r} is not deployed.", hint=f"Run inv stack.up --stack {opened.name}."
         )
     sys.stdout.write(render(found, format))
     return 0
@@ -140,7 +140,7 @@ def cost(*, stack: str = "", json: bool = False, project: str | Path = "") -> in
         [line.what, line.detail, f"{line.usd_per_month:.2f}", f"{line.usd_per_hour_max:.2f}"]
         for line in made.lines
     ]
-    total = ["together", "", f"{made.usd_per_month:.2f}", f"{made.usd_per_hour_max:.2f}"]
+    total = ["Total", "", f"{made.usd_per_month:.2f}", f"{made.usd_per_hour_max:.2f}"]
     console.table(["", "what", "USD/month idle>", "USD/hour at most>"], [*rows, total])
     for part in made.unpriced:
         console.warn(part.sentence)
@@ -163,12 +163,12 @@ def orphans(*, stack: str = "", json: bool = False, project: str | Path = "") ->
     if found:
         console.table(["kind", "id", "name"], found)
         console.say(
-            "The next `up` takes up what a cut-off `up` of its stack has left. Another person's stack of the "
-            "same project, with a state elsewhere, looks the same: ask before you delete anything in "
-            "RunPod's console."
+            "The next `up` adopts what an interrupted `up` of the same stack left behind. A colleague's "
+            "stack of the same project whose state is stored elsewhere looks the same: ask before you delete "
+            "anything in RunPod's console."
         )
     else:
-        console.say("Nothing is left over.")
+        console.say("No leftover objects.")
     return 0
 
 
@@ -256,7 +256,7 @@ def doctor(*, json: bool = False, stack: str = "", project: str | Path = "") -> 
 
 def _pulumi_finding(cli: Pulumi | None) -> checks.Finding:
     if cli is None:
-        return checks.Finding("Pulumi", "warning", "there is no CLI", "The next stack command gets one.")
+        return checks.Finding("Pulumi", "warning", "not installed", "The next stack command installs it.")
     return checks.Finding("Pulumi", "ok", f"{cli.version} ({cli.program})")
 
 
@@ -285,7 +285,7 @@ def _ready(opened: Stack, yes: bool, command: str) -> Stack:
     """Give a stack that may be acted on: somebody agrees or can be asked, and no dead run's lock is left."""
     if not yes and not sys.stdin.isatty():
         raise ConfigError(
-            f"inv stack.{command} asks before it acts, and nobody is there to answer.", hint="Say --yes."
+            f"inv stack.{command} needs confirmation, but stdin is not a terminal.", hint="Pass --yes."
         )
     opened.make_ready()
     return opened
@@ -328,7 +328,7 @@ def _exit(code: int) -> int:
     if code < 0:
         raise ComfyformError(
             f"Pulumi was killed ({signal.Signals(-code).name}).",
-            hint="Run the same command again: what is done stays done.",
+            hint="Run the same command again: completed work is kept.",
         )
     return FAILED if code else 0
 

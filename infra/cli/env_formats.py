@@ -21,4 +21,4 @@ def render(variables: Mapping[str, str], format: Literal["shell", "dotenv", "jso
             return "".join(f"{name}={value}\n" for name, value in variables.items())
         case "json":
             return json.dumps(dict(variables), indent=2) + "\n"
-    raise InvalidArgument(f"There is no format {format!r}.", hint="Choose shell, dotenv or json.")
+    raise InvalidArgument(f"Unknown format {format!r}.", hint="Choose shell, dotenv or json.")

@@ -57,7 +57,7 @@ def log(text: str, *, urn: str = "", ephemeral: bool = True, severity: str = "IN
         engine_pb2_grpc.EngineStub(engine()).Log(request, timeout=10)
     except grpc.RpcError:
         raise Stopped(
-            "Pulumi has gone away. Work that RunPod has begun goes on: run `pulumi up` again."
+            "Pulumi exited. RunPod continues the work it has started: run `pulumi up` again."
         ) from None
 
 

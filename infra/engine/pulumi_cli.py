@@ -93,7 +93,7 @@ def find(
     kept.mkdir(parents=True, exist_ok=True)
     lock = FileLock(kept / ".lock")
     if _held_elsewhere(lock):
-        say(f"Pulumi: another process is getting it (at most {BUILD_MINUTES + 1} minutes); waiting.")
+        say(f"Pulumi: another process is installing it (at most {BUILD_MINUTES + 1} minutes); waiting.")
     with lock:
         for way, version, get, takes in (
             ("installer", INSTALL_VERSION, install, "about half a minute, a download of 100 MB"),
@@ -113,9 +113,9 @@ def find(
             say(f"Pulumi: {made.version} is in {kept / version} after {time.monotonic() - started:.0f} s.")
             return made
     raise NoPulumi(
-        "There is no Pulumi CLI: " + "; ".join(failed) + ".",
+        "Pulumi CLI not found: " + "; ".join(failed) + ".",
         hint=(
-            "Ways out: install it (https://www.pulumi.com/docs/install) and put it on PATH; "
+            "Options: install it (https://www.pulumi.com/docs/install) and put it on PATH; "
             "or let this machine reach get.pulumi.com; or install Go 1.26 and let it reach a module proxy."
         ),
     )
@@ -241,7 +241,7 @@ def _kept() -> Path:
 def _on_path(environ: Mapping[str, str]) -> Pulumi:
     program = shutil.which("pulumi", path=environ.get("PATH", os.defpath))
     if program is None:
-        raise WayFailed("there is no `pulumi`")
+        raise WayFailed("`pulumi` not found")
     return _checked(Path(program).absolute(), "PATH")
 
 
@@ -264,14 +264,16 @@ def _checked(program: Path, way: str) -> Pulumi:
             timeout=60,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise WayFailed(f"{program} does not run: {error}") from error
+        raise WayFailed(f"{program} cannot be run: {error}") from error
     text = done.stdout.strip()
     found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", text)
     if done.returncode or found is None:
-        raise WayFailed(f"{program} gives no version")
+        raise WayFailed(f"{program} does not print its version")
     version = tuple(int(part) for part in found.groups())
     if version < OLDEST or version[0] != OLDEST[0]:
-        raise WayFailed(f"{program} is {text}, too far from {'.'.join(map(str, OLDEST))}")
+        raise WayFailed(
+            f"{program} is {text}; expected {'.'.join(map(str, OLDEST))} or later of the same major version"
+        )
     return Pulumi(program, text.removeprefix("v"), way)
 
 

@@ -64,7 +64,7 @@ def build(folder: Path) -> None:
         WayFailed: no Go, no module proxy, or a compiler error.
     """
     if shutil.which("go") is None:
-        raise WayFailed("there is no `go` on PATH")
+        raise WayFailed("`go` not found on PATH")
     if not (TOOLS / "pulumi" / "go.mod").exists():
         raise WayFailed(f"{TOOLS / 'pulumi'} is missing: this is not a checkout")
     with _aside(folder) as work:

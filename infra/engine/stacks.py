@@ -147,11 +147,11 @@ class Stack:
             raise ConfigError(
                 f"Stack {self.name!r} of project {self.project.name!r} does not exist. "
                 f"Stacks of this project: {', '.join(self.names()) or 'none'}.",
-                hint=f"inv stack.up --stack {self.name} makes it.",
+                hint=f"Create it with: inv stack.up --stack {self.name}",
             )
         made = self.run("stack", "init", self.environ["PULUMI_STACK"], capture=True)
         if made.returncode:
-            raise ComfyformError(f"Stack {self.name!r} cannot be made: {first_line(made.stderr)}")
+            raise ComfyformError(f"Stack {self.name!r} cannot be created: {first_line(made.stderr)}")
         return self
 
     def names(self) -> list[str]:

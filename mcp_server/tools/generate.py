@@ -19,8 +19,8 @@ _DESCRIPTIONS: Final = {
     "portrait": "Make a portrait of a person from a prompt, as a PNG file. For other pictures use imagine.",
     "tts": "Speak a text in the voice of a recording of 5 to 15 seconds, as a FLAC file. Give "
     "voice_reference_text, the exact words of the recording, for a better and quicker result.",
-    "lipsync": "Make a film of a portrait that speaks a recording, as an MP4 file. Takes minutes: expect "
-    'status "running". To begin with a text instead of a recording use talk.',
+    "lipsync": "Make a video of a portrait speaking a recording, as an MP4 file. Takes minutes: expect "
+    'status "running". To start from a text instead of a recording use talk.',
     "imagine": "Make an image of anything from a description and a style, as a PNG file.",
     "talk": "Speak a text in the voice of a recording and make a portrait say it: tts and lipsync in one, as "
     'an MP4 file. Takes minutes: expect status "running". On Hedra use tts, then lipsync.',

@@ -92,7 +92,7 @@ def remove(
     settings, console = opened(settings, json=json)
     named = [check_held_path(path) for path in listed(paths)]
     if not named:
-        raise InvalidArgument("No file is named.", hint="For example: models/loras/x.safetensors")
+        raise InvalidArgument("No file was given.", hint="For example: models/loras/x.safetensors")
     if not yes and not console.ask(f"Delete {', '.join(named)} from the volume?"):
         return 0
     with open_remote(settings, transport, say=console.say) as volume:
@@ -101,7 +101,7 @@ def remove(
     for path in removal.removed:
         console.say(f"Deleted {path}.")
     for path in removal.missing:
-        console.say(f"{path} was not there.")
+        console.say(f"{path} not found.")
     return 0
 
 
@@ -115,7 +115,7 @@ def prune(
     json: bool = False,
     settings: Settings | None = None,
 ) -> int:
-    """Delete from the volume what neither the registry nor some workflows refer to.
+    """Delete model files from the volume that the registry and the given workflows do not use.
 
     Args:
         registry: the registry file.
@@ -199,7 +199,7 @@ def cost(
         f"${volume_usd_per_month(size_gb):.2f} a month."
     )
     if unknown:
-        console.say("To learn the sizes that their sources tell: inv models.lock")
+        console.say("To get the missing sizes from the sources: inv models.lock")
     return 0
 
 

@@ -152,7 +152,7 @@ def _hugging_face(settings: Settings, http: Http) -> Iterator[Finding]:
         )
     else:
         yield Finding(
-            "HF_TOKEN", "ok", f"of {told.get('name', 'somebody')}" if isinstance(told, dict) else ""
+            "HF_TOKEN", "ok", f"of {told.get('name', 'an unnamed account')}" if isinstance(told, dict) else ""
         )
 
 

@@ -130,7 +130,7 @@ def parsed(verb: str, params: Mapping[str, Any]) -> dict[str, Any]:
         InvalidArgument: a text is no number or no JSON.
     """
     if verb not in PARAMS:
-        raise InvalidArgument(f"There is no verb {verb!r}.", hint=f"There are {', '.join(PARAMS)}.")
+        raise InvalidArgument(f"Unknown verb {verb!r}.", hint=f"Choose one of {', '.join(PARAMS)}.")
     table = PARAMS[verb]  # type: ignore[index]  # it was just looked up
     result = {}
     for name, value in params.items():
@@ -154,7 +154,7 @@ def _read(name: str, param: Param, text: str) -> Any:
             case "inputs":
                 return dict(part.split("=", 1) for part in text.split(",") if part.strip())
     except (ValueError, KeyError):
-        raise InvalidArgument(f"{name} is {text!r}, and must be {_WISHES[param.what]}.") from None
+        raise InvalidArgument(f"{name} must be {_WISHES[param.what]}, got {text!r}.") from None
     return text
 
 
@@ -165,7 +165,7 @@ _WISHES: Final = {
     "loras": "FILE:STRENGTH,…",
     "inputs": "NAME=FILE,…",
 }
-"""What a text must be to be read as a value that is none."""
+"""Kind of a parameter → what its text must look like."""
 
 
 def _lora(text: str) -> dict[str, Any]:

@@ -58,10 +58,10 @@ class Inv(Program):
             return str(error)
         word = unknown["word"]
         if word.startswith("-"):
-            return f"There is no option {word}. `./inv --help TASK` lists a task's options."
+            return f"Unknown option {word}. `./inv --help TASK` lists a task's options."
         close = difflib.get_close_matches(word, self.collection.task_names, n=1)
         meant = f" Did you mean {close[0]}?" if close else ""
-        return f"There is no task {word!r}.{meant} `./inv --list` lists them."
+        return f"Unknown task {word!r}.{meant} `./inv --list` lists all tasks."
 
 
 def main() -> None:

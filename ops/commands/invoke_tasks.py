@@ -179,7 +179,7 @@ def _typed(parameter: inspect.Parameter, value: Any) -> Any:
         return parameter.annotation(value)
     except ValueError:
         name = parameter.name.replace("_", "-")
-        raise Exit(f"--{name}: {value!r} is not a number.", code=2) from None
+        raise Exit(f"--{name} must be a number, got {value!r}.", code=2) from None
 
 
 def _constants(tree: ast.Module) -> dict[str, Any]:

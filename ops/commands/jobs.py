@@ -119,9 +119,7 @@ def cancel_job(job: str, *, backend: str = "", json: bool = False, settings: Set
     with get_backend(backend, settings=settings) as client:
         done = client.cancel(job_id)
     console.data({"job": job, "cancelled": done})
-    console.text(
-        f"{job}: {'cancelled' if done else f'it has ended, or {backend} does not know it (any more)'}"
-    )
+    console.text(f"{job}: {'cancelled' if done else f'already finished, or unknown to {backend}'}")
     return 0 if done else JobError.exit_code
 
 

@@ -44,7 +44,7 @@ def scan(
         hash: hash every file; hashes are remembered.
         write: also write what was found into the registry's ``local_scan``.
         registry: that registry.
-        json: give JSON, which is also given when stdout is no terminal.
+        json: give JSON, which is also given when stdout is not a terminal.
         settings: by default those of the environment.
     """
     settings, console = opened(settings, json=json or not sys.stdout.isatty())

@@ -78,7 +78,7 @@ def add(
     json: bool = False,
     settings: Settings | None = None,
 ) -> int:
-    """Add a model to the registry, with its size, hash and licence as its source tells them.
+    """Add a model to the registry, with the size, hash and license from its source.
 
     Args:
         source: ``hf:…``, ``url:…``, ``civitai:…`` or ``local:…``; or the address of a file or of a version's
@@ -101,7 +101,9 @@ def add(
     # What talk needs is what tts and lipsync need.
     known = [verb for verb in VERBS if verb != "talk"]
     if unknown := [verb for verb in verbs if verb not in known]:
-        raise InvalidArgument(f"{', '.join(unknown)} is not a verb with models: {', '.join(known)} are.")
+        raise InvalidArgument(
+            f"--used-by must list verbs that need models ({', '.join(known)}), got {', '.join(unknown)}."
+        )
     if path:
         check_wanted_path(models_path(path))
     if name:
@@ -139,7 +141,7 @@ def add(
         console.say(f"warning: {terms.warning}")
     console.data(asdict(entry))
     gate = ", gated" if terms.gated else ""
-    console.say(f"Added {entry.name}: {place}, {amount(entry.size_bytes)}, licence {terms.license}{gate}.")
+    console.say(f"Added {entry.name}: {place}, {amount(entry.size_bytes)}, license {terms.license}{gate}.")
     if may_hold_pickle(place):
         console.warn(
             f"{place} may hold pickled code, which runs when a node loads it. Prefer a .safetensors file."
@@ -172,7 +174,7 @@ def _place(source: Source, terms: Terms) -> str:
             folder = ALIASES.get(part, part)
     if folder is None or not file.name or (isinstance(source, CivitaiSource) and not terms.filename):
         raise InvalidArgument(
-            f"Where {source} belongs does not follow from it.",
-            hint="Say it with --path, for example --path checkpoints/name.safetensors.",
+            f"Cannot tell which folder {source} belongs in.",
+            hint="Pass --path, for example --path checkpoints/name.safetensors.",
         )
     return f"{folder}/{file.name}"

@@ -106,11 +106,11 @@ class Console:
             ConfigError: there is nobody to ask, or nothing was shown that one could say yes to.
         """
         if self.mode != "human":
-            raise ConfigError(
-                f"{question} With --json nobody is asked.", hint="Say so beforehand with --yes."
-            )
+            raise ConfigError(f"{question} Cannot prompt with --json.", hint="Pass --yes to confirm.")
         if not sys.stdin.isatty():
-            raise ConfigError(f"{question} Nobody is there to answer.", hint="Say so beforehand with --yes.")
+            raise ConfigError(
+                f"{question} Cannot prompt: stdin is not a terminal.", hint="Pass --yes to confirm."
+            )
         self._talk.print(Text(f"{question} [y/N] "), end="")
         agreed = sys.stdin.readline().strip().lower() in {"y", "yes"}
         if not agreed:

@@ -41,21 +41,21 @@ def sentence_of(event: Mapping[str, Any]) -> str:
         case "job":
             words = {
                 "SUBMITTED": "submitted",
-                "IN_QUEUE": "waits for a worker",
-                "IN_PROGRESS": "a worker has it",
+                "IN_QUEUE": "waiting for a worker",
+                "IN_PROGRESS": "running",
             }
             state = str(event.get("state"))
             return f"job {event.get('job_id')}: {words.get(state, state)}"
         case "run":
             if event.get("state") == "queued":
-                return f"waits in ComfyUI's queue, place {event.get('position')}"
+                return f"waiting in ComfyUI's queue, position {event.get('position')}"
             if event.get("max"):
                 return f"{_node(event)}: step {event.get('value'):g} of {event.get('max'):g}"
-            return f"{_node(event)} works" if event.get("node") else "ComfyUI works on it"
+            return f"running {_node(event)}" if event.get("node") else "running in ComfyUI"
         case "start":
             return f"ComfyUI is {event.get('state')}"
         case "talk":
-            return {"tts": "speaking", "lipsync": "filming"}.get(str(event.get("part")), "")
+            return {"tts": "generating speech", "lipsync": "rendering video"}.get(str(event.get("part")), "")
         case "upload":
             return f"sending {event.get('path')}"
         case "fetch":

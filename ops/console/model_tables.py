@@ -85,13 +85,13 @@ def show_plan(console: Console, plan: Plan, *, here: bool = False) -> None:
     if plan.elsewhere:
         first = ", ".join(plan.elsewhere[:3]) + (", …" if len(plan.elsewhere) > 3 else "")
         console.say(
-            f"{len(plan.elsewhere)} model files lie where no endpoint reads them: {first}. "
-            "A registry entry with that name moves the file to its place."
+            f"{len(plan.elsewhere)} model files are in folders that no endpoint reads: {first}. "
+            "Add a registry entry with the same file name, and the next sync moves the file."
         )
     unheld = sum(action.kind in _FETCHED and action.sha256 is None for action in plan.actions)
     if unheld:
         files = "1 file has" if unheld == 1 else f"{unheld} files have"
-        console.say(f"{files} no sha256 to be held to: inv models.lock learns what sources tell.")
+        console.say(f"{files} no sha256 to verify against. To get it from the sources: inv models.lock")
 
 
 _FETCHED: Final = frozenset({"fetch", "replace"})
@@ -113,9 +113,7 @@ def sums(plan: Plan) -> str:
     if not plan.changes:
         wanted = sum(bool(action.model) for action in plan.actions)
         extra = len(plan.actions) - wanted
-        as_wanted = (
-            f"{wanted} files are as wanted" if wanted else "the registry names no file that is missing"
-        )
+        as_wanted = f"{wanted} files are up to date" if wanted else "the registry names no missing file"
         besides = f", {extra} on the volume are not in the registry" if extra else ""
         return f"Nothing to do: {as_wanted}{besides} ({storage})."
     counts: dict[str, int] = {}
@@ -140,8 +138,8 @@ def show_terms(console: Console, plan: Plan) -> None:
         if action.model:
             models.setdefault(action.model, action)
     for name, action in sorted(models.items()):
-        gate = ", gated: its licence must be accepted at the source" if action.gated else ""
-        console.say(f"{name}: licence {action.license}{gate}.")
+        gate = ", gated: its license must be accepted at the source" if action.gated else ""
+        console.say(f"{name}: license {action.license}{gate}.")
 
 
 def show_done(console: Console, done: Sequence[Done]) -> None:
@@ -181,9 +179,9 @@ def show_verified(console: Console, files: Sequence[VerifiedFile]) -> None:
     if not files:
         console.say("The registry names no file to check.")
     elif wrong:
-        console.say(f"{wrong} of {len(files)} files are not right. To mend them: inv models.sync")
+        console.say(f"{wrong} of {len(files)} files failed verification. To fix them: inv models.sync")
     else:
-        console.say(f"All {len(files)} files are right.")
+        console.say(f"All {len(files)} files passed verification.")
 
 
 def show_models(console: Console, models: Sequence[Model]) -> None:
@@ -200,4 +198,4 @@ def show_models(console: Console, models: Sequence[Model]) -> None:
         ]
         for model in models
     ]
-    console.table(["model", "", "used by", "licence", "gated", "files>", "size>"], rows)
+    console.table(["model", "", "used by", "license", "gated", "files>", "size>"], rows)

@@ -302,7 +302,7 @@ class Transfer:
                 pause(0)  # where Ctrl-C is noticed
                 piece = buffer[: identity.length(index)]
                 if self._store(response, index, piece, 0, stopped=lambda: False) < len(piece):
-                    raise Unavailable(f"{self._source} ended before its end.")
+                    raise Unavailable(f"{self._source} ended early: the server closed the connection.")
                 digest.update(piece)
             with translated(self._source):
                 partial.finish()

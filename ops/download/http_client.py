@@ -97,7 +97,7 @@ class Response:
         """
         if encoding not in ("", "gzip", "x-gzip", "deflate"):
             raise TransferError(
-                f"{what} is sent compressed with {encoding}, which was not asked for.",
+                f"{what} is sent with the encoding {encoding}, which was not requested.",
                 hint="Name another address for this file, or fetch it by hand and name it as local:…",
             )
         decoder = zlib.decompressobj(zlib.MAX_WBITS | 32) if encoding else None
@@ -108,9 +108,9 @@ class Response:
             try:
                 yield data if decoder is None else decoder.decompress(data)
             except zlib.error:
-                raise TransferError(f"{what} says that it is sent as {encoding}, and is not.") from None
+                raise TransferError(f"{what} is not in its declared encoding {encoding}.") from None
         if decoder is not None and not decoder.eof:
-            raise Unavailable(f"{what} ended before its end.")
+            raise Unavailable(f"{what} ended early: the compressed content is incomplete.")
 
     def read(self) -> Reply:
         """Read the beginning of the body, for ``backend.flow.check``."""
@@ -270,7 +270,7 @@ def _translated(url: str) -> Iterator[None]:
             case OSError():
                 reason = error.strerror or str(error) or type(error).__name__
             case _:
-                reason = f"it does not speak HTTP as it should ({type(error).__name__})"
+                reason = f"it does not speak valid HTTP ({type(error).__name__})"
         raise Unavailable(
             f"GET {shown(url)} was not answered: {reason}.", method="GET", url=shown(url)
         ) from None

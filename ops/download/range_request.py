@@ -123,7 +123,7 @@ class RangeReader:
                     self._direct = (url, key)
                 yield content, response
                 return
-        raise TransferError(f"{self._origin.source} is redirected without end.")
+        raise TransferError(f"{self._origin.source} redirects too many times.")
 
     def _refuse(self, response: Response, *, ranged: bool, remembered: bool) -> None:
         """Raise what a status other than success means."""
@@ -168,9 +168,9 @@ class RangeReader:
         if whole and start == 0:
             return Content(size, tag or headers.get("last-modified"), _strong(tag), False, encoding)
         if response.status == 200:
-            raise NoRange(f"{source} sent everything where a part was asked for.", status=200)
+            raise NoRange(f"{source} ignored the range and sent the whole file.", status=200)
         if not right or encoding or end is None:
-            raise NoRange(f"{source} sent another part than was asked for.", status=206)
+            raise NoRange(f"{source} sent a different range than requested.", status=206)
         return Content(total, tag or headers.get("last-modified"), _strong(tag), True, "")
 
 

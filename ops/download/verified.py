@@ -173,9 +173,9 @@ def _transfer(
 def _not_a_model(wish: Wish, finding: Finding) -> TransferError:
     """The error for bytes that are not what the file's name promises, whatever hash is pinned."""
     return TransferError(
-        f"{wish.path}: what {wish.source} sent is not used: {finding.problem}.",
+        f"{wish.path}: rejected what {wish.source} sent: {finding.problem}.",
         path=wish.path,
-        hint="Nothing of it was kept. Check the address and the login that it needs (HF_TOKEN, "
+        hint="Nothing was kept. Check the address and the login that it needs (HF_TOKEN, "
         "CIVITAI_TOKEN), or name another source.",
     )
 

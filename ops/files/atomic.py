@@ -34,7 +34,7 @@ def translated(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise VolumeFull(f"No room is left for {path}.", path=path, hint=_MAKE_ROOM) from error
+            raise VolumeFull(f"No space left for {path}.", path=path, hint=_MAKE_ROOM) from error
         reason = error.strerror or str(error)
         raise TransferError(f"{path} cannot be used: {reason}.", path=path) from error
 
@@ -169,7 +169,7 @@ def need_room(folder: Path, needed_bytes: int, *, path: str) -> None:
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
         raise VolumeFull(
-            f"{path} needs {needed_bytes:,} bytes more and {free:,} are free in {folder}.",
+            f"{path} needs {needed_bytes:,} more bytes; {free:,} are free in {folder}.",
             path=path,
             hint=_MAKE_ROOM,
         )

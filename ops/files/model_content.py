@@ -147,7 +147,7 @@ def _mistaken(head: bytes, name: str) -> str | None:
     if head.startswith(_GGUF) and ending != ".gguf":
         return "it is a GGUF file; its name must end with .gguf"
     if len(head) == _HEAD_BYTES and not any(head):
-        return "it begins with zeros only: room was made for it, and its bytes did not come"
+        return "it begins with zeros only: space was reserved, but the content was never written"
     return None
 
 

@@ -105,4 +105,4 @@ def _dangling(link: str) -> str:
     try:
         return f"it is a link to {visible(os.readlink(link))}, which does not exist here"  # noqa: PTH115
     except OSError:
-        return "it leads nowhere"
+        return "it is a broken link"

@@ -159,7 +159,7 @@ def _check_size(root: yaml.Node) -> None:
         return sizes[id(node)]
 
     if size(root) > _MOST_VALUES:
-        raise NotYaml(1, "its aliases make too much of it")
+        raise NotYaml(1, "its aliases expand to too many values")
 
 
 class _Reader:
@@ -195,7 +195,7 @@ class _Reader:
                 continue
             key = str(getattr(key_node, "value", ""))
             if key in seen:
-                self.problems.append((line, f"{key!r} is there twice; the first is on line {seen[key]}"))
+                self.problems.append((line, f"duplicate key {key!r}; the first is on line {seen[key]}"))
             if isinstance(key_node, yaml.ScalarNode) and key_node.tag != _TEXT:
                 self.problems.append((line, f"{key!r} must be in quotes: YAML takes it for something else"))
             seen[key] = line

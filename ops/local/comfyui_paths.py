@@ -87,7 +87,7 @@ def read_answer(value: Any) -> tuple[Root, ...]:
         if ALIASES.get(folder.name, folder.name) == kind and folder.parent != folder.parent.parent
     )
     if not parents:
-        raise ValueError("it names no models folder")
+        raise ValueError("it lists no models folder")
     models = parents.most_common(1)[0][0]
     first: list[Root] = []
     later: list[Root] = []

@@ -22,7 +22,7 @@ USUAL: Final = "~/Documents/ComfyUI/models"
 """Where ComfyUI's desktop program keeps them."""
 WAYS: Final = (
     "Set COMFYUI_MODELS_DIR to your ComfyUI's models folder, or leave it unset and start ComfyUI, "
-    "which tells its folders, or name the folder: inv models.scan --models-dir FOLDER"
+    "which reports its folders, or pass the folder: inv models.scan --models-dir FOLDER"
 )
 _PATIENCE_S: Final = 3.0
 _ANSWER_BYTES: Final = 1024 * 1024
@@ -77,7 +77,7 @@ class LocalModels:
 
 
 Locate = Callable[[], LocalModels]
-"""Finds this machine's models when somebody needs them: ComfyUI is not asked for what nobody looks at."""
+"""Finds this machine's models on first use, so that ComfyUI is asked only when they are needed."""
 
 
 def local_models(settings: Settings, *, patience_s: float = _PATIENCE_S) -> LocalModels:
@@ -118,11 +118,11 @@ def _asked(url: str, patience_s: float) -> tuple[Root, ...]:
     try:
         roots = read_answer(json.loads(content))
     except (ValueError, RecursionError):
-        raise _NotTold(f"what is at {url} does not tell its folders as a ComfyUI does") from None
+        raise _NotTold(f"the server at {url} does not report its folders as ComfyUI does") from None
     models = next(root.folder for root in roots if root.category is None)
     if not _is_folder(models):
         # It is in a container, or behind a tunnel.
-        raise _NotTold(f"ComfyUI at {url} reads {models}, which is no folder of this machine")
+        raise _NotTold(f"ComfyUI at {url} reads {models}, which is not a folder on this machine")
     return tuple(root for root in roots if _is_folder(root.folder))
 
 
@@ -136,11 +136,11 @@ def _fetched(url: str, patience_s: float) -> bytes:
     content, end = bytearray(), time.monotonic() + patience_s
     with Http() as http, http.stream(Send("GET", url + _ROUTE, timeout_s=patience_s)) as reply:
         if reply.status != 200:
-            raise _NotTold(f"what is at {url} answered {reply.status} instead of its folders")
+            raise _NotTold(f"the server at {url} answered {reply.status} when asked for its folders")
         for chunk in reply.iter_bytes(None):
             content += chunk
             if len(content) > _ANSWER_BYTES or time.monotonic() > end:
-                raise _NotTold(f"what is at {url} does not come to an end with its answer")
+                raise _NotTold(f"the server at {url} sends too much or too slowly")
     return bytes(content)
 
 

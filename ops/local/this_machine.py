@@ -88,7 +88,7 @@ class Here:
 
 
 def _nowhere(found: LocalModels) -> str:
-    return f"There is no models folder at {found}."
+    return f"Models folder not found: {found}."
 
 
 def hashes_of(settings: Settings) -> Path:

@@ -79,7 +79,7 @@ class Inventory:
         entries, elsewhere = value.get("inventory"), value.get("elsewhere") or []
         if not (_are_records(entries) and _are_records(elsewhere)):
             raise TransferError(
-                "The worker's inventory is not in the form that this version understands.",
+                "This version cannot read the worker's inventory.",
                 hint="Deploy the worker image that belongs to this version of comfyform.",
             )
         return cls.of(

@@ -93,19 +93,19 @@ def judge(wanted: WantedFile, held: FileRecord | None) -> tuple[Standing, str]:
         ``unverified`` when its size is right and its hash is wanted but not known.
     """
     if held is None:
-        return "absent", "it is not there"
+        return "absent", "file not found"
     size, sha256 = wanted.get("size_bytes"), wanted.get("sha256")
     if size is not None and held["size_bytes"] != size:
-        return "wrong_size", f"it has {held['size_bytes']} bytes instead of {size}"
+        return "wrong_size", f"size is {held['size_bytes']} bytes, expected {size}"
     if sha256 is None:
         if held["sha256"] is None and size is None:
-            return "unverified", "neither its size nor its hash is known beforehand, and nobody recorded it"
-        return "right", "it is there, and no hash is asked for"
+            return "unverified", "expected size and checksum unknown, and no checksum recorded"
+        return "right", "present; no checksum to verify against"
     if held["sha256"] is None:
-        return "unverified", "its size is right and nobody has recorded its hash"
+        return "unverified", "size matches; checksum unknown"
     if held["sha256"] != sha256:
-        return "wrong_hash", f"its sha256 is {held['sha256'][:12]}… instead of {sha256[:12]}…"
-    return "right", "size and sha256 are right" if held["how"] == "hashed" else "its record is right"
+        return "wrong_hash", f"sha256 is {held['sha256'][:12]}…, expected {sha256[:12]}…"
+    return "right", "size and sha256 match" if held["how"] == "hashed" else "size and recorded sha256 match"
 
 
 def verdict(wanted: WantedFile, held: FileRecord | None) -> VerifiedFile:

@@ -147,7 +147,7 @@ def load(path: Path, *, lock: bool = True) -> Registry:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(
-            f"There is no registry at {path}.", hint="Name one, for example models-registry.yaml."
+            f"Registry {path} not found.", hint="Pass the path of one, for example models-registry.yaml."
         ) from None
     except OSError as error:
         raise ConfigError(f"The registry {path} cannot be read: {error.strerror}.") from error

@@ -100,7 +100,7 @@ def splice(content: bytes, sections: Mapping[str, Any], name: str = THE_REGISTRY
         raise _unusable(
             name,
             f"{' or '.join(OWNED)} holds what the tool never writes",
-            hint="Delete that: inv models.scan --write and inv models.compare --write write it anew.",
+            hint="Delete that: inv models.scan --write and inv models.compare --write write it again.",
         ) from None
     text = newline.join([*lines, ""])
     gap = b"" if not head or head.endswith((b"\n", b"\r")) or head == _BOM else newline.encode()

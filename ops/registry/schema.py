@@ -33,7 +33,7 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
 def _sha256(text: str) -> str:
     # CivitAI shows them in upper case.
     if not SHA256.match(text.lower()):
-        raise ValueError(f"{text[:70]!r} is not a sha256, which has 64 hex digits")
+        raise ValueError(f"invalid sha256 {text[:70]!r}: expected 64 hex digits")
     return text.lower()
 
 
@@ -59,7 +59,9 @@ def check_name(text: str) -> str:
         ValueError: it is none.
     """
     if not _NAME.fullmatch(text):
-        raise ValueError(f"{text!r} is not a model's name: lower-case letters, digits and . _ - are")
+        raise ValueError(
+            f"invalid model name {text!r}: expected lowercase letters, digits, dots, underscores and hyphens"
+        )
     return text
 
 
@@ -97,7 +99,7 @@ class ModelShape(_Strict):
         [], description="Verbs that need it."
     )
     license: str = Field("unknown", description="SPDX id where there is one.")
-    gated: bool = Field(False, description="Its source wants a licence accepted and a token.")
+    gated: bool = Field(False, description="The source requires an accepted license and a token.")
     note: str = Field("", description="A sentence for people.")
     files: list[FileShape] = Field(min_length=1)
 
@@ -146,7 +148,7 @@ def shape_problems(document: Lines) -> Iterator[tuple[int, str]]:
     yield from document.problems
     for location, text in document.unquoted.items():
         if _is_hash(location):
-            missing = "is empty: 64 hex digits are a hash, or leave it out"
+            missing = "is empty: give 64 hex digits, or leave it out"
             yield document.line(location), f"{dotted(location)} {'must be in quotes' if text else missing}"
     try:
         RegistryShape.model_validate({} if document.value is None else document.value)
@@ -169,9 +171,9 @@ def _sentence(location: KeyPath, item: Any) -> str:
     """Put one of pydantic's findings into words."""
     match item["type"]:
         case "missing":
-            return f"{dotted(location[:-1])} lacks {location[-1]!r}"
+            return f"{dotted(location[:-1])} is missing {location[-1]!r}"
         case "extra_forbidden":
-            return f"{dotted(location)} is not known here"
+            return f"{dotted(location)} is an unknown key"
         case "value_error":
             return f"{dotted(location)}: {item['ctx']['error']}"
         case "dict_type" | "model_type":

@@ -132,7 +132,7 @@ def _models(report: Report) -> Element:
     ]
     if extra:
         files = "1 file" if len(extra) == 1 else f"{len(extra)} files"
-        rest = table("Models that nobody wants", ("Model", "Size"), extra)
+        rest = table("Unreferenced models", ("Model", "Size"), extra)
         parts.append(more(f"{files} on the volume that the registry does not name", rest))
     return _part(report, "models", parts, "The registry names no models.")
 

@@ -291,7 +291,7 @@ class RunPodApi:
         try:
             reply = yield from ask(step, what, retry=self._retry)
         except NotFound as error:
-            error.hint = "It is gone. `pulumi refresh` sees that, and `pulumi up` makes it again."
+            error.hint = "It was deleted. `pulumi refresh` records that, and `pulumi up` creates it again."
             raise
         return _live(kind, _object(reply))
 

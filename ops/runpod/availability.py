@@ -98,17 +98,17 @@ def volume_tier(catalog: Catalog, data_center: str, wanted: str | None) -> str |
 def _hardware_problems(catalog: Catalog, wish: Wish) -> Iterable[str]:
     for pool in wish.gpu_pools:
         if pool not in catalog.pools:
-            yield f"RunPod has no GPU pool {pool!r}: there are {_listed(sorted(catalog.pools))}."
+            yield f"RunPod has no GPU pool {pool!r}. Available: {_listed(sorted(catalog.pools))}."
     members = {gpu.id for pool in wish.gpu_pools for gpu in catalog.pools.get(pool, ())}
     for excluded in wish.gpu_excluded_types:
         if excluded not in members:
-            yield f"{excluded!r} is in none of the wanted pools, which have {_listed(sorted(members))}."
+            yield f"GPU type {excluded!r} is not in the selected pools: {_listed(sorted(members))}."
     if members and members <= set(wish.gpu_excluded_types):
-        yield "Every GPU type of the pools that are wanted is excluded."
+        yield "Every GPU type of the selected pools is excluded."
     if wish.cpu is not None:
         flavor = catalog.cpus.get(wish.cpu)
         if flavor is None:
-            yield f"RunPod has no CPU flavor {wish.cpu!r}: there are {_listed(sorted(catalog.cpus))}."
+            yield f"RunPod has no CPU flavor {wish.cpu!r}. Available: {_listed(sorted(catalog.cpus))}."
         elif not flavor.vcpus_min <= wish.vcpus <= flavor.vcpus_max:
             span = f"{flavor.vcpus_min} to {flavor.vcpus_max}"
             yield f"CPU flavor {wish.cpu} comes with {span} vCPUs, not {wish.vcpus}."

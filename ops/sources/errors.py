@@ -32,14 +32,16 @@ def explain(source: Source, reply: Reply, *, has_key: bool) -> tuple[str, str]:
         case CivitaiSource():
             return _civitai(source, reply, has_key)
         case _:
-            return f"{source} cannot be had: the server answered {reply.status}.", _address_hint(reply.status)
+            return f"{source} cannot be downloaded: the server answered {reply.status}.", _address_hint(
+                reply.status
+            )
 
 
 def _address_hint(status: int) -> str:
     """What to do about an address that is refused."""
     if status in (401, 403):
         return (
-            "It wants a login, or lets no programs in; where a browser gets the file, fetch it there and "
+            "It requires a login or blocks programs. If a browser can download the file, do that and "
             "name it as local:CATEGORY/NAME."
         )
     return "Check the address, for example in a browser."
@@ -64,7 +66,7 @@ def _hugging_face(source: HfSource, reply: Reply, has_key: bool) -> tuple[str, s
     if code == "GatedRepo" and not has_key:
         return (
             f"{source.repo} on Hugging Face is gated and HF_TOKEN is not set.",
-            f"Accept its licence at {page}, then set HF_TOKEN to a token of that account.",
+            f"Accept its license at {page}, then set HF_TOKEN to a token of that account.",
         )
     if code == "GatedRepo" and reply.status == 401:
         return (
@@ -75,7 +77,7 @@ def _hugging_face(source: HfSource, reply: Reply, has_key: bool) -> tuple[str, s
         return (
             f"{source.repo} on Hugging Face is gated and the account of HF_TOKEN has no access yet.",
             (
-                f"Accept its licence at {page}; some authors approve by hand. "
+                f"Accept its license at {page}; some authors approve by hand. "
                 "A fine-grained token also needs the right to read gated repositories."
             ),
         )
@@ -83,13 +85,13 @@ def _hugging_face(source: HfSource, reply: Reply, has_key: bool) -> tuple[str, s
         return (f"{source.repo} is disabled on Hugging Face.", "Name another source for this file.")
     if "Invalid credentials" in said:
         return (
-            "Hugging Face does not know the token in HF_TOKEN.",
+            "Hugging Face does not accept the token in HF_TOKEN.",
             "It is mistyped or revoked: make a new one at https://huggingface.co/settings/tokens.",
         )
     if code == "RepoNotFound" or reply.status in {401, 404}:
         key = "" if has_key else ", or set HF_TOKEN if it is private"
         return (
-            f"There is no repository {source.repo} on Hugging Face that may be read.",
+            f"Repository {source.repo} not found on Hugging Face, or it is not readable.",
             f"Check its name in the registry{key}.",
         )
     host = urlsplit(reply.url).netloc

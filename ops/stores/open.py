@@ -62,7 +62,9 @@ def open_store(
         try:
             live = api.get(NETWORK_VOLUMES, volume)
         except NotFound as error:
-            error.hint = f"Check RUNPOD_VOLUME_ID: there is no volume {volume}, or it is another account's."
+            error.hint = (
+                f"Check RUNPOD_VOLUME_ID: volume {volume} does not exist, or belongs to another account."
+            )
             raise
         data_center, capacity_bytes = live.values["data_center"], live.values["size_gb"] * 10**9
     return S3Store(

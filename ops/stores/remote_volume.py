@@ -42,7 +42,7 @@ def open_remote(
         say: told when no worker takes a job for a while.
     """
     if transport not in ("job", "s3"):
-        raise InvalidArgument(f"{transport!r} is not a transport: job and s3 are.")
+        raise InvalidArgument(f"Unknown transport {transport!r}.", hint="Choose job or s3.")
     kind: Transport = "job" if transport == "job" else "s3"
     stop = stop or threading.Event()
 

@@ -334,7 +334,7 @@ class S3Store(FileByFile):
     def _write_record(self, path: str, sha256: str, source: str) -> None:
         stored = self._bucket.head(path)
         if stored is None:
-            raise TransferError(f"{path} has gone from volume {self._bucket.name}.", path=path)
+            raise TransferError(f"{path} is no longer on volume {self._bucket.name}.", path=path)
         record = Record.now(stored.size_bytes, sha256, source, stored.modified_s)
         self._bucket.write(record_path(path), record.to_bytes())
 

@@ -121,7 +121,7 @@ class Bucket:
                 resume = {"StartAfter": entries[-1]["Key"]}
             else:
                 raise TransferError(
-                    f"The listing of {prefix} on volume {self._name} does not come to its end.",
+                    f"The listing of {prefix} on volume {self._name} does not end.",
                     hint="RunPod computes large first listings slowly; try again in some minutes.",
                 )
 

@@ -50,7 +50,7 @@ def _client_error(what: str, volume_id: str, response: Mapping[str, Any]) -> Com
     call: dict[str, Any] = {"status": status, "body": str(details.get("Message", ""))[:500]}
     if code == "NoSuchBucket":
         return NotFound(
-            f"There is no volume {volume_id} at this S3 address.",
+            f"Volume {volume_id} not found at this S3 address.",
             hint="Check the volume's id and its data center; not every data center has S3.",
             **call,
         )

@@ -190,7 +190,9 @@ def _send_part(parcel: Parcel, bucket: Bucket, upload_id: str, shape: Shape, num
             if etag == expected or len(etag) != len(expected):
                 return etag
     raise TransferError(
-        f"Part {number} of {parcel.key} arrives damaged.", path=parcel.key, hint="Run the command again."
+        f"Part {number} of {parcel.key} was damaged in transit.",
+        path=parcel.key,
+        hint="Run the command again.",
     )
 
 

@@ -115,6 +115,6 @@ def _entries(output: Mapping[str, Any], key: str, count: int) -> list[dict[str, 
 
 def _not_understood(action: str) -> TransferError:
     return TransferError(
-        f"The worker's answer to {action} is not in the form that this version understands.",
+        f"This version cannot read the worker's answer to {action}.",
         hint="Deploy the worker image that belongs to this version of comfyform.",
     )

@@ -131,8 +131,8 @@ class Plan:
         unknown = sorted(names - known)
         if unknown:
             raise InvalidArgument(
-                f"No model or file of this plan is called {', '.join(unknown)}.",
-                hint=f"There are: {', '.join(sorted({a.model for a in self.actions if a.model})) or 'none'}.",
+                f"Not in this plan: {', '.join(unknown)}.",
+                hint=f"Models: {', '.join(sorted({a.model for a in self.actions if a.model})) or 'none'}.",
             )
         chosen = tuple(a for a in self.actions if a.model in names or a.path in names)
         return _plan(chosen, self.free_bytes, self.elsewhere)

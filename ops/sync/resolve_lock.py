@@ -25,8 +25,8 @@ _THREADS: Final = 8
 _READ_BYTES: Final = 256 * 1024
 _HEAD_BYTES: Final = 4096
 _SMALL_BYTES: Final = 32 * 1024 * 1024
-"""Up to here a file whose hash nobody announces is read: what Hugging Face keeps in git, and small ones
-elsewhere."""
+"""Largest file that is read to compute its hash where the source announces none: files that Hugging Face
+keeps in git, and small ones elsewhere."""
 _REPLACE: Final = "Put the whole file there, or remove its entry from the registry."
 # An answer is waited for, not a large file.
 _PACE: Final = replace(PACE, deadline_s=120.0, retry=RETRY)
@@ -191,7 +191,7 @@ def _against(files: Sequence[ModelFile], name: str, answer: Locked) -> str | Non
         )
         if file.source == name and pinned != answer:
             return (
-                f"the registry says otherwise of {file.path}: {change(pinned, answer)} at the source. "
+                f"conflict with the registry for {file.path}: {change(pinned, answer)} at the source. "
                 "Correct the registry, or name the revision that had it."
             )
     return None

@@ -12,7 +12,7 @@ from ops.threads.ordered_pool import pause
 R = TypeVar("R")
 
 _HEADWAY_BYTES: Final = 64 * 1024
-"""Fewer than these do not count as headway, so a server that cuts at once is not asked for ever."""
+"""Fewer bytes than this do not count as progress, so that retries end when a server keeps disconnecting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,9 +88,9 @@ def parse(content: str) -> Any:
     try:
         return json.loads(content.removeprefix("\ufeff"))
     except ValueError as error:
-        raise InvalidArgument(f"This is no JSON: {error}.") from error
+        raise InvalidArgument(f"Invalid workflow: not JSON: {error}.") from error
     except RecursionError:
-        raise InvalidArgument("This is no JSON that anybody wrote: it is nested too deeply.") from None
+        raise InvalidArgument("Invalid workflow: JSON nested too deeply.") from None
 
 
 def read_nodes(value: Any) -> list[Node]:
@@ -110,9 +110,7 @@ def read_nodes(value: Any) -> list[Node]:
         return list(_saved_nodes(value))
     if isinstance(value, dict) and value and all(_is_api_node(node) for node in value.values()):
         return [Node(node["class_type"], _mapping(node.get("inputs"))) for node in value.values()]
-    raise InvalidArgument(
-        "This is no ComfyUI workflow.", hint="Save it in ComfyUI with Export or Export (API)."
-    )
+    raise InvalidArgument("Not a ComfyUI workflow.", hint="Save it in ComfyUI with Export or Export (API).")
 
 
 def _is_api_node(node: object) -> bool:
@@ -132,7 +130,7 @@ def _saved_nodes(graph: Mapping[str, Any]) -> Iterator[Node]:
         for node in _mappings(current.get("nodes")):
             count += 1
             if count > _MOST_NODES:
-                raise InvalidArgument("The subgraphs of this workflow make too much of it.")
+                raise InvalidArgument("The subgraphs of this workflow expand to too many nodes.")
             kind = node.get("type")
             if node.get("mode") in _SWITCHED_OFF or not isinstance(kind, str) or kind in _NOTES:
                 continue

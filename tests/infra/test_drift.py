@@ -117,7 +117,7 @@ def test_a_new_model_without_an_ops_endpoint_says_what_to_run(emu: Emulator, tmp
         done = infra.up(ok=False)
 
         assert done.returncode == 1
-        assert "of this stack is gone: `pulumi up --refresh` sees that and makes it again" in done.stdout
+        assert "of this stack is gone: `pulumi up --refresh` detects that and creates it again" in done.stdout
         assert "Check RUNPOD_OPS_ENDPOINT_ID" not in done.stdout + done.stderr
         infra.pulumi("up", "--yes", "--refresh")
         assert on_volume(emu, infra.outputs()["volume_id"]) == FILES

@@ -45,7 +45,7 @@ def test_a_snippet_for_a_running_server_names_the_tokens_variable(client: str) -
 
 def test_a_client_that_cannot_do_it_says_so() -> None:
     """An unknown client and an impossible snippet are sentences."""
-    with pytest.raises(InvalidArgument, match="Known are claude-code, "):
+    with pytest.raises(InvalidArgument, match="Choose one of claude-code, "):
         snippet("emacs", env_file=None, registry=None, url=None)
     with pytest.raises(NotSupported, match="Claude Desktop takes no address"):
         snippet("claude-desktop", env_file=None, registry=None, url=URL)

@@ -101,18 +101,18 @@ async def test_wrong_calls_are_sentences(env: dict[str, str], tmp_path: Path) ->
         job = await client.call_tool("job", {"action": "wait", "job": "nothing"})
         without = await client.call_tool("job", {"action": "cancel"})
         cursor = await client.call_tool("job", {"action": "list", "cursor": "x"})
-        with pytest.raises(MCPError, match="There is no tool 'video'"):
+        with pytest.raises(MCPError, match="Unknown tool 'video'"):
             await client.call_tool("video", {})
 
     results = (arguments, place, source, backend, job, without, cursor)
     assert [result.is_error for result in results] == [True] * 7
     words = [text_of(result) for result in results]
     assert "prompt must be given" in words[0]
-    assert "no argument 'colour'" in words[0]
+    assert "unknown argument 'colour'" in words[0]
     assert "outside the output folder" in words[1]
-    assert "there is no such file here" in words[2]
-    assert words[3].startswith("There is no backend 'moon'. Known are ")
-    assert words[4].startswith("There is no job 'nothing' in this machine's journal.")
+    assert "not found on this machine" in words[2]
+    assert words[3].startswith("Unknown backend 'moon'. Available: ")
+    assert words[4].startswith("Job 'nothing' not found in this machine's journal.")
     assert words[5].startswith('job: the action "cancel" needs a job.')
     assert words[6].startswith("'x' is not a cursor.")
     assert [word for word in words if "Traceback" in word] == []
@@ -209,7 +209,7 @@ async def test_resources_are_listed_read_and_bounded(env: dict[str, str], tmp_pa
             await client.read_resource("comfyform://comparison")
         with pytest.raises(MCPError, match="outside the output folder"):
             await client.read_resource("comfyform://outputs/../models.yaml")
-        with pytest.raises(MCPError, match="There is no resource 'file:///etc/passwd'"):
+        with pytest.raises(MCPError, match="Unknown resource 'file:///etc/passwd'"):
             await client.read_resource("file:///etc/passwd")
 
     assert [resource.uri for resource in listed] == ["comfyform://registry", "comfyform://outputs/film.mp4"]

@@ -62,7 +62,7 @@ def test_all_wrong_arguments_are_named_at_once() -> None:
         arguments.check("tts", schemas.for_verb("tts"), {"speed": 9, "vocoder": "x", "colour": "red"})
 
     assert str(caught.value).startswith(
-        "tts: text and voice_reference must be given; there is no argument 'colour'; known are text, "
+        "tts: text and voice_reference must be given; unknown argument 'colour'; available: text, "
     )
     assert "speed must be at most 4, not 9" in str(caught.value)
     assert "vocoder must be one of auto, vocos, bigvgan, not 'x'" in str(caught.value)

@@ -65,11 +65,15 @@ def test_a_long_message_keeps_its_start_and_its_end() -> None:
 @pytest.mark.parametrize(
     ("received", "options", "expected"),
     [
-        ("eulre", ["euler", "heun"], "there is euler, heun. Did you mean euler?"),
-        ("EULER", ["euler", "heun"], "there is euler, heun. Did you mean euler?"),
-        ("zzz", ["euler", "heun"], "there is euler, heun"),
-        (None, [], "there is none at all"),
-        (7, list(range(20)), "there is 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 … (8 more). Did you mean 7?"),
+        ("eulre", ["euler", "heun"], "choose one of euler, heun. Did you mean euler?"),
+        ("EULER", ["euler", "heun"], "choose one of euler, heun. Did you mean euler?"),
+        ("zzz", ["euler", "heun"], "choose one of euler, heun"),
+        (None, [], "the list of options is empty"),
+        (
+            7,
+            list(range(20)),
+            "choose one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 … (8 more). Did you mean 7?",
+        ),
     ],
 )
 def test_the_nearest_choice_is_named(received: Any, options: list[Any], expected: str) -> None:
@@ -84,7 +88,7 @@ def test_a_refusal_names_the_choices_that_comfyui_leaves_out(backend: Backend) -
 
     result = backend.workflow(graph)
 
-    assert "sampler_name 'eular' is not available; there is euler, " in str(result.error)
+    assert "sampler_name 'eular' is not available; choose one of euler, " in str(result.error)
     assert "Did you mean euler?" in str(result.error)
     assert "others" not in str(result.error)
 

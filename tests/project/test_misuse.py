@@ -118,7 +118,7 @@ def test_three_mistakes_in_a_registry_are_three_lines(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "There is no registry at"),
+        (None, "Registry "),
         (b"\x00\xff\xfe\x89PNG", "is not text in UTF-8"),
         (b"required:\n  caf\xe9: {}\n", "is not text in UTF-8"),
     ],
@@ -140,16 +140,16 @@ def test_a_folder_is_no_registry(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("COMFYUI_URL", "localhost:8188", "does not start with http:// or https://"),
-        ("COMFYUI_URL", "http://", "names no host"),
-        ("COMFYUI_URL", "http://[::1", "is no address: Invalid IPv6 URL"),
-        ("COMFYUI_URL", "http://127.0.0.1:99999", "is no address: Port out of range"),
-        ("COMFYUI_URL", "http://two words/", "names no host"),
-        ("RUNPOD_S3_URL", "http://", "names no host"),
-        ("COMFYFORM_TIMEOUT_S", "soon", "is not a number"),
-        ("COMFYFORM_TIMEOUT_S", "nan", "is not a number from 0 up"),
-        ("COMFYFORM_TIMEOUT_S", "-5", "is not a number from 0 up"),
-        ("COMFY_BACKEND", "nope", "There is no backend 'nope'"),
+        ("COMFYUI_URL", "localhost:8188", "must start with http:// or https://"),
+        ("COMFYUI_URL", "http://", "has no host"),
+        ("COMFYUI_URL", "http://[::1", "is not a valid URL: Invalid IPv6 URL"),
+        ("COMFYUI_URL", "http://127.0.0.1:99999", "is not a valid URL: Port out of range"),
+        ("COMFYUI_URL", "http://two words/", "has no host"),
+        ("RUNPOD_S3_URL", "http://", "has no host"),
+        ("COMFYFORM_TIMEOUT_S", "soon", "expected a number, got 'soon'"),
+        ("COMFYFORM_TIMEOUT_S", "nan", "must be a non-negative number"),
+        ("COMFYFORM_TIMEOUT_S", "-5", "must be a non-negative number"),
+        ("COMFY_BACKEND", "nope", "Unknown backend 'nope'"),
     ],
 )
 def test_settings_that_mean_nothing(name: str, value: str, said: str):
@@ -161,29 +161,29 @@ def test_a_password_in_an_address_is_refused_and_not_shown():
     """Addresses stand in messages, so none may hold a secret."""
     said = refusal("backend.health", variables={"COMFYUI_URL": "http://odin:hunter2@127.0.0.1:1"})
 
-    assert "COMFYUI_URL: it holds a user name or a password" in said
+    assert "COMFYUI_URL: it contains a user name or a password" in said
     assert "hunter2" not in said
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("models.snyc", "There is no task 'models.snyc'. Did you mean models.sync?"),
-        ("models.compare --registri x", "There is no option --registri."),
+        ("models.snyc", "Unknown task 'models.snyc'. Did you mean models.sync?"),
+        ("models.compare --registri x", "Unknown option --registri."),
         ("models.compare --registry", "--registry needs a value."),
         ("generate.portrait", "did not receive required positional arguments: 'prompt'"),
-        ("generate.portrait odin --backend nope", "There is no backend 'nope'"),
-        ("generate.portrait odin --width -64", "width is -64, and must be from 64 to 8192"),
-        ("generate.portrait odin --width 1e3", "width is '1e3', and must be a whole number"),
-        ("generate.portrait odin --seed 99999999999999999999999", "seed is 99999999999999999999999"),
-        ("generate.portrait odin --timeout soon", "'soon' is not a number"),
-        ("generate.portrait odin --timeout nan", "The timeout is nan"),
-        ("generate.portrait odin --timeout -1", "The timeout is -1"),
-        ("generate.lipsync /no/face.png /no/voice.wav", "there is no such file here"),
+        ("generate.portrait odin --backend nope", "Unknown backend 'nope'"),
+        ("generate.portrait odin --width -64", "width must be from 64 to 8192, got -64"),
+        ("generate.portrait odin --width 1e3", "width must be a whole number, got '1e3'"),
+        ("generate.portrait odin --seed 99999999999999999999999", "got 99999999999999999999999"),
+        ("generate.portrait odin --timeout soon", "must be a number, got 'soon'"),
+        ("generate.portrait odin --timeout nan", "timeout_s must be a positive number of seconds, got nan"),
+        ("generate.portrait odin --timeout -1", "timeout_s must be a positive number of seconds, got -1"),
+        ("generate.lipsync /no/face.png /no/voice.wav", "not found on this machine"),
         ("generate.workflow /no/graph.json", "cannot be read: No such file or directory."),
         ("models.check-workflow /no/graph.json", "cannot be read: No such file or directory."),
         ("models.add nope", "is not a source"),
-        ("models.scan --models-dir /no/models --json", "There is no models folder at /no/models"),
+        ("models.scan --models-dir /no/models --json", "Models folder not found: /no/models"),
     ],
 )
 def test_command_lines_that_mean_nothing(words: str, said: str):
@@ -213,7 +213,7 @@ def test_a_page_that_cannot_be_written(tmp_path: Path):
     ("source", "sha256", "said"),
     [
         ("hf:openai/whisper-tiny:gone.bin", "", "has no file 'gone.bin' at main"),
-        ("hf:nobody/nothing:x.bin", "", "There is no repository nobody/nothing"),
+        ("hf:nobody/nothing:x.bin", "", "Repository nobody/nothing not found"),
         ("civitai:999999999", "", "CivitAI has no model version 999999999"),
         (WHISPER, SHA, f"instead of {SHA}"),
     ],

@@ -42,9 +42,12 @@ def test_a_program_that_the_image_lacks_is_no_comfyui():
     ("environ", "says"),
     [
         ({"COMFYUI_COMMAND": "python 'main.py"}, "COMFYUI_COMMAND: No closing quotation"),
-        ({"COMFYFORM_JOBS_AT_ONCE": "many"}, "COMFYFORM_JOBS_AT_ONCE: 'many' is not a number from 1 to 32"),
-        ({"COMFYFORM_JOBS_AT_ONCE": "0"}, "not a number from 1 to 32"),
-        ({"COMFYFORM_VOLUME_GB": "0"}, "COMFYFORM_VOLUME_GB: '0' is not a number of GB"),
+        (
+            {"COMFYFORM_JOBS_AT_ONCE": "many"},
+            "COMFYFORM_JOBS_AT_ONCE must be a number from 1 to 32, got 'many'",
+        ),
+        ({"COMFYFORM_JOBS_AT_ONCE": "0"}, "must be a number from 1 to 32"),
+        ({"COMFYFORM_VOLUME_GB": "0"}, "COMFYFORM_VOLUME_GB must be a whole number of GB, got '0'"),
         ({"BUCKET_ENDPOINT_URL": "https://s3"}, "not BUCKET_ACCESS_KEY_ID and BUCKET_SECRET_ACCESS_KEY"),
         ({"HF_ENDPOINT": "huggingface.co"}, "HF_ENDPOINT"),
     ],

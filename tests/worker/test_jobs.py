@@ -98,7 +98,7 @@ def test_a_picture_is_imagined_as_its_quality_says(emu: Emulator) -> None:
     assert by_class["KSampler"]["steps"] == 15
     assert by_class["EmptyLatentImage"]["width"] == 64
     assert "a fox, ink" in json.dumps(graph)
-    assert wrong == ("imagine: quality is 'best', and must be one of draft, standard, high, ultra.")
+    assert wrong == ("imagine: quality must be one of draft, standard, high, ultra, got 'best'.")
 
 
 def test_a_portrait_is_made_on_the_volumes_model(emu: Emulator) -> None:

@@ -54,7 +54,7 @@ def leave(studio: Studio, endpoint_id: str, version: str, started_at: datetime, 
 def _left_out(studio: Studio) -> str | None:
     """Say why the definitions of this worker are not for others, or None."""
     if not studio.volume.is_dir():
-        return "there is none"
+        return "no volume is mounted"
     if (studio.volume / MODELS / "custom_nodes").is_dir():
         return "it has node packs of its own, which may change at any time"
     return None

@@ -31,7 +31,7 @@ ALIASES: Final[Mapping[str, Mapping[str, str]]] = {
 """Action → other name of a field → its name. The name itself wins where both are given."""
 
 ENVELOPE: Final = frozenset({"inputs", "images", "contract", "journal_key", "comfy_org_api_key"})
-"""Fields that are no arguments. The last is worker-comfyui's key for paid nodes, which get none here."""
+"""Fields of a job that are not arguments. The last is worker-comfyui's key for paid nodes; it is ignored."""
 
 CARRIED_S: Final = 5.0
 """Kept from RunPod's time limit, so that the worker's own answer is the one that arrives."""
@@ -92,7 +92,7 @@ def read(job: Mapping[str, Any]) -> Request:
         known = {*PARAMS["workflow"], *ENVELOPE, "workflow", "deliver"}
         params = {name: value for name, value in params.items() if name in known}
     if action not in ACTIONS:
-        raise InvalidArgument(f"Unknown action {action!r}.", hint=f"Known are {', '.join(ACTIONS)}.")
+        raise InvalidArgument(f"Unknown action {action!r}.", hint=f"Choose one of {', '.join(ACTIONS)}.")
     return Request(
         job_id=str(job.get("id", "")),
         action=cast("Action", action),  # it was just looked up

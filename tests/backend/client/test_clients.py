@@ -152,7 +152,7 @@ def test_a_chain_with_nobody_healthy_says_why(registered):
     with fallback("asleep", "gone") as client:
         result = client.portrait(prompt="x")
 
-    assert result.error == "No backend can do it: asleep: asleep; gone: no connection"
+    assert result.error == "No backend can run this: asleep: asleep; gone: no connection"
 
 
 def test_one_client_serves_many_threads(registered):

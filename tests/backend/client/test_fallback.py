@@ -57,7 +57,9 @@ def test_the_first_serves_while_it_is_healthy_and_the_next_when_it_is_not(emu, c
 
 def test_one_that_cannot_do_it_is_passed_over(chain):
     """The cloud keeps no avatars and Hedra neither: that is no failure of the run."""
-    with pytest.raises(NotSupported, match=r"cloud: The cloud backend cannot.*; hedra: Hedra has no"):
+    with pytest.raises(
+        NotSupported, match=r"cloud: The cloud backend cannot.*; hedra: Hedra does not support"
+    ):
         chain.portrait(prompt="odin", save_to_avatars=True)
 
 
@@ -122,7 +124,7 @@ def test_a_job_of_another_machine_is_found_by_asking(chain, tmp_path):
     shutil.rmtree(tmp_path / "state" / "jobs")
 
     assert chain.resume(job.id, output_path=tmp_path / "a.png").raise_for_failure().backend == "cloud"
-    with pytest.raises(NotFound, match=r"No backend knows job nope: cloud: .*; hedra: "):
+    with pytest.raises(NotFound, match=r"Job nope not found: cloud: .*; hedra: "):
         chain.status("nope")
 
 

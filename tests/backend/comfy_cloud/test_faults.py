@@ -38,7 +38,7 @@ pytest_plugins = ["tests.support.cloud_backend"]
     [
         (401, "unauthorized", AuthError, "Check the key"),
         (402, "insufficient_credits", Forbidden, "Buy credits"),
-        (403, "forbidden", Forbidden, "what the key may do"),
+        (403, "forbidden", Forbidden, "Check the permissions of the key"),
         (404, "not_found", NotFound, "because of not_found"),
         (404, "blob_not_found", NotFound, "because of blob_not_found"),
         (409, "hash_mismatch", Conflict, "because of hash_mismatch"),
@@ -154,7 +154,7 @@ def test_a_server_that_does_not_run_is_one_clear_line(tmp_path, emu):
             "Job j1: node 2 (X) failed: boom.",
         ),
         (job_body("expired"), JobExpired, "expired before it ended"),
-        (job_body("succeeded"), JobFailed, "gave no file"),
+        (job_body("succeeded"), JobFailed, "produced no file"),
     ],
 )
 def test_every_end_has_its_error(emu, cloud, body, error, said):

@@ -170,7 +170,7 @@ def test_an_architecture_that_nothing_tells_is_a_guess():
         (
             "sampler",
             {"sampler_name": "magic"},
-            "'magic' is not available; there is euler, euler_ancestral, dpmpp_2m",
+            "'magic' is not available; choose one of euler, euler_ancestral, dpmpp_2m",
         ),
         ("checkpoint", {"ckpt_name": "gone.safetensors"}, "'gone.safetensors' is not available"),
         ("sampler", {"steps": 0}, "0 is not from 1 to 10000"),

@@ -216,7 +216,7 @@ def test_what_another_backend_holds_is_sent_from_here_or_refused(http, tmp_path)
     here = GeneratedFile(type="audio", filename="s.flac", local_path=copy, origin=there.origin)
 
     assert "data" in packed(http, None, portrait_image="a.png", audio=here).inputs[0]
-    with pytest.raises(InvalidArgument, match="Give the call that makes it an output_path"):
+    with pytest.raises(InvalidArgument, match="Pass output_path to the call that generates it"):
         packed(http, None, portrait_image="a.png", audio=there)
 
 
@@ -291,7 +291,7 @@ def test_broken_inline_bytes_are_refused(http, tmp_path, data):
 
 def test_no_file_is_no_success(http, tmp_path):
     """A job that ended well and gave nothing is not reported as if it had."""
-    with pytest.raises(JobFailed, match="gave no file"):
+    with pytest.raises(JobFailed, match="produced no file"):
         collected(http, {"files": []}, tmp_path)
 
 

@@ -118,13 +118,13 @@ def test_a_wrong_key_is_told(emu, tmp_path):
 @pytest.mark.parametrize(
     ("verb", "params", "said"),
     [
-        ("workflow", {"graph": GRAPH}, "no ComfyUI"),
-        ("portrait", {"prompt": "x", "loras": ["a"]}, "no loras"),
-        ("portrait", {"prompt": "x", "save_to_avatars": True}, "no save_to_avatars"),
-        ("tts", {"text": "x", "voice_reference": "https://example.com/me.wav"}, "clones none"),
+        ("workflow", {"graph": GRAPH}, "does not run ComfyUI"),
+        ("portrait", {"prompt": "x", "loras": ["a"]}, "does not support loras"),
+        ("portrait", {"prompt": "x", "save_to_avatars": True}, "does not support save_to_avatars"),
+        ("tts", {"text": "x", "voice_reference": "https://example.com/me.wav"}, "cannot clone one"),
         ("tts", {"text": "x", "voice_reference": "Aria", "seed": 0}, "takes no seed"),
         ("lipsync", {"portrait_image": "a.png", "audio": "b.wav", "seed": 3}, "takes no seed"),
-        ("lipsync", {"portrait_image": "avatars/a.png", "audio": "b.wav"}, "no file here"),
+        ("lipsync", {"portrait_image": "avatars/a.png", "audio": "b.wav"}, "not found on this machine"),
     ],
 )
 def test_what_it_cannot_do_names_who_can(emu, hedra, verb, params, said):
@@ -137,7 +137,7 @@ def test_what_it_cannot_do_names_who_can(emu, hedra, verb, params, said):
 
 def test_a_recording_is_not_cloned(hedra, tmp_path):
     """A file here is a voice to clone."""
-    with pytest.raises(NotSupported, match="clones none"):
+    with pytest.raises(NotSupported, match="cannot clone one"):
         hedra.tts(text="x", voice_reference=write_wav(tmp_path / "me.wav"))
 
 

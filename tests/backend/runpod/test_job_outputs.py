@@ -186,9 +186,9 @@ def test_an_address_is_a_file_of_its_own():
         (
             {"a": 1, "b": [1]},
             "COMPLETED",
-            "gave no file: its answer is an object with a (number), b (list of 1)",
+            "produced no file: its answer is an object with a (number), b (list of 1)",
         ),
-        ([], "COMPLETED", "gave no file: its answer is an empty list"),
+        ([], "COMPLETED", "produced no file: its answer is an empty list"),
     ],
 )
 def test_an_error_is_said_wherever_the_worker_put_it(plane, output, status, error):

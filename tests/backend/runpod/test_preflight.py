@@ -70,7 +70,7 @@ def graph(node: str, **changes: Any) -> dict[str, Any]:
 WRONG = {
     "a sampler that is none": (
         graph("3", sampler_name="eulre"),
-        "node 3 (KSampler), input sampler_name: 'eulre' is not available; there is euler",
+        "node 3 (KSampler), input sampler_name: 'eulre' is not available; choose one of euler",
     ),
     "a number out of range": (
         graph("5", width=7),
@@ -82,7 +82,7 @@ WRONG = {
     ),
     "a model that is nowhere": (
         graph("4", ckpt_name="nope.safetensors"),
-        "'nope.safetensors' is not available; there is dreamshaper_8.safetensors, flux1-schnell-fp8",
+        "'nope.safetensors' is not available; choose one of dreamshaper_8.safetensors, flux1-schnell-fp8",
     ),
 }
 

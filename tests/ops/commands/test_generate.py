@@ -79,7 +79,7 @@ def test_texts_become_what_a_verb_takes():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"width": "wide"}, "width is 'wide', and must be a whole number"),
+        ({"width": "wide"}, "width must be a whole number, got 'wide'"),
         ({"save_to_avatars": "maybe"}, "must be true or false"),
         ({"loras": "a:much"}, "must be FILE:STRENGTH"),
     ],
@@ -135,16 +135,16 @@ def test_the_paths_of_missing_models_survive_the_trip_as_text():
 @pytest.mark.parametrize(
     ("event", "sentence"),
     [
-        ({"progress": "job", "state": "IN_QUEUE", "job_id": "j"}, "job j: waits for a worker"),
-        ({"progress": "run", "state": "queued", "position": 3}, "waits in ComfyUI's queue, place 3"),
-        ({"progress": "run", "state": "running"}, "ComfyUI works on it"),
-        ({"progress": "run", "node": "3", "class_type": "KSampler"}, "KSampler works"),
+        ({"progress": "job", "state": "IN_QUEUE", "job_id": "j"}, "job j: waiting for a worker"),
+        ({"progress": "run", "state": "queued", "position": 3}, "waiting in ComfyUI's queue, position 3"),
+        ({"progress": "run", "state": "running"}, "running in ComfyUI"),
+        ({"progress": "run", "node": "3", "class_type": "KSampler"}, "running KSampler"),
         (
             {"progress": "run", "node": "3", "class_type": "KSampler", "value": 2, "max": 20},
             "KSampler: step 2 of 20",
         ),
         ({"progress": "run", "node": "3", "value": 2, "max": 20}, "node 3: step 2 of 20"),
-        ({"progress": "talk", "part": "tts"}, "speaking"),
+        ({"progress": "talk", "part": "tts"}, "generating speech"),
         ({"step": 3}, ""),
     ],
 )

@@ -120,7 +120,7 @@ def test_sync_can_be_narrowed_and_rehearsed(desk: Desk):
     named = desk.run("sync", dry_run=True, only="sdxl-vae-fp16-fix")
     narrowed = desk.run("sync", yes=True, only=UNET)
     pruned = desk.run("sync", yes=True, only="models/loras/extra.safetensors", prune=True)
-    with pytest.raises(InvalidArgument, match="No model or file of this plan is called nothing"):
+    with pytest.raises(InvalidArgument, match="Not in this plan: nothing"):
         desk.run("sync", yes=True, only="nothing")
 
     assert rehearsed["done"] == []
@@ -136,7 +136,7 @@ def test_nobody_to_ask(emu: Emulator, tmp_path: Path, capsys: pytest.CaptureFixt
     """Without --yes and without a terminal nothing is done."""
     desk = Desk(emu, tmp_path, capsys, "s3")
 
-    with pytest.raises(ConfigError, match="Say so beforehand with --yes"):
+    with pytest.raises(ConfigError, match="Pass --yes to confirm"):
         desk.run("sync")
 
 

@@ -306,7 +306,7 @@ def test_a_gated_file_without_a_token(emu: Emulator, tmp_path: Path):
             store.provision([{"path": PATH, "source": source}])
 
     assert "gated and HF_TOKEN is not set" in str(caught.value)
-    assert "Accept its licence at https://huggingface.co/stabilityai/" in str(caught.value)
+    assert "Accept its license at https://huggingface.co/stabilityai/" in str(caught.value)
 
 
 def test_a_pin_outranks_what_the_source_announces(emu: Emulator, sources: Sources, tmp_path: Path):

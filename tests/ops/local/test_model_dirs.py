@@ -25,7 +25,7 @@ from tests.support.ops_places import put, settings_of, told
 from tests.support.small_server import Answer, Seen, serving
 
 NOBODY = "http://127.0.0.1:1"
-UNTOLD = "what is at URL does not tell its folders as a ComfyUI does"
+UNTOLD = "the server at URL does not report its folders as ComfyUI does"
 
 
 @pytest.fixture
@@ -83,16 +83,16 @@ def error(_: Seen) -> Answer:
         (lambda _: Answer(body=b'{"models": []}'), UNTOLD),
         (lambda _: Answer(body=b"[" * 100_000), UNTOLD),
         (lambda _: Answer(body=b"\xff\xfe"), UNTOLD),
-        (error, "what is at URL answered 500 instead of its folders"),
+        (error, "the server at URL answered 500 when asked for its folders"),
         (
             lambda _: Answer(302, headers={"location": "/login"}),
-            "what is at URL answered 302 instead of its folders",
+            "the server at URL answered 302 when asked for its folders",
         ),
         (lambda _: Answer(body=b"[", length=1000), "ComfyUI at URL did not answer"),
-        (lambda _: Answer(body=b" " * (1 << 21)), "what is at URL does not come to an end with its answer"),
+        (lambda _: Answer(body=b" " * (1 << 21)), "the server at URL sends too much or too slowly"),
         (
             lambda _: Answer(body=json.dumps(told(vae=["/no/such/models/vae"])).encode()),
-            "ComfyUI at URL reads /no/such/models, which is no folder of this machine",
+            "ComfyUI at URL reads /no/such/models, which is not a folder on this machine",
         ),
     ],
     ids=["html", "json", "deep", "bytes", "error", "elsewhere", "cut", "endless", "not here"],
@@ -173,12 +173,10 @@ def test_no_models_folder_names_all_three_ways(usual: Path, tmp_path: Path):
     with pytest.raises(ConfigError) as caught:
         here.scan()
 
-    sentence = (
-        f"There is no models folder at {usual} (the usual place; ComfyUI at {NOBODY} cannot be reached)."
-    )
+    sentence = f"Models folder not found: {usual} (the usual place; ComfyUI at {NOBODY} cannot be reached)."
     assert str(caught.value) == (
         f"{sentence} Set COMFYUI_MODELS_DIR to your ComfyUI's models folder, or leave it unset and start "
-        "ComfyUI, which tells its folders, or name the folder: inv models.scan --models-dir FOLDER"
+        "ComfyUI, which reports its folders, or pass the folder: inv models.scan --models-dir FOLDER"
     )
     assert here.inventory() is None
     assert heard == [sentence]

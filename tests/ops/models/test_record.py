@@ -108,8 +108,8 @@ def test_verify_tells_and_does_not_raise(emu: Emulator, sources: Sources, tmp_pa
 
     assert [file["ok"] for file in shallow] == [True, False]
     assert [file["ok"] for file in deep] == [False, False]
-    assert deep[0]["reason"].startswith("its sha256 is ")
-    assert deep[1]["reason"] == "it is not there"
+    assert deep[0]["reason"].startswith("sha256 is ")
+    assert deep[1]["reason"] == "file not found"
     assert (mended["status"], sha256(tmp_path / PATH)) == ("fetched", served.sha256)
 
 

@@ -112,7 +112,7 @@ def test_what_cannot_be_found_out_is_said(settings: Settings, tmp_path: Path) ->
 
     (problem,) = found.problems
     assert (problem.section, problem.exit_code) == ("models", 2)
-    assert problem.sentence.startswith("There is no registry at ")
+    assert problem.sentence.startswith("Registry ")
     assert (found.resources, found.models, found.made_at.year) == ((), (), 2026)
 
 

@@ -79,7 +79,7 @@ def test_a_full_disk_is_said(
 
     with monkeypatch.context() as patch:
         patch.setattr(Partial, "write", full)
-        with pytest.raises(VolumeFull, match="No room is left"):
+        with pytest.raises(VolumeFull, match="No space left"):
             folder(tmp_path, sources).provision([served.wanted()])
     (answer,) = folder(tmp_path, sources).provision([served.wanted()])
 
@@ -104,7 +104,7 @@ def test_bytes_that_a_failed_flush_lost_come_again(
     with monkeypatch.context() as patch:
         patch.setattr(background_fsync, "FLUSH_BYTES", flush_bytes)
         patch.setattr(partial_file, "Flusher", functools.partial(background_fsync.Flusher, to_disk=lose))
-        with pytest.raises(VolumeFull, match="No room is left"):
+        with pytest.raises(VolumeFull, match="No space left"):
             folder(tmp_path, sources).provision([served.wanted(sha256=None)])
     assert not (tmp_path / PATH).exists()
 

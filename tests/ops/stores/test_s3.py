@@ -86,13 +86,13 @@ def test_keys_and_names_that_are_wrong(shelf: Shelf):
     """Each says which setting to look at."""
     with pytest.raises(AuthError, match="Make S3 keys in RunPod's console"):
         shelf.bucket(secret_access_key=Secret("wrong")).list("models/")
-    with pytest.raises(NotFound, match="There is no volume none"):
+    with pytest.raises(NotFound, match="Volume none not found"):
         shelf.bucket(volume="none").list("models/")
     with pytest.raises(InvalidRequest, match="the volume is asked for its data center"):
         shelf.bucket(region="us-east-1").list("models/")
     with pytest.raises(NotFound) as caught:
         open_store(Settings.from_env(shelf.emu.env), shelf.http, transport="s3", volume_id="none")
-    assert "Check RUNPOD_VOLUME_ID: there is no volume none" in str(caught.value)
+    assert "Check RUNPOD_VOLUME_ID: volume none does not exist" in str(caught.value)
 
 
 def test_verify_reads_records_or_bytes(shelf: Shelf):

@@ -38,46 +38,46 @@ def held(path: str, size: int = 10, sha256: str | None = A, how: Any = "recorded
 
 
 CASES: dict[str, tuple[ModelFile, FileRecord | None, str, str]] = {
-    "missing": (file("vae/x"), None, "fetch", "it is not there"),
-    "only here": (file("vae/x", source="local:vae/x"), None, "upload", "it is not there"),
-    "recorded": (file("vae/x"), held("models/vae/x"), "keep", "its record is right"),
-    "hashed": (file("vae/x"), held("models/vae/x", how="hashed"), "keep", "size and sha256 are right"),
-    "too short": (file("vae/x"), held("models/vae/x", 9), "replace", "it has 9 bytes instead of 10"),
+    "missing": (file("vae/x"), None, "fetch", "file not found"),
+    "only here": (file("vae/x", source="local:vae/x"), None, "upload", "file not found"),
+    "recorded": (file("vae/x"), held("models/vae/x"), "keep", "size and recorded sha256 match"),
+    "hashed": (file("vae/x"), held("models/vae/x", how="hashed"), "keep", "size and sha256 match"),
+    "too short": (file("vae/x"), held("models/vae/x", 9), "replace", "size is 9 bytes, expected 10"),
     "other bytes": (
         file("vae/x"),
         held("models/vae/x", sha256=B),
         "replace",
-        "its sha256 is bbbbbbbbbbbb… instead of aaaaaaaaaaaa…",
+        "sha256 is bbbbbbbbbbbb…, expected aaaaaaaaaaaa…",
     ),
     "other bytes, only here": (
         file("vae/x", source="local:vae/x"),
         held("models/vae/x", sha256=B),
         "upload",
-        "its sha256 is bbbbbbbbbbbb… instead of aaaaaaaaaaaa…",
+        "sha256 is bbbbbbbbbbbb…, expected aaaaaaaaaaaa…",
     ),
     "nobody recorded it": (
         file("vae/x"),
         held("models/vae/x", sha256=None),
         "unknown",
-        "its size is right and nobody has recorded its hash",
+        "size matches; checksum unknown",
     ),
     "no hash is wanted": (
         file("vae/x", sha256=None),
         held("models/vae/x", sha256=None),
         "keep",
-        "it is there, and no hash is asked for",
+        "present; no checksum to verify against",
     ),
     "nothing is known": (
         file("vae/x", size=None, sha256=None),
         held("models/vae/x", sha256=None),
         "unknown",
-        "neither its size nor its hash is known beforehand, and nobody recorded it",
+        "expected size and checksum unknown, and no checksum recorded",
     ),
     "under an alias": (
         file("text_encoders/x"),
         held("models/clip/x"),
         "keep",
-        "its record is right, as models/clip/x",
+        "size and recorded sha256 match, as models/clip/x",
     ),
 }
 
@@ -193,7 +193,7 @@ def test_a_plan_can_be_narrowed():
 
     assert [action.path for action in plan.only({"models/vae/y"}).actions] == ["models/vae/y"]
     assert plan.only({"req"}) == plan
-    with pytest.raises(InvalidArgument, match="called nothing"):
+    with pytest.raises(InvalidArgument, match="Not in this plan: nothing"):
         plan.only({"nothing"})
 
 
@@ -249,7 +249,7 @@ def test_a_sum_says_what_it_does_not_know():
         "2 to fetch: 2.00 GB and 1 of unknown size, about 10 s or more; storage $0.14 a month or more."
     )
     assert sums(nothing).startswith(
-        "Nothing to do: the registry names no file that is missing, 1 on the volume are not in the registry"
+        "Nothing to do: the registry names no missing file, 1 on the volume are not in the registry"
     )
 
 
@@ -258,7 +258,7 @@ def test_a_file_without_a_hash_is_told_before_it_is_fetched(capsys: pytest.Captu
     show_plan(Console(), compare(registry(file("vae/a", sha256=None), file("vae/b")), Inventory()))
 
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "1 file has no sha256 to be held to: inv models.lock learns what sources tell."
+        "1 file has no sha256 to verify against. To get it from the sources: inv models.lock"
     )
 
 
