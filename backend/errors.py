@@ -80,7 +80,7 @@ def _rebuild(cls: type[ComfyformError], args: tuple[object, ...], state: dict[st
 
 
 class ConfigError(ComfyformError):
-    """A setting, a file or an argument of yours is wrong."""
+    """A setting, a file or an argument is wrong."""
 
     exit_code = 2
 

@@ -210,7 +210,7 @@ class Settings:
 
 
 def listed(text: str) -> tuple[str, ...]:
-    """Split a text at its commas, which is how variables and options give several; empty parts are none.
+    """Split a text at its commas, which is how variables and options give several; empty parts are dropped.
 
     A part in double quotes may hold commas: ``"a, b.safetensors",c.safetensors``.
     """

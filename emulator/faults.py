@@ -19,7 +19,7 @@ class Fault:
         skip: let so many matching requests pass first.
         times: how many requests are hit; 0 for every one.
         delay_s: wait before anything else, until the fault is taken back at the latest.
-        status, body, headers: answer this instead of asking the plane. A body that is not a string is sent as JSON.
+        status, body, headers: answer this instead of asking the plane. Other bodies than text go as JSON.
         cut: "before" closes the connection and nothing has happened, "after" closes it when the plane has
             acted and before it says so, a number closes it after so many bytes of the reply's body.
         stall: after so many bytes of the reply's body, wait `stall_s` before the rest, with the same end.

@@ -1,6 +1,6 @@
 """The Pulumi program: configuration → registry → preflight → resources → exports.
 
-Run by ``pulumi up`` and its kin, or by ``./inv stack.up``.
+Run by ``pulumi up`` and similar commands, or by ``./inv stack.up``.
 """
 
 import sys

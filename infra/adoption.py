@@ -22,7 +22,7 @@ _listing: Final[Listing[tuple[Live[Spec], ...]]] = Listing()
 
 
 def find(kind: Kind[Spec], id_: str) -> tuple[Live[Spec] | None, list[Problem]]:
-    """Find the object to take over, or say that there is none."""
+    """Find the object to take over, or report that it was not found."""
     try:
         return provider_session.api().get(kind, id_), []
     except NotFound:

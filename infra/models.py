@@ -184,7 +184,7 @@ def declared(props: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def remove(props: Mapping[str, Any]) -> None:
-    """Remove the file; a file or a volume that is gone is no error.
+    """Remove the file; a file or a volume that is gone is not an error.
 
     So is an ops endpoint that has moved on to another volume: the file goes with its own.
     """

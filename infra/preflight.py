@@ -183,7 +183,7 @@ def check_quota(config: StackConfig, others: int) -> tuple[str, ...]:
         others: the most workers of all other endpoints of the account together.
 
     Returns:
-        A warning of more workers than a young account may have, where nobody says how many that is.
+        A warning of more workers than a young account may have, where the quota is unknown.
 
     Raises:
         ConfigError: with the numbers.

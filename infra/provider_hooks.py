@@ -67,7 +67,7 @@ def guarded(method: Callable[P, R]) -> Callable[P, R]:
     """Let nothing out of a provider's method but one clean line.
 
     The SDK shows any exception with its traceback unless told otherwise, and one
-    that is no ``Exception`` is never answered: the engine would hang for ever.
+    other than ``Exception`` is never answered: the engine would hang.
     """
 
     @functools.wraps(method)

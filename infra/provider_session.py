@@ -62,7 +62,7 @@ def api() -> "RunPodApi":
     """Give RunPod's control plane.
 
     Raises:
-        MissingSetting: there is no key.
+        MissingSetting: no API key is set.
     """
     from ops.runpod.api import RunPodApi
 

@@ -248,7 +248,7 @@ class ModelProvider(_Provider):
 
     @guarded
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:  # noqa: ARG002
-        """Tell every problem of a wanted file, without asking anybody."""
+        """Tell every problem of a wanted file, without any request."""
         known = {name: value for name, value in news.items() if not _is_unknown(value)}
         return CheckResult(news, [CheckFailure(name, reason) for name, reason in models.problems(known)])
 

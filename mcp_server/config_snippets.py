@@ -129,7 +129,7 @@ def snippet(client: str, *, env_file: Path | None, registry: Path | None, url: s
         url: of a server that runs already; then the other two do not matter.
 
     Raises:
-        InvalidArgument: there is no such client.
+        InvalidArgument: the client is unknown.
         NotSupported: its file cannot name a running server.
     """
     known = CLIENTS.get(client)

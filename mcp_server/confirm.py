@@ -3,7 +3,7 @@
 The client puts the question to its user where it can (elicitation). Since
 protocol 2026-07-28 a question is an answer to the call, which the client makes
 again with the reply; before, it is a request of its own in the middle of the
-call. Where the client can ask nobody, the model has to pass ``confirm: true``,
+call. Where the client cannot ask its user, the model has to pass ``confirm: true``,
 and is told to ask first.
 """
 
@@ -29,7 +29,7 @@ _NO_FIELDS: Final[Schema] = {"type": "object", "properties": {}}
 
 
 class NotConfirmed(ComfyformError):
-    """Nobody agreed to the cost, so nothing was sent and nothing was spent."""
+    """The cost was not confirmed, so nothing was sent and nothing was spent."""
 
 
 class Question(Exception):

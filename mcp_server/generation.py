@@ -28,7 +28,7 @@ class Found:
     """A job that was submitted before, by whatever process.
 
     Attributes:
-        verb: what it makes, or "generation" where nobody here knows.
+        verb: what it makes, or "generation" if unknown here.
         flows: the backend that has it.
         job: its id there.
         entry: what the journal says of it, or None.
@@ -88,7 +88,7 @@ def watch_of(studio: Studio, job: str, backend: str | None = None) -> Watch:
         backend: where it runs, for a job that this machine's journal does not know.
 
     Raises:
-        NotFound: nobody here knows it, and no backend was named.
+        NotFound: it is unknown here, and no backend was named.
         NotSupported: its backend keeps no jobs.
     """
     watch = studio.watches.get(job)

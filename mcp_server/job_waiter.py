@@ -2,7 +2,7 @@
 
 A job outlives the call that started it: when the call's time is up, or its
 client goes away, the wait goes on here, so that the result is on this machine
-by the time somebody asks for it. Ending the server ends the waits and not the
+by the time it is asked for. Ending the server ends the waits and not the
 jobs; another server picks them up by their handle.
 """
 

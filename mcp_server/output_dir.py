@@ -83,7 +83,7 @@ class Outputs:
 
         Raises:
             InvalidArgument: it leads out of the folder.
-            SourceMissing: there is no such file (any more).
+            SourceMissing: the file does not exist (any more).
         """
         path = self.inside(unquote(uri.removeprefix(URI)))
         if not path.is_file():

@@ -23,7 +23,7 @@ def page(entries: Sequence[T], cursor: str | None, *, size: int = PAGE) -> tuple
         The page, and the cursor of the next or None where this is the last.
 
     Raises:
-        InvalidArgument: the cursor is not one of ours.
+        InvalidArgument: the cursor was not issued by this server.
     """
     if cursor is None:
         start = 0

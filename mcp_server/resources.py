@@ -77,7 +77,7 @@ class Resources:
         """Read a resource.
 
         Raises:
-            InvalidArgument: there is no such address.
+            InvalidArgument: the address is unknown.
             SourceMissing: what it names is not there.
             NotSupported: it is too large to be sent; the message says where it lies.
         """

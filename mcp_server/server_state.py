@@ -92,7 +92,7 @@ class Studio:
             name: "local", "runpod", …; None for the one that the settings choose.
 
         Raises:
-            ConfigError: there is no such backend, or a setting that it needs is missing.
+            ConfigError: the backend is unknown, or a setting that it needs is missing.
         """
         from backend import get_async_backend
 

@@ -26,7 +26,7 @@ class _Stopped(ComfyformError):
 
 
 class Look:
-    """The volume's inventory, looked at when somebody asks.
+    """The volume's inventory, read on request.
 
     Args:
         settings: they name the volume.

@@ -1,1 +1,1 @@
-"""Looking after models: which file is where, what is missing or wrong, and mending it."""
+"""Looking after models: which file is where, what is missing or wrong, and fixing it."""

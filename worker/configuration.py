@@ -45,7 +45,7 @@ class WorkerConfig:
     Attributes:
         settings: addresses, tokens and allowed hosts, as everywhere.
         volume: root of the network volume, whether or not one is mounted there.
-        volume_bytes: its size, or None where nobody said; the mount shows that of the whole file system.
+        volume_bytes: its size, or None if not given; the mount shows that of the whole file system.
         comfyui_command: argument list that starts ComfyUI; empty in an image that has none.
         environment: what ComfyUI inherits.
         bucket: where outputs go, or None.
@@ -118,7 +118,7 @@ class WorkerConfig:
 def read(environ: Mapping[str, str]) -> WorkerConfig:
     """Make the configuration from the container's variables.
 
-    ``COMFYUI_COMMAND`` starts ComfyUI (the generation image sets it; without it there is none),
+    ``COMFYUI_COMMAND`` starts ComfyUI (the generation image sets it; without it this worker has no ComfyUI),
     ``COMFYFORM_WARMUP`` names a workflow in API format to run first, ``COMFYFORM_JOBS_AT_ONCE``
     is how many jobs are taken at once (default: 1 with ComfyUI, else 4), ``COMFYFORM_VOLUME_GB``
     is the volume's size, and ``BUCKET_ENDPOINT_URL``, ``BUCKET_ACCESS_KEY_ID``,

@@ -137,7 +137,7 @@ def _listing(key: str, folder: Path) -> dict[str, Any]:
 
 
 def _names(folder: Path) -> list[str]:
-    """Give the names in a folder, sorted; none where there is no such folder."""
+    """Give the names in a folder, sorted; none where the folder does not exist."""
     try:
         names = sorted(path.name for path in folder.iterdir())
     except OSError:

@@ -159,7 +159,7 @@ class Studio:
             workflow: a file in API format. A job that comes meanwhile waits until it is done.
 
         Raises:
-            InvalidArgument: the file cannot be read, or is no workflow.
+            InvalidArgument: the file cannot be read, or is not a workflow.
             ComfyformError: it could not be run.
         """
         try:

@@ -43,7 +43,7 @@ class Handler:
             work: does a request.
             version: of this worker, named in every answer.
             jobs_at_once: how many jobs are taken at the same time.
-            post_progress: sends progress to RunPod, or None where nobody takes it.
+            post_progress: sends progress to RunPod, or None if not wanted.
         """
         self._work = work
         self._version = version
@@ -102,4 +102,4 @@ class Handler:
 
 
 def _ignore(_: Mapping[str, Any]) -> None:
-    """Take progress that nobody reads."""
+    """Discard progress."""

@@ -100,7 +100,7 @@ def _request(verb: Verb, params: Mapping[str, Any]) -> Request:
 
 
 def _settled(flow: Flow[GenerationResult], backend: str) -> Flow[GenerationResult]:
-    """Turn a failure of the run into a result. What the caller must mend is raised on."""
+    """Turn a failure of the run into a result. What the caller must fix is raised."""
     try:
         return (yield from flow)
     except (ConfigError, NotSupported):

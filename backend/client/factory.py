@@ -39,7 +39,7 @@ def get_backend(name: str | None = None, *, settings: Settings | None = None) ->
         settings: by default those of the environment.
 
     Raises:
-        ConfigError: there is no such backend, or a setting that it needs is missing.
+        ConfigError: the backend is unknown, or a setting that it needs is missing.
     """
     from backend.client.sync_client import Backend
 

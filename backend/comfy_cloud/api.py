@@ -62,7 +62,7 @@ class ComfyApi:
 
     Args:
         url: without ``/api/v2``.
-        key: its API key; a proxy of one's own may need none.
+        key: its API key; your own proxy may need none.
         clock: monotonic seconds.
         retry: for calls that may be repeated.
     """
@@ -168,7 +168,7 @@ class ComfyApi:
         return (yield from persist(lambda: self._answer(step, "Ask for an asset"), retry=self._retry))
 
     def health(self) -> Flow[Mapping[str, Any]]:
-        """Ask a proxy how it is; elsewhere, where nobody answers that, ask for a job that is not there.
+        """Ask a proxy how it is; elsewhere ask for a job that does not exist.
 
         Raises:
             ApiError: it does not run, or does not take the key.
@@ -189,7 +189,7 @@ class ComfyApi:
 
         Raises:
             JobFailed: the graph is refused; it names nodes, inputs and allowed values.
-            Unavailable: with ``sent`` where nobody knows whether there is a job now.
+            Unavailable: with ``sent`` if the job may have been created.
         """
         start, key, attempt, lost = self._clock(), str(uuid.uuid4()), 0, False
         step = Send(
@@ -306,7 +306,7 @@ class ComfyApi:
         return True
 
     def save(self, asset: Mapping[str, Any], to: Path) -> Flow[Downloaded]:
-        """Write an output or asset to disk; its link is asked for anew where it is missing or has died."""
+        """Write an output or asset to disk; a new link is requested if it is missing or expired."""
         name = as_text(asset.get("name"))
         if url := as_text(asset.get("url")):
             with contextlib.suppress(Forbidden, NotFound):

@@ -1,7 +1,7 @@
 """The cloud backend: the same graphs on whatever speaks the Comfy API v2.
 
-That is Comfy Cloud, a Comfy API deployment, or comfy-api-proxy before a ComfyUI
-of one's own. Every job is in the journal from before it is submitted until its
+That is Comfy Cloud, a Comfy API deployment, or comfy-api-proxy in front of your own
+ComfyUI. Every job is in the journal from before it is submitted until its
 result is here.
 """
 

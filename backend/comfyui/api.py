@@ -73,7 +73,7 @@ class ComfyUI:
         return (yield from self._get(path, "Ask ComfyUI for its nodes"))
 
     def metadata(self, folder: str, filename: str) -> Flow[Mapping[str, str]]:
-        """Give the metadata of a safetensors file; ``{}`` where there is none."""
+        """Give the metadata of a safetensors file; ``{}`` if it has none."""
         step = Send("GET", f"{self.url}/view_metadata/{folder}", query={"filename": filename})
         reply = yield from self._ask(step, f"Read the metadata of {filename}", allow=range(400, 600))
         value = reply.json() if reply.ok and reply.content else {}
@@ -86,7 +86,7 @@ class ComfyUI:
         return reply.ok and reply.headers.get("content-length") == str(size_bytes)
 
     def read(self, name: str) -> Flow[bytes | None]:
-        """Read a small file, named as LoadImage names it; None where there is no such file."""
+        """Read a small file, named as LoadImage names it; None if the file does not exist."""
         step = Send("GET", f"{self.url}/view", query=view_query(name))
         reply = yield from self._ask(step, f"Read {name}", allow=(400, 403, 404))
         return reply.content if reply.ok else None

@@ -155,7 +155,7 @@ def _speech(comfyui: Target, request: Request) -> Flow[Planned]:
 
 
 def _talk(comfyui: Target, request: Request) -> Flow[Planned]:
-    """Speech and film in one graph: what the voice says goes straight into the film."""
+    """Speech and video in one graph: the speech goes straight into the video."""
     from backend.comfyui.workflows.sonic import talking_head
     from backend.verbs.talk_parts import parts
 

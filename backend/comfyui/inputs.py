@@ -48,7 +48,7 @@ class Target(Holder, Protocol):
         """Give the metadata of a model file; {} where they are not shown."""
 
     def read(self, name: str) -> Flow[bytes | None]:
-        """Read a small file; None where there is no such file, or where files are not shown."""
+        """Read a small file; None if the file does not exist or files are not shown."""
 
     def fetch(self, name: str, to: Path) -> Flow[Downloaded]:
         """Write a file to disk; raises NotFound, or NotSupported where files are not shown."""

@@ -56,7 +56,7 @@ def validate(graph: Mapping[str, Any], object_info: Mapping[str, Any]) -> list[P
         object_info: the answer of ``/object_info``, whole or for the nodes in question.
 
     Returns:
-        Problems in the order of the graph; empty when there is none.
+        Problems in the order of the graph; empty if there are no problems.
     """
     if problems := list(malformed_nodes(graph)):
         return problems

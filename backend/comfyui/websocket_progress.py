@@ -105,7 +105,7 @@ class Hint:
         return ssl.create_default_context().wrap_socket(connection, server_hostname=host)
 
     def _hear(self, message: Any) -> None:
-        """Note a message, told apart by prompt: without one it may be about anybody's run."""
+        """Note a message, told apart by prompt: without one it may be about another client's run."""
         kind, data = as_object(message).get("type"), as_object(as_object(message).get("data"))
         prompt_id, node = as_text(data.get("prompt_id")), as_text(data.get("node"))
         if not prompt_id or not node:

@@ -47,7 +47,7 @@ class VolumeS3:
         url: of the S3 API, for example ``https://s3api-eu-ro-1.runpod.io``; None to find it on first use.
         volume_id: the bucket.
         access_key_id, secret_access_key: made in RunPod's console; not the API key.
-        find: gives the URL where there is none.
+        find: returns the URL when ``url`` is empty.
         now: the time, for signatures.
     """
 
@@ -91,12 +91,12 @@ class VolumeS3:
         return cls(url, volume_id, key, secret, find=find, retry=retry)
 
     def size_of(self, path: str) -> Flow[int | None]:
-        """Give a file's size in bytes, or None where there is no such file."""
+        """Give a file's size in bytes, or None if the file does not exist."""
         reply = yield from self._asked("HEAD", path)
         return int(reply.headers.get("content-length", 0)) if reply.ok else None
 
     def read(self, path: str) -> Flow[bytes | None]:
-        """Read a small file; None where there is no such file."""
+        """Read a small file; None if the file does not exist."""
         reply = yield from self._asked("GET", path)
         return reply.content if reply.ok else None
 

@@ -20,7 +20,7 @@ class Volume(Protocol):
     """What is asked of a volume over S3; see `backend.files.volume_s3.VolumeS3`."""
 
     def size_of(self, path: str) -> Flow[int | None]:
-        """Give a file's size in bytes, or None where there is no such file."""
+        """Give a file's size in bytes, or None if the file does not exist."""
 
     def send(
         self, method: str, path: str, query: str, content: bytes = b"", *, timeout_s: float = 300.0
@@ -67,7 +67,7 @@ def put_in_parts(
 
 
 def _complete(volume: Volume, path: str, upload: str, tags: list[str], size_bytes: int) -> Flow[None]:
-    """Put the parts together. An answer that was lost is no failure where the file is there."""
+    """Put the parts together. A lost answer is not a failure if the file exists."""
     parts = "".join(
         f'<Part><PartNumber>{number}</PartNumber><ETag>"{tag}"</ETag></Part>'
         for number, tag in enumerate(tags, start=1)

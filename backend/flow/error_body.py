@@ -57,7 +57,7 @@ def _problem(problem: Any) -> str:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Read ``Retry-After``: seconds, or a date. None where there is none to read."""
+    """Read ``Retry-After``: seconds, or a date. None without one."""
     text = headers.get("retry-after", "").strip()
     if not text:
         return None

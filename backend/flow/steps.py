@@ -37,7 +37,7 @@ class Form:
     """A multipart form. The file's name goes out as raw UTF-8, as browsers send it.
 
     Source: ComfyUI stores a percent-encoded name as it came, so ``图.png`` would be called
-        ``%E5%9B%BE.png`` for ever (recordings upload_image, upload_image_unquoted).
+        ``%E5%9B%BE.png`` permanently (recordings upload_image, upload_image_unquoted).
     """
 
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -143,7 +143,7 @@ class Progress:
 class Work:
     """Run a function that touches this machine's disk or processor; the answer is what it returns.
 
-    The asynchronous driver runs it in a thread, so that hashing a film does not stop an event loop.
+    The asynchronous driver runs it in a thread, so that hashing a video does not stop an event loop.
     """
 
     function: Callable[[], Any]

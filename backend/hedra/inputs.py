@@ -171,7 +171,7 @@ class HedraInputs:
         """Give what a model takes.
 
         Raises:
-            NotSupported: there is no such model (any more), or it makes something else.
+            NotSupported: the model is unknown or withdrawn, or generates something else.
         """
         replaced, why = None, f"Hedra's model {model} does not generate {modality}."
         try:

@@ -66,7 +66,7 @@ class JournalDatabase:
         self._run(lambda database: _put(database, values))
 
     def get(self, name: str) -> Mapping[str, Any] | None:
-        """The entry of a key or a job id; None where there is none or it is damaged."""
+        """The entry of a key or a job id; None if it does not exist or is damaged."""
 
         def query(database: sqlite3.Connection) -> list[tuple[str]]:
             by_key = database.execute("SELECT entry FROM jobs WHERE key = ?", (name,)).fetchall()

@@ -115,7 +115,7 @@ class Record:
             yield from self._write(job_id=job.id, state=job.state)
 
     def ended(self, error: BaseException) -> Flow[None]:
-        """Note how it ended badly, or that nobody knows. The job's id goes into the error."""
+        """Record how it failed, or that its end is unknown. The job's id goes into the error."""
         if not self.known:
             return
         state = self.entry.state

@@ -99,7 +99,7 @@ class JobPlane:
             policy: RunPod's own, ``executionTimeout`` and ``ttl`` in milliseconds.
 
         Raises:
-            Unavailable: with ``.sent`` True the job may be in the queue, under an id that nobody learned.
+            Unavailable: with ``.sent`` True the job may be in the queue, under an unknown id.
         """
         content = body(job_input, policy, limit=RUN_LIMIT_BYTES, way="/run")
         return (yield from self._start(endpoint_id, "run", content, timeout_s=60.0)).id
@@ -215,7 +215,7 @@ class JobPlane:
             endpoint_id, job_input: the job.
             deadline_s: for all of it together; also how long the worker may run.
             short: it is done in a moment and costs next to nothing to ask again, so ``/runsync`` it:
-                until that answers, nobody knows the job's id, and its result is kept for a minute only.
+                until that answers, the job's id is unknown, and its result is kept for a minute only.
             policy: RunPod's own; by default the worker may run until the deadline.
             on_status: called with every answer, the first as soon as the job has an id.
         """
@@ -284,7 +284,7 @@ class JobPlane:
         return id_of(reply.json(), key)
 
     def health(self, endpoint_id: str) -> Flow[Mapping[str, Any]]:
-        """Count an endpoint's jobs and workers: ``{"jobs": {…}, "workers": {…}}``. Wakes nobody."""
+        """Count an endpoint's jobs and workers: ``{"jobs": {…}, "workers": {…}}``. Starts no worker."""
         step = self._get(endpoint_id, "health")
         return (yield from ask(step, f"Health of endpoint {endpoint_id}", retry=self._retry)).object()
 

@@ -2,11 +2,11 @@
 
 The graph is the one that the worker will build, checked against the node
 definitions that a worker left on the volume. They may be older than the
-endpoint and the models, so a doubt is no refusal: it becomes one only when
+endpoint and the models, so a problem leads to a refusal only when
 
-- the definitions, read anew, still say so,
+- freshly read definitions confirm it,
 - the endpoint was not changed since, has no other volume, and its image has a tag that names one build,
-- and it is about what only a change of the endpoint can mend: a node or an
+- and it is about what only a change of the endpoint can fix: a node or an
   input that is not there, a value of ComfyUI's own nodes; or it is a model
   file, which is not on the volume now.
 
@@ -181,13 +181,13 @@ class Preflight:
 
 
 def is_pinned(image: str) -> bool:
-    """Tell whether an image's name means one build for ever: by a digest, or by a tag of its own."""
+    """Tell whether an image's name always means the same build: by a digest, or by a tag of its own."""
     tag = image.rpartition("/")[2].partition(":")[2]
     return "@sha256:" in image or tag not in ("", "latest")
 
 
 def doubts(request: Request, known: NodeDefinitions) -> Flow[list[Problem]]:
-    """Find what the definitions say against a request, as far as only the endpoint or a model can mend it."""
+    """Find what the definitions say against a request, as far as only the endpoint or a model can fix it."""
     planned = yield from plan(DefinitionsOnly(known.object_info), _on_paper(request))
     found = validate(planned.graph, known.object_info)
     # Without a wish the worker takes a checkpoint that it has when the job is there.
@@ -208,7 +208,7 @@ def _picks(problem: Problem) -> bool:
 
 
 def _is_of_the_image(problem: Problem, object_info: Mapping[str, Any]) -> bool:
-    """Tell whether a problem stays as it is while the endpoint does: no model and no file can mend it."""
+    """Tell whether a problem stays as it is while the endpoint does: no model and no file can fix it."""
     if problem.kind in ("structure", "node", "missing"):
         return True
     # A node of a pack may check its inputs in its own way, which its definition does not show.
@@ -219,7 +219,7 @@ def _is_of_the_image(problem: Problem, object_info: Mapping[str, Any]) -> bool:
 
 
 def _places(problem: Problem) -> list[str]:
-    """Give where on the volume the model file may lie that a node does not find; [] where it is none."""
+    """Give where on the volume the model file may lie that a node does not find; [] if it cannot be known."""
     category = category_of(problem.class_type, problem.input)
     if problem.kind != "choice" or category is None or not isinstance(problem.received, str):
         return []
@@ -260,7 +260,7 @@ class DefinitionsOnly:
         return None
 
     def fetch(self, name: str, to: Path) -> Flow[Downloaded]:
-        """Refuse: there are no files here."""
+        """Refuse: no files are available here."""
         yield from ()
         raise NotSupported(f"{name} is not here to be put into {to}.")
 

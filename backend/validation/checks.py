@@ -120,7 +120,7 @@ def path_problem(path: str) -> str | None:
 def check_contained(path: str) -> str:
     """Return a path that exists already and stays inside the folder that it is joined to.
 
-    Its author chose the name: a file on a volume, a file in somebody else's repository. Names that this
+    Its author chose the name: a file on a volume, a file in a repository of others. Names that this
     tool creates need `check_path`.
 
     Raises:

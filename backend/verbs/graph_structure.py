@@ -20,8 +20,8 @@ class Problem:
     """What is wrong with one input of one node.
 
     Attributes:
-        kind: of the mistake: a graph that is none, a node that is not there, an input that is missing, a link
-            of the wrong type, a value of the wrong type or out of range, a value that no list has.
+        kind: of the mistake: a graph of another format, a missing node, a missing input, a link of
+            the wrong type, a value of the wrong type or out of range, a value that no list has.
         allowed: the values that are taken, where there is a list of them.
         received: the value that is not among them.
     """

@@ -105,7 +105,7 @@ def _file(text: str) -> Path:
 
 
 def _local(text: str) -> Path | None:
-    """The file of this machine that a text names; None where there is none."""
+    """The file of this machine that a text names; None if it does not exist."""
     if problem := _path_text_problem(text):
         raise ValueError(problem)
     path = _expanded(text)

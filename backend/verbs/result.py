@@ -31,7 +31,7 @@ class GeneratedFile:
         filename: the name that ComfyUI gave it, not where it was put.
         local_path: where it is on this machine, complete; None when it was left where it lies.
         remote_url, signed_url: where it can be fetched, if anywhere.
-        sha256: of its bytes, lower-case hex; None where nobody has read them.
+        sha256: of its bytes, lower-case hex; None if not computed.
         text: what it says, where a node gave a text and not a file.
         origin: the backend that holds it, and which one: ``local http://…`` or ``runpod <endpoint id>``.
         origin_path: its name there, as that backend takes it for an input; None where it keeps none.
@@ -168,7 +168,7 @@ class Health:
 
     Attributes:
         healthy: True when it would.
-        version: ComfyUI's, where it is known without waking anybody.
+        version: ComfyUI's, if known without starting a worker.
         error: why not, a sentence.
         details: what the backend said: devices, or counts of workers and jobs.
     """

@@ -8,7 +8,7 @@ from backend.verbs.result import GenerationResult
 
 
 def parts(request: Request) -> tuple[Request, Request]:
-    """Share a request for ``talk`` out: the speech, which stays where it is made, and a film still silent."""
+    """Split a request for ``talk``: the speech, which stays where it is made, and a silent video."""
     speech = {name: value for name, value in request.given.items() if "tts" in TALK[name]}
     film = {name: value for name, value in request.given.items() if "lipsync" in TALK[name]}
     return (
@@ -18,12 +18,12 @@ def parts(request: Request) -> tuple[Request, Request]:
 
 
 def spoken(film: Request, speech: GenerationResult) -> Request:
-    """Give a silent film its speech, from where that lies."""
+    """Add the speech to a silent video, from where that lies."""
     return replace(film, given={**film.given, "audio": speech.files[0]})
 
 
 def together(speech: GenerationResult, film: GenerationResult) -> GenerationResult:
-    """Give the film with what was said and measured of both: its timings name the two parts."""
+    """Return the video with the warnings and timings of both: its timings name the two parts."""
     speech_s, film_s = (result.timings.get("total", 0.0) for result in (speech, film))
     return replace(
         film,

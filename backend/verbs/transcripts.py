@@ -41,7 +41,7 @@ def file_name(recording: str) -> str:
 
 
 def read_beside(recording: InputLike) -> str:
-    """Read the transcript file beside a recording on this machine; "" where there is none."""
+    """Read the transcript file beside a recording on this machine; "" if it does not exist."""
     path = recording.with_suffix(".txt") if isinstance(recording, Path) else None
     return decoded(path.read_bytes()) if path is not None and path.is_file() else ""
 

@@ -282,7 +282,7 @@ def _existing(stack: str, project: str | Path) -> Stack:
 
 
 def _ready(opened: Stack, yes: bool, command: str) -> Stack:
-    """Give a stack that may be acted on: somebody agrees or can be asked, and no dead run's lock is left."""
+    """Give a stack that may be acted on: it is confirmed or can be, and no lock of a dead run is left."""
     if not yes and not sys.stdin.isatty():
         raise ConfigError(
             f"inv stack.{command} needs confirmation, but stdin is not a terminal.", hint="Pass --yes."

@@ -12,7 +12,7 @@ def render(variables: Mapping[str, str], format: Literal["shell", "dotenv", "jso
     """Give variables as text, one a line.
 
     Raises:
-        InvalidArgument: there is no such format.
+        InvalidArgument: the format is unknown.
     """
     match format:
         case "shell":

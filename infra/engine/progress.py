@@ -30,7 +30,7 @@ class Teller:
         """Show a line, or drop it where the last one is too fresh.
 
         Raises:
-            Stopped: the engine does not answer, so nobody waits for this any more.
+            Stopped: the engine does not answer, so the result is no longer needed.
         """
         with self._lock:
             if time.monotonic() - self._last < EVERY_S:

@@ -42,7 +42,7 @@ Say = Callable[[str], None]
 
 
 class NoPulumi(ComfyformError):
-    """There is no Pulumi CLI, and no way to get one."""
+    """The Pulumi CLI was not found and could not be installed."""
 
     exit_code = 2
 
@@ -70,7 +70,7 @@ def say_on_stderr(line: str) -> None:
 def find(
     *, say: Say = say_on_stderr, environ: Mapping[str, str] | None = None, cache: Path | None = None
 ) -> Pulumi:
-    """Find a Pulumi CLI; where there is none, get one, which can take minutes.
+    """Find a Pulumi CLI, or install one, which can take minutes.
 
     Args:
         say: gets a line for each way that was tried.
@@ -137,7 +137,7 @@ def environment(
     """Give the variables that the CLI needs; what the user has set stays.
 
     The state goes where ``PULUMI_BACKEND_URL`` or ``PULUMI_ACCESS_TOKEN`` say;
-    without them into a folder of ours, and only there is the passphrase empty
+    without them into a folder of comfyform, and only there is the passphrase empty
     (nothing that we keep in a stack is secret: the key comes from the environment).
 
     Args:

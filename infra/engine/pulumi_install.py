@@ -1,7 +1,7 @@
-"""Two ways to get a Pulumi CLI into a folder of ours: the official installer, and a build from Go modules.
+"""Two ways to get a Pulumi CLI into comfyform's cache: the official installer, and a build from Go modules.
 
 Both write aside and rename, so that a folder that is there is whole; neither
-touches ``~/.pulumi`` nor anybody's ``PATH``. Which way is taken, and when, is
+touches ``~/.pulumi`` or ``PATH``. Which way is taken, and when, is
 decided in ``infra.engine.pulumi_cli``.
 """
 

@@ -133,7 +133,7 @@ def _export(stack: str) -> StackState:
     """Read the state.
 
     Raises:
-        ComfyformError: there is no CLI, or it failed.
+        ComfyformError: the Pulumi CLI was not found, or it failed.
     """
     name = stack or _request().urn.split(":")[2]
     program = shutil.which("pulumi")

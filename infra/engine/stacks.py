@@ -23,7 +23,7 @@ KEY_VARIABLE: Final = "RUNPOD_API_KEY"
 
 
 class StackLocked(ComfyformError):
-    """Somebody works on the stack."""
+    """The stack is in use."""
 
     exit_code = 2
 
@@ -66,8 +66,8 @@ class Stack:
             cli: the CLI, where it is found already.
 
         Raises:
-            ConfigError: there is no project in the folder, or the name is of another project's stack.
-            NoPulumi: there is no CLI and no way to get one.
+            ConfigError: the folder holds no Pulumi project, or the name is of another project's stack.
+            NoPulumi: the Pulumi CLI was not found and could not be installed.
         """
         found = Project.at(project, environ)
         asked = stack_name(name, environ)
@@ -214,7 +214,7 @@ class Stack:
         A resource that such a run was creating is found and adopted by the next ``up``.
 
         Raises:
-            StackLocked: somebody is at work on the stack.
+            StackLocked: the stack is in use.
         """
         for lock in self.locks():
             if not lock.gone:

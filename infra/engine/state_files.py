@@ -1,6 +1,6 @@
 """Pulumi's state in a folder of this machine: who has locked a stack, and what a killed CLI half wrote.
 
-Backends elsewhere (Pulumi Cloud, a bucket) look after themselves: for them there is no folder.
+Backends elsewhere (Pulumi Cloud, a bucket) look after themselves: they have no folder.
 """
 
 import json
@@ -67,12 +67,12 @@ def unlock(folder: Path | None, pid: int) -> None:
 def repair(folder: Path | None, project: str, stack: str) -> list[str]:
     """Put right what a CLI that was killed while it wrote has left; every command would fail on it.
 
-    The attributes beside a checkpoint (content type and hash, which nobody reads)
+    The attributes beside a checkpoint (content type and hash, which are never read)
     are written in place and can be cut off: they may go. A checkpoint that is cut
     off itself is replaced by the one before it, which is kept beside it; what was
     made since is found and adopted by the next ``up``.
 
-    Not for a stack that somebody works on.
+    Not for a stack that is in use.
 
     Returns:
         What was done, a sentence each.

@@ -127,7 +127,7 @@ def parsed(verb: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """Turn a command line's texts into what a verb takes; empty texts mean "not given".
 
     Raises:
-        InvalidArgument: a text is no number or no JSON.
+        InvalidArgument: a text is not a number or not JSON.
     """
     if verb not in PARAMS:
         raise InvalidArgument(f"Unknown verb {verb!r}.", hint=f"Choose one of {', '.join(PARAMS)}.")

@@ -191,7 +191,7 @@ def verify(
 
 
 def _section(found: Inventory) -> dict[str, Any]:
-    """Give what the registry's own sections say of a place; without times, so that no change is no diff."""
+    """What the registry's own sections say of a place; without times, so that no change means no diff."""
     files = [
         {"path": record["path"], "size_bytes": record["size_bytes"], "sha256": record["sha256"]}
         for record in found.files.values()

@@ -93,7 +93,7 @@ def add(
 
     Raises:
         InvalidArgument: something is not usable, or not known and not said.
-        SourceMissing: there is no such file.
+        SourceMissing: the file does not exist.
     """
     settings, console = opened(settings, json=json)
     origin = read_source(source)

@@ -1,4 +1,4 @@
-"""How a program of ours ends when whoever reads its output has enough, as in ``./inv --list | head``."""
+"""How the programs end when the reader of their output closes it, as in ``./inv --list | head``."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ def ends_quietly() -> Iterator[None]:
     Python ignores the signal itself, and must: it would also end a program whose server hangs up.
 
     Raises:
-        SystemExit: nobody reads standard output, or standard error, any more.
+        SystemExit: standard output or standard error was closed by its reader.
     """
     try:
         try:
@@ -36,7 +36,7 @@ def ends_quietly() -> Iterator[None]:
 
 
 def _unread(stream: int) -> bool:
-    """Tell whether a stream is a pipe that nobody holds the other end of."""
+    """Tell whether a stream is a pipe whose reader has closed it."""
     poll = select.poll()
     poll.register(stream, 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

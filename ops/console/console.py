@@ -39,7 +39,7 @@ _UNBOUNDED: Final = 100_000
 
 
 class Printer(RichConsole):
-    """Rich's console, which leaves it to the program how to end when nobody reads any more."""
+    """Rich's console, which leaves it to the program how to end when its reader has gone."""
 
     def on_broken_pipe(self) -> None:
         """Be as any other way to print; by default rich ends the program, with a status of its own."""
@@ -103,7 +103,7 @@ class Console:
         """Ask for a yes; without one, say that nothing is done.
 
         Raises:
-            ConfigError: there is nobody to ask, or nothing was shown that one could say yes to.
+            ConfigError: stdin is not a terminal, or the output is JSON.
         """
         if self.mode != "human":
             raise ConfigError(f"{question} Cannot prompt with --json.", hint="Pass --yes to confirm.")

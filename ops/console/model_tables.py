@@ -132,7 +132,7 @@ _VERBS: Final = {"unknown": "check where they lie"}
 
 
 def show_terms(console: Console, plan: Plan) -> None:
-    """Name the licences of what is about to be fetched, and what is gated."""
+    """Name the licenses of what is about to be fetched, and what is gated."""
     models: dict[str, Action] = {}
     for action in plan.changes:
         if action.model:

@@ -65,7 +65,7 @@ def fetch(
 
     Wrong bytes are fetched once more, in one answer from the beginning; the second time they are
     refused. Those that are a whole model with another hash are put into quarantine, and taken from there
-    when it was the hash that was wrong, and has been corrected. Those that are no model are deleted.
+    when it was the hash that was wrong, and has been corrected. Content that is not a model is deleted.
 
     Args:
         wish: what is wanted.

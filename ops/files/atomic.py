@@ -40,7 +40,7 @@ def translated(path: str) -> Iterator[None]:
 
 
 def own_place(root: Path, path: str) -> Path:
-    """Give the place of a file of ours on a volume, where no link is on its way.
+    """Give the place of one of comfyform's files on a volume, where no link is on its way.
 
     Whoever writes the volume, a node pack for example, could otherwise have us write or delete elsewhere.
 
@@ -90,7 +90,7 @@ def write_whole(path: Path, content: bytes, *, like: Path | None = None) -> None
 
 
 def _in_folder(folder: Path, act: Callable[[], object]) -> None:
-    """Do something in a folder, made anew where somebody has just removed it as empty."""
+    """Do something in a folder, created again if it was just removed as empty."""
     for last in (False, True):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_small(path: Path) -> bytes | None:
-    """Read a small file; None where there is none."""
+    """Read a small file; None if it does not exist."""
     try:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):

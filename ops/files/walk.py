@@ -23,7 +23,7 @@ class Found(NamedTuple):
 
 
 def walk(root: Path, *, on_error: OnError = lambda _path, _error: None) -> Iterator[Found]:
-    """List files below a folder, in no particular order; see `folders`. A pipe or a socket is no file.
+    """List files below a folder, in no particular order; see `folders`. Pipes and sockets are left out.
 
     A name that is not UTF-8 is told as an error: jobs, buckets and records know none.
     """

@@ -19,7 +19,7 @@ _TEXT: Final = "tag:yaml.org,2002:str"
 
 
 class NotYaml(Exception):
-    """A text is no YAML document.
+    """A text is not a YAML document.
 
     Attributes:
         line: from 1.
@@ -60,7 +60,7 @@ def compose(text: str) -> yaml.Node | None:
     """Parse a document into nodes, whose marks count characters; None where it is empty.
 
     Raises:
-        NotYaml: it is none.
+        NotYaml: it is not YAML.
     """
     with _Loader(text) as loader:
         return loader.get_single_node()
@@ -70,7 +70,7 @@ def read(text: str) -> Lines:
     """Parse a document.
 
     Raises:
-        NotYaml: it is none, or makes more than anybody writes.
+        NotYaml: it is not YAML, or expands to too many values.
     """
     with _Loader(text) as loader:
         node = loader.get_single_node()
@@ -87,7 +87,7 @@ def read_value(text: str) -> Any:
     """Parse a document whose lines are not needed; None where it is empty.
 
     Raises:
-        NotYaml: it is none, or makes more than anybody writes.
+        NotYaml: it is not YAML, or expands to too many values.
     """
     with _Loader(text) as loader:
         node = loader.get_single_node()

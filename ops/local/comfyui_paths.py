@@ -22,7 +22,7 @@ _NOT_MODELS = frozenset({"base_path", "is_default", _PACKS, "datasets"})
 
 
 def find(roots: Sequence[Root], path: str) -> Path | None:
-    """Give the file that ComfyUI would take for a path under its models folder; None where there is none.
+    """Give the file that ComfyUI would take for a path under its models folder; None if it does not exist.
 
     Args:
         roots: its folders, the first first.
@@ -66,7 +66,7 @@ def read_answer(value: Any) -> tuple[Root, ...]:
     """Read what ComfyUI says of its model folders: the one models folder, and what lies elsewhere.
 
     Its models folder is taken whole, as it would be if it were set: node packs
-    read folders in it that they tell nobody of. Only what is outside belongs to
+    read folders in it that they do not declare. Only what is outside belongs to
     one category. A folder that several categories name, as GGUF loaders do with
     ``unet``, is that of the first.
 

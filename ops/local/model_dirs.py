@@ -98,7 +98,7 @@ def local_models(settings: Settings, *, patience_s: float = _PATIENCE_S) -> Loca
 
 
 class _NotTold(Exception):
-    """Why nobody tells where the models are, a sentence without its period."""
+    """Why the location of the models is unknown, a sentence without its period."""
 
 
 def _asked(url: str, patience_s: float) -> tuple[Root, ...]:
@@ -131,7 +131,7 @@ def _fetched(url: str, patience_s: float) -> bytes:
 
     Raises:
         ApiError: none came.
-        _NotTold: it is none.
+        _NotTold: it is not ComfyUI's.
     """
     content, end = bytearray(), time.monotonic() + patience_s
     with Http() as http, http.stream(Send("GET", url + _ROUTE, timeout_s=patience_s)) as reply:
@@ -153,7 +153,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _is_this_machine(host: str) -> bool:
-    """Tell whether a host is this machine, without asking anybody for its address."""
+    """Tell whether a host is this machine, without looking up its address."""
     if host == "localhost" or host.endswith(".localhost") or host == socket.gethostname().lower():
         return True
     try:

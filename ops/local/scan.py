@@ -75,7 +75,7 @@ class Scan:
     Attributes:
         roots: the folders that were read.
         files: sorted by path; of two files of one name the first root's, which ComfyUI uses.
-        ignored: files that are no models.
+        ignored: files that are not models.
         unreadable: what could not be read, one sentence each.
     """
 

@@ -15,7 +15,7 @@ from ops.models.inventory import Inventory
 
 
 class Here:
-    """This machine's models: where they are is found out once, when somebody needs them.
+    """This machine's models: they are located once, on first use.
 
     Args:
         settings: they may say where.
@@ -60,7 +60,7 @@ class Here:
         """Scan them, without reading any.
 
         Raises:
-            ConfigError: there is no such folder.
+            ConfigError: the folder does not exist.
         """
         found = self.locate()
         if not found.there:
@@ -72,14 +72,14 @@ class Here:
         """Scan them, with the hashes that are remembered.
 
         Raises:
-            ConfigError: there is no such folder.
+            ConfigError: the folder does not exist.
         """
         scanned = self.scan()
         with hash_cache(hashes_of(self._settings)) as hashes:
             return scanned.with_hashes(hashes.known(scanned.files))
 
     def inventory(self) -> Inventory | None:
-        """Give what compare reads, with the hashes that are remembered; None where there is no folder."""
+        """Give what compare reads, with the hashes that are remembered; None if the folder does not exist."""
         found = self.locate()
         if not found.there:
             self._tell(_nowhere(found))

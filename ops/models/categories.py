@@ -53,7 +53,7 @@ def canonical(path: str) -> str:
 
 
 def model_extensions(kind: str) -> frozenset[str]:
-    """Give the extensions, in lower case, that make a file of a category part of a model; ``""`` is none.
+    """Lower-case extensions that make a file of a category part of a model; ``""``: without an extension.
 
     ``diffusers`` holds folders, and node packs read what they like, so there
     companions count as well; at the models root itself (category ``""``) they do not.

@@ -17,7 +17,7 @@ class Inventory:
     Attributes:
         files: path from the volume root → record, sorted by path. ``how`` says where a ``sha256``
             comes from: ``recorded`` when the file was written, ``hashed`` just now, ``unknown``.
-        total_bytes, free_bytes: size of the place and room left in it, or None where nobody can say.
+        total_bytes, free_bytes: size of the place and room left in it, or None if unknown.
         warnings: what could not be read, one sentence each.
         elsewhere: model files in the other usual places of a pod, by path; see `ops.models.other_places`.
     """

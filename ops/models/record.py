@@ -25,7 +25,7 @@ class Record:
         size_bytes, sha256: of its bytes.
         source: where they came from, or None when they were found lying there.
         written_at: ISO 8601, UTC.
-        modified_s: the file's own modification time just after, Unix seconds; None where nobody asked.
+        modified_s: the file's own modification time just after, Unix seconds; None if not read.
     """
 
     size_bytes: int

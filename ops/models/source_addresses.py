@@ -1,4 +1,4 @@
-"""The source that an address means which somebody copied from a browser, or an AIR name. Pure.
+"""The source that an address means copied from a browser, or an AIR name. Pure.
 
 Pages are told from files: a page's bytes are a web page, whatever its name says.
 Source: the addresses of huggingface.co, civitai.com, github.com and drive.google.com, read 2026-11.

@@ -156,7 +156,7 @@ def _refuse_secrets(address: SplitResult) -> None:
 
 
 def _address(text: str) -> SplitResult | None:
-    """Read an address of the web; None where it is none."""
+    """Read a web address; None if it is something else."""
     try:
         parts = urlsplit(text)
     except ValueError:  # brackets that hold no IPv6 address

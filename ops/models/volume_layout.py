@@ -159,7 +159,7 @@ def cache_ref(path: str) -> tuple[str, str] | None:
 
 
 def listed_paths(paths: Collection[str]) -> list[str]:
-    """Keep the paths that an inventory lists where nobody can tell a link from a file.
+    """Keep the paths that an inventory lists where links and files look the same.
 
     Of the cached blobs those are listed whose repository has no snapshot: no link can refer to them.
     """

@@ -80,8 +80,8 @@ class Model:
 
     Attributes:
         used_by: verbs of the runtime client that need it.
-        license: SPDX id where there is one, else the licence's name.
-        gated: its source wants a licence accepted and a token.
+        license: SPDX id where there is one, else the license's name.
+        gated: the source requires an accepted license and a token.
         note: a sentence for people.
     """
 
@@ -141,7 +141,7 @@ def load(path: Path, *, lock: bool = True) -> Registry:
 
     Raises:
         RegistryError: one or both files have problems; all of them, each with file and line.
-        ConfigError: there is no such file.
+        ConfigError: the file does not exist.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -34,7 +34,7 @@ def split(content: bytes, name: str = THE_REGISTRY) -> tuple[bytes, bytes]:
         name: how to call it in an error.
 
     Raises:
-        RegistryError: it is no YAML mapping, or something that is not the tool's stands after the
+        RegistryError: it is not a YAML mapping, or something that is not the tool's stands after the
             tool's sections.
     """
     try:
@@ -79,7 +79,7 @@ def splice(content: bytes, sections: Mapping[str, Any], name: str = THE_REGISTRY
         name: how to call it in an error.
 
     Raises:
-        RegistryError: see `split`; or the tool's sections hold what is no JSON.
+        RegistryError: see `split`; or the tool's sections hold something other than JSON.
     """
     head, _ = split(content, name)
     try:

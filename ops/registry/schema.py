@@ -56,7 +56,7 @@ def check_name(text: str) -> str:
     """Give a model's name back when it is one.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is something else.
     """
     if not _NAME.fullmatch(text):
         raise ValueError(

@@ -104,7 +104,7 @@ def _row(action: Action, largest: int) -> tuple[Child, ...]:
 
 
 def _here(standing: str | None) -> Child:
-    """Show how the file on this machine stands; that it has none is no trouble."""
+    """Show how the file on this machine stands; having none is not an error."""
     if standing is None:
         return "–"
     return chip("not here", "plain") if standing == "absent" else _standing(standing)

@@ -1,7 +1,7 @@
 """One self-contained HTML page: its frame, its look, and the pieces that pages are put together from.
 
 Pages are element trees, so that no text can become markup. The frame forbids
-every request by policy: pictures and films travel inside the page.
+every request by policy: images and videos are embedded in the page.
 """
 
 import base64
@@ -109,7 +109,7 @@ def more(summary: str, content: Element) -> Element:
 
 
 def chip(word: str, tone: str) -> Element:
-    """Make a small label. The word says it; the colour only repeats it.
+    """Make a small label. The word says it; the color only repeats it.
 
     Args:
         word: what it says.
@@ -156,5 +156,5 @@ def data_url(path: Path) -> str:
 
 
 def size(count: int | None) -> str:
-    """Give bytes for a reader: ``6.94 GB``; a dash where nobody knows."""
+    """Give bytes for a reader: ``6.94 GB``; a dash if unknown."""
     return "–" if count is None else amount(count)

@@ -1,4 +1,4 @@
-"""Draw a report as one HTML page. Pure but for the pictures and films, which are read as they are put in."""
+"""Draw a report as one HTML page. Pure except for images and videos, which are read when embedded."""
 
 from collections.abc import Sequence
 from pathlib import Path

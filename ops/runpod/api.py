@@ -130,7 +130,7 @@ class RunPodApi:
         """Read one resource.
 
         Raises:
-            NotFound: there is none with this id.
+            NotFound: the id is unknown.
         """
         step = self._step("GET", f"{kind.path}/{id_}")
         reply = self._http.run(ask(step, f"Read {kind.noun} {id_}", retry=self._retry))
@@ -143,7 +143,7 @@ class RunPodApi:
 
         Args:
             values: its fields.
-            held: ids that somebody owns; an object with one of them is never taken over.
+            held: ids that are already managed; an object with one of them is never taken over.
             own_name: the name is one that only this creation can have. An object of this name is then what
                 an earlier attempt at it left, and is brought to the wanted values.
 
@@ -159,7 +159,7 @@ class RunPodApi:
         """Take over an existing resource and bring it to the wanted values.
 
         Raises:
-            NotFound: there is none with this id.
+            NotFound: the id is unknown.
             Conflict: a field that cannot be changed differs.
         """
         step = self._step("GET", f"{kind.path}/{id_}")

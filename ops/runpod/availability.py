@@ -33,7 +33,7 @@ class Verdict:
 
     Attributes:
         place: why the volume cannot be made in its data center.
-        problems: what no existing volume settles: hardware that does not exist, S3 where there is none.
+        problems: what no existing volume settles: hardware that does not exist, a data center without S3.
         warnings: the stack can be made, and may have to wait for a free machine.
     """
 

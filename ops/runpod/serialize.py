@@ -57,7 +57,7 @@ def reading(spec: type[Spec], body: Mapping[str, Any]) -> dict[str, Any]:
 def changes(spec: type[Spec], old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Name the declared fields whose value differs, in the table's order.
 
-    A field that ``new`` does not declare is nobody's business.
+    A field that ``new`` does not declare is ignored.
     """
     return [
         name

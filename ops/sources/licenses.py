@@ -1,4 +1,4 @@
-"""What a source's page says of a model: its licence, whether it is gated, what kind of model it is."""
+"""What a source's page says of a model: its license, whether it is gated, what kind of model it is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Terms:
 
     Attributes:
         license: as the page names it, or ``unknown``.
-        gated: a licence must be accepted there first.
+        gated: a license must be accepted there first.
         folder: the category under the models root, where it follows from the page.
         filename: what the file is called there, where the source itself does not say.
         warning: why the page could not be read, where it could not; None otherwise.

@@ -182,7 +182,7 @@ def _patiently(step: Send) -> Flow[Reply]:
 
 
 def only_there(source: LocalSource) -> SourceMissing:
-    """Make the error for a file that nobody but its own machine can send."""
+    """Make the error for a file that only the machine that has it can send."""
     return SourceMissing(
         f"{source} exists only on the machine that has it.",
         path=source.path,

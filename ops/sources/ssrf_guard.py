@@ -26,7 +26,7 @@ def resolve_host(host: str) -> Sequence[str]:
 
 
 def check_public(url: str, *, allow_hosts: Sequence[str] = (), resolve: Resolve = resolve_host) -> str:
-    """Give the URL back when it may be fetched on behalf of somebody else.
+    """Give the URL back when it may be fetched for a remote client.
 
     A name that changes its address between this check and the connection is not
     caught; a worker that must withstand that needs a network without a private side.
@@ -37,7 +37,7 @@ def check_public(url: str, *, allow_hosts: Sequence[str] = (), resolve: Resolve 
         resolve: how to look a host up.
 
     Raises:
-        InvalidArgument: it is no https URL, or its host is or resolves to an address that is not public.
+        InvalidArgument: it is not an https URL, or its host is or resolves to an address that is not public.
     """
     try:
         parts = urlsplit(url)
@@ -114,8 +114,8 @@ def redirected(url: str, location: str) -> str:
         location: the answer's ``Location`` header.
 
     Raises:
-        SourceMissing: it is not a URL, or leads from https to plain http, where anybody on the way reads
-            and changes what is sent.
+        SourceMissing: it is not a URL, or leads from https to plain http, where the content can be read
+            and changed in transit.
     """
     try:
         target = urljoin(url, location)

@@ -303,7 +303,7 @@ class FolderStore(FileByFile):
                 self._forget(wrong.relative_to(self._root).as_posix())
 
     def _forget(self, path: str) -> None:
-        """Delete a file of ours and the folders that it leaves empty."""
+        """Delete one of comfyform's files and the folders that it leaves empty."""
         target = own_place(self._root, path)
         target.unlink(missing_ok=True)
         remove_empty_folders(target.parent, self._root)

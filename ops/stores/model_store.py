@@ -108,7 +108,7 @@ class ModelStore(Protocol):
         ...
 
     def remove(self, paths: Sequence[str]) -> Removal:
-        """Delete these files and their records; what is not there is no error."""
+        """Delete these files and their records; a missing file is not an error."""
         ...
 
 
@@ -199,7 +199,7 @@ class FileByFile(ABC):
 
     @abstractmethod
     def _look_at(self, path: str) -> FileRecord | None:
-        """Return a file of any place on the volume, without a record; None where there is none."""
+        """Return a file of any place on the volume, without a record; None if it does not exist."""
 
     @abstractmethod
     def _move(self, other: FileRecord, path: str) -> None:

@@ -12,7 +12,7 @@ _QUIET_S: Final = 5.0
 class QueueWatch:
     """Hears how jobs of one endpoint stand, and speaks once when none of them is taken for a while.
 
-    Jobs that wait behind another one are no news. Safe to share between threads; used within a ``with``.
+    Jobs that wait behind another one are not reported. Safe to share between threads; used within a ``with``.
 
     Args:
         say: where to.

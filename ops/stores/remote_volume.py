@@ -37,7 +37,7 @@ def open_remote(
     Args:
         settings: keys and addresses.
         transport: ``job`` or ``s3``.
-        stop: by default one that nobody sets.
+        stop: by default one that is never set.
         locate: finds this machine's models, for ``s3``; by default as the settings say.
         say: told when no worker takes a job for a while.
     """

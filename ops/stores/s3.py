@@ -165,7 +165,7 @@ class S3Store(FileByFile):
             return {**wanted, "size_bytes": file.stat().st_size, "sha256": hash_file(file)}
 
     def _drop_attempts(self, path: str) -> None:
-        """Delete what a run of ours left that died between the file and its record."""
+        """Delete what a run left that died between the file and its record."""
         self._drop_upload(path)
 
     def _look_at(self, path: str) -> FileRecord | None:

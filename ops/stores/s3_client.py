@@ -194,7 +194,7 @@ class Bucket:
         self._ask(f"Write {key}", send)
 
     def delete(self, key: str) -> None:
-        """Delete an object; one that is not there is no error."""
+        """Delete an object; a missing object is not an error."""
         with contextlib.suppress(NotFound):
             self._ask(f"Delete {key}", lambda: self._client.delete_object(Bucket=self._name, Key=key))
 
@@ -268,7 +268,7 @@ class Bucket:
             )
 
     def abort_upload(self, key: str, upload_id: str) -> None:
-        """Drop an upload and its parts; one that is gone is no error."""
+        """Drop an upload and its parts; a missing upload is not an error."""
         with contextlib.suppress(NotFound):
             self._ask(
                 f"Drop an upload of {key}",

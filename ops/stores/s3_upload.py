@@ -54,7 +54,7 @@ class UploadNote:
 
     @classmethod
     def read(cls, path: Path) -> "UploadNote | None":
-        """Read a note; None where there is none, or it is damaged."""
+        """Read a note; None if it does not exist or is damaged."""
         try:
             value = as_object(read_json_file(path))
             return cls(str(value["upload_id"]), str(value["sha256"]), int(value["part_bytes"]))
@@ -166,7 +166,7 @@ def _send_in_parts(
 
 
 def _continued(parcel: Parcel, bucket: Bucket, shape: Shape, note: Path) -> tuple[str, Mapping[int, Part]]:
-    """The upload that an earlier run of ours began of the same bytes, or a new one; and its parts."""
+    """The upload that an earlier run began of the same bytes, or a new one; and its parts."""
     earlier = UploadNote.read(note)
     if earlier is not None:
         if (earlier.sha256, earlier.part_bytes) == (parcel.sha256, shape.part_bytes):

@@ -76,7 +76,7 @@ class Summary:
     """A plan in numbers. Paths are from the volume root, sorted.
 
     Attributes:
-        unknown_size: files to be looked after whose size nobody says beforehand.
+        unknown_size: files to be looked after whose size is unknown.
         pickled: files to be put on the volume that may hold pickled code, by their endings.
         elsewhere: model files in other places of a pod that nothing in the registry matches.
         bytes: to be moved; files of unknown size are not in it.
@@ -150,7 +150,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Plan":
-        """Read what `to_json` gives; the summary is made anew.
+        """Read what `to_json` gives; the summary is computed again.
 
         Raises:
             InvalidArgument: it is something else.

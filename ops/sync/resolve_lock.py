@@ -134,7 +134,7 @@ class Resolver:
 
 
 def _look(origin: Origin, sources: Sources, name: str) -> tuple[int | None, str | None]:
-    """Open a source: its size, and the hash of what is small and whose hash nobody announces.
+    """Open a source: its size, and the hash of what is small and whose hash is not announced.
 
     Raises:
         SourceMissing: its first bytes are not those of the model that its name promises.

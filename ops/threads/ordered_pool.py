@@ -78,7 +78,7 @@ class Crew(Generic[T, R]):
 
     @property
     def stopped(self) -> bool:
-        """True when nobody waits for results any more, here or in the crew above."""
+        """True when results are no longer needed, here or in the crew above."""
         return self._stop.is_set() or (self._above is not None and self._above.stopped)
 
     def stop(self) -> None:

@@ -67,7 +67,7 @@ class Node:
     """A node that runs.
 
     Attributes:
-        kind: its class; empty for one of the editor alone, which holds values and is no node to ComfyUI.
+        kind: its class; empty for one of the editor alone, which holds values and is not a node to ComfyUI.
         values: by the input's name, or where that is not known by its number.
         models: folder, name and address (or "") of the models that its author says it needs.
         pack: the pack of nodes that has it, where the workflow says.
@@ -83,7 +83,7 @@ def parse(content: str) -> Any:
     """Parse a workflow's JSON.
 
     Raises:
-        InvalidArgument: it is none.
+        InvalidArgument: it is not JSON.
     """
     try:
         return json.loads(content.removeprefix("\ufeff"))

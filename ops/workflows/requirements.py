@@ -47,7 +47,7 @@ class NeededModel:
         name: as the workflow has it, a path within a category.
         category: where that is looked up, or None where the workflow does not say.
         provided_by: the registry's model that has it, or None.
-        there: its path on the volume, of several the first, or None when it is not there or nobody looked.
+        there: its (first) path on the volume, or None when it is missing or the volume was not read.
         node: class of the node that names it.
         address: where the workflow says that it can be had, or "".
     """
@@ -95,10 +95,10 @@ def needs(content: str, registry: Registry, remote: Inventory | None = None) -> 
     Args:
         content: the workflow's JSON.
         registry: what is known.
-        remote: what the volume holds, or None when nobody looked.
+        remote: what the volume holds, or None when the volume was not read.
 
     Raises:
-        InvalidArgument: it is no workflow.
+        InvalidArgument: it is not a workflow.
     """
     nodes: dict[str, NeededNode] = {}
     models: dict[tuple[str | None, str], NeededModel] = {}
@@ -127,7 +127,7 @@ def texts(content: str) -> list[str]:
     """Give every text that a workflow holds, however deep, in lower case.
 
     Raises:
-        InvalidArgument: it is no workflow.
+        InvalidArgument: it is not a workflow.
     """
     value = parse(content)
     read_nodes(value)
@@ -145,7 +145,7 @@ def _texts(value: Any) -> Iterator[str]:
 def may_mean(path: str, said: Iterable[str]) -> bool:
     """Tell whether one of these texts may mean a model file: rather too often than too seldom.
 
-    Nodes that nobody here knows name files in their own ways: in lists, in texts among other words, in
+    Unknown nodes name files in their own ways: in lists, in texts among other words, in
     prompts without their ending (``embedding:easynegative``, ``<lora:mine:0.8>``), as a repository.
 
     Args:

@@ -4,7 +4,7 @@
 when its parent dies, gives up the capabilities that open other programs' memory,
 and becomes the command. Without it a worker that is killed would leave a
 ComfyUI behind that holds the GPU. Run as a file, not as a
-module, so that it starts in milliseconds and imports none of ours.
+module, so that it starts in milliseconds and imports no module of this project.
 """
 
 import ctypes

@@ -131,7 +131,7 @@ class Folders:
     def sweep(self) -> None:
         """Delete what a job left: its results, ComfyUI's copies, and what node packs drop among the inputs.
 
-        Source: SONIC writes ``input/audio_…_temp.wav`` in every run, and VHS a silent film beside the
+        Source: SONIC writes ``input/audio_…_temp.wav`` in every run, and VHS a silent video beside the
             one with sound (facts: comfyui.md 5).
         """
         for folder in (self.results, self.output, self.input):

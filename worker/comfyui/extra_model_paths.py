@@ -1,6 +1,6 @@
 """The ``extra_model_paths.yaml`` that shows ComfyUI the volume's models. Pure: gives text.
 
-Source: ComfyUI v0.29 folder_paths (facts: comfyui.md 6). A folder that does not exist is no error there,
+Source: ComfyUI v0.29 folder_paths (facts: comfyui.md 6). A folder that does not exist is not an error there,
 and one whose files arrive later is seen without a restart, so every known category is named from the start.
 """
 
@@ -55,7 +55,7 @@ def render(volume: str, folders: Iterable[str] = ()) -> tuple[str, list[str]]:
             become categories of their own name, because a node pack may ask for them.
 
     Returns:
-        Its text, and a sentence for each folder that ComfyUI must not be told of: anybody who can write
+        Its text, and a sentence for each folder that ComfyUI must not be told of: whoever can write to
         the volume chooses these names.
     """
     known = {folder for names in CATEGORIES.values() for folder in names}

@@ -1,6 +1,6 @@
 """What a process prints: drained all the time, its end kept in memory, the whole in a file.
 
-A pipe that nobody reads blocks its writer after 64 KiB: that is how a ComfyUI
+A pipe without a reader blocks its writer after 64 KiB: that is how a ComfyUI
 with progress bars used to hang.
 """
 

@@ -157,9 +157,9 @@ class ComfyUIProcess:
         return self._process is not None and self._process.poll() is None
 
     def settle(self, patience_s: float) -> None:
-        """Wait until nothing runs any more; a ComfyUI that is still busy then, or silent, is started anew.
+        """Wait until nothing runs any more; a ComfyUI that is still busy then, or silent, is restarted.
 
-        After a run was given up, a node that does not heed the interrupt would hold up every job to come.
+        After a run was given up, a node that ignores the interrupt would block every later job.
         """
         end_at = time.monotonic() + patience_s
         with self._changed:

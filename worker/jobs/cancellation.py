@@ -4,7 +4,7 @@ import threading
 
 
 class Stopped(BaseException):
-    """The job was cancelled; nobody reads its answer any more.
+    """The job was cancelled, so its answer is no longer needed.
 
     Not an ``Exception``, so that nothing on its way takes it for a failure of its own and tries again.
     """

@@ -92,7 +92,7 @@ def fetch(
 
     Raises:
         InvalidArgument: the URL, or one it redirects to, is refused.
-        SourceMissing: the server has no such file, or redirects for ever.
+        SourceMissing: the server does not have the file, or redirects endlessly.
         TransferError: the bytes did not come whole or in time, or are more than `largest_bytes`.
         Stopped: the job was stopped.
     """

@@ -60,7 +60,7 @@ def gathered(
 
     Raises:
         InvalidArgument: a name, a way or a URL is refused, two names collide, or the base64 is broken.
-        SourceMissing: there is no such file on the volume, or at the URL.
+        SourceMissing: the file is not on the volume or not at the URL.
         TransferError: a file could not be had, or not in time.
         HashMismatch: the bytes are others than the job says.
     """

@@ -90,7 +90,7 @@ class Outlet:
             warn: called with a sentence for each optional file that is left out.
 
         Raises:
-            NotSupported: a file is too large for the answer, and there is no volume and no bucket.
+            NotSupported: a file is too large for the answer, and neither a volume nor a bucket is configured.
             TransferError: it could not be written or sent.
         """
         job_folder = re.sub(r"[^\w-]", "_", job_id) or "job"

@@ -15,7 +15,7 @@ def place(root: Path, name: object, what: str) -> Path:
         what: begins the sentence of the refusal, for example ``"The input's name"``.
 
     Raises:
-        InvalidArgument: it is no text, not relative, goes up, is hidden, cannot be a file name
+        InvalidArgument: it is not text, not relative, goes up, is hidden, cannot be a file name
             everywhere, or a link on its way leads out of the folder.
     """
     problem = _problem(root, name)

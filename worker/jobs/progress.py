@@ -2,7 +2,7 @@
 
 The SDK's own ``progress_update`` posts each word from a thread of its own, so
 that words arrive in any order, some after the result, which can leave the job
-IN_PROGRESS for ever (runpod-python#250). Here one task posts them one by one,
+IN_PROGRESS permanently (runpod-python#250). Here one task posts them one by one,
 and is finished before the result is given back.
 """
 

@@ -24,7 +24,7 @@ def speech(
 
     Args:
         voice: the recording, as LoadAudio names it; the node uses its first 15 seconds.
-        voice_text: what is said in it; empty lets the node recognise it.
+        voice_text: what is said in it; empty lets the node recognize it.
         speed: 2 speaks twice as fast.
         model_type: None to follow from the model.
 
@@ -53,7 +53,7 @@ def speech(
 
 
 def model_type_of(model: str) -> str:
-    """Tell a model's architecture; a file of one's own (``model://…``) is taken for the newest."""
+    """Tell a model's architecture; your own file (``model://…``) is taken for the newest."""
     if model.startswith("model://"):
         return _MODEL_TYPES["F5v1"]
     return _MODEL_TYPES.get(model, "F5TTS_Base")
