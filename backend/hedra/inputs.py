@@ -173,7 +173,7 @@ class HedraInputs:
         Raises:
             NotSupported: the model is unknown or withdrawn, or generates something else.
         """
-        replaced, why = None, f"Hedra's model {model} does not generate {modality}."
+        replaced, why = None, f"Hedra's model {model} has no {modality} output."
         try:
             step = Send("GET", f"{self._url}/models/{model}")
             found = (yield from ask(step, f"Ask Hedra for its model {model}")).object()

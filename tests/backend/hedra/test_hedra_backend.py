@@ -150,9 +150,15 @@ def test_a_job_cannot_be_cancelled(hedra):
 @pytest.mark.parametrize(
     ("env", "said"),
     [
-        ({"HEDRA_IMAGE_MODEL": "nope"}, "There is flux-dev, sana, gpt-image-2; HEDRA_IMAGE_MODEL names"),
-        ({"HEDRA_IMAGE_MODEL": "elevenlabs-v3"}, "makes no image. There is flux-dev"),
-        ({"HEDRA_IMAGE_MODEL": "hedra-character-2"}, "retired. There is hedra-avatar; HEDRA_IMAGE_MODEL"),
+        (
+            {"HEDRA_IMAGE_MODEL": "nope"},
+            "Available: flux-dev, sana, gpt-image-2. Set HEDRA_IMAGE_MODEL to one of them",
+        ),
+        ({"HEDRA_IMAGE_MODEL": "elevenlabs-v3"}, "has no image output. Available: flux-dev"),
+        (
+            {"HEDRA_IMAGE_MODEL": "hedra-character-2"},
+            "retired. Available: hedra-avatar. Set HEDRA_IMAGE_MODEL",
+        ),
     ],
 )
 def test_a_model_is_checked_against_those_that_there_are(emu, tmp_path, env, said):
@@ -163,7 +169,7 @@ def test_a_model_is_checked_against_those_that_there_are(emu, tmp_path, env, sai
 
 def test_a_voice_that_is_not_there_names_those_that_are(hedra):
     """By name, whatever its case."""
-    with pytest.raises(NotSupported, match="It has Aria, Brian, Charlotte"):
+    with pytest.raises(NotSupported, match="Available: Aria, Brian, Charlotte"):
         hedra.tts(text="x", voice_reference="Bob")
 
 
