@@ -115,7 +115,7 @@ class Limits:
         problems = []
         for name, value in changes.items():
             if name not in self.__dataclass_fields__:
-                problems.append(f"no knob is called {name!r}")
+                problems.append(f"unknown knob {name!r}")
                 continue
             current = getattr(self, name)
             wanted = (int, float) if isinstance(current, float) else type(current)

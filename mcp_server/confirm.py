@@ -20,7 +20,7 @@ ARGUMENT: Final = "confirm"
 SCHEMA: Final[Schema] = {
     "type": "boolean",
     "description": "Set this only after the user agreed to the cost, and only when a call was refused "
-    "for want of it. Clients that can ask their user do so themselves and ignore it.",
+    "because it was missing. Clients that can ask their user do so themselves and ignore it.",
 }
 
 _FIRST_WITH_QUESTIONS_AS_ANSWERS: Final = "2026-07-28"

@@ -203,7 +203,7 @@ _OWN: Final[Mapping[Verb, Mapping[str, Param]]] = {
         "output_path": _OUTPUT,
     },
     "tts": {
-        "text": Param(what="text", required=True, sentence="What is said."),
+        "text": Param(what="text", required=True, sentence="Text to speak."),
         "voice_reference": Param(
             what="input", required=True, sentence="A recording of the voice to clone, 5 to 15 seconds."
         ),
@@ -223,7 +223,7 @@ _OWN: Final[Mapping[Verb, Mapping[str, Param]]] = {
     },
     "lipsync": {
         "portrait_image": Param(what="input", required=True, sentence="A picture with a frontal face."),
-        "audio": Param(what="input", required=True, sentence="What is said, at least a second long."),
+        "audio": Param(what="input", required=True, sentence="Recording to speak, at least a second long."),
         "duration": Param(
             what="number", low=1, high=3600, sentence="Seconds of audio to use; by default all of it."
         ),
@@ -270,7 +270,7 @@ _OWN: Final[Mapping[Verb, Mapping[str, Param]]] = {
             what="choice",
             default="standard",
             choices=("draft", "standard", "high", "ultra"),
-            sentence="How many steps are taken.",
+            sentence="Number of sampling steps, by name.",
         ),
         "loras": _LORAS,
         "seed": _seed(),

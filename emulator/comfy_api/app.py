@@ -182,7 +182,7 @@ class ComfyApi:
             status, answer = self._engine.submit(prompt | {"extra_data": {"preview_method": "auto"}})
         except ServerTrouble:
             self.jobs.drop(job)
-            raise Refusal(422, "invalid_workflow", "The workflow is no API-format graph.") from None
+            raise Refusal(422, "invalid_workflow", "The workflow is not in API format.") from None
         if status != 200:
             self.jobs.drop(job)
             details = {"node_errors": answer["node_errors"]}

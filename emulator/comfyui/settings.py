@@ -68,9 +68,7 @@ class Knobs:
         problems = []
         for name, value in changes.items():
             if name not in self.__dataclass_fields__:
-                problems.append(
-                    f"no knob is called {name!r}; there are {', '.join(self.__dataclass_fields__)}"
-                )
+                problems.append(f"unknown knob {name!r}; available: {', '.join(self.__dataclass_fields__)}")
             elif not isinstance(value, str if isinstance(getattr(self, name), str) else (int, float)):
                 problems.append(f"knob {name!r} takes a {type(getattr(self, name)).__name__}, not {value!r}")
         if not problems:

@@ -52,7 +52,7 @@ def validate(
         targets: only these output nodes, when given.
 
     Raises:
-        ServerTrouble: what was sent is no API-format graph.
+        ServerTrouble: what was sent is not an API-format graph.
     """
     if not isinstance(graph, dict):
         if graph == [] and not modern:

@@ -38,7 +38,7 @@ def control_routes(state: State) -> list[BaseRoute]:
         try:
             answer = await asyncio.to_thread(_plain if "name" in body else _in_repo, hub, body)
         except KeyError as missing:
-            return JSONResponse({"error": f"there is no {missing}"}, 422)
+            return JSONResponse({"error": f"not found: {missing}"}, 422)
         return JSONResponse(answer)
 
     async def listing(request: Request) -> JSONResponse:

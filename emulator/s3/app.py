@@ -101,7 +101,7 @@ class S3:
             raise no_such_bucket(bucket)
         data_center = str(self._state.resources.volumes[bucket]["dataCenter"])
         if data_center not in DATA_CENTERS:
-            raise no_such_bucket(f"{bucket} (there is no S3 in {data_center})")
+            raise no_such_bucket(f"{bucket} (no S3 endpoint in {data_center})")
         if signed.region.upper() != data_center:
             message = f"The region '{signed.region}' is wrong; expecting '{data_center}'"
             raise S3Error(400, "AuthorizationHeaderMalformed", message)

@@ -56,7 +56,7 @@ class Volume:
         """
         parts = key.removesuffix("/").split("/")
         if not key or "\0" in key or any(part in ("", ".", "..") for part in parts):
-            raise S3Error(400, "InvalidArgument", f"The key is no path inside the volume: {key!r}")
+            raise S3Error(400, "InvalidArgument", f"The key is not a path inside the volume: {key!r}")
         if parts[0] == UPLOADS:
             raise S3Error(403, "AccessDenied", f"Access Denied: {UPLOADS} is not for clients")
         path = self.root.joinpath(*parts)

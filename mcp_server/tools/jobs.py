@@ -73,7 +73,7 @@ async def _cancel(call: Call, job: str) -> Answer:
     cancelled = not status.ended and await studio.run(found.flows.cancel(found.job))
     if cancelled and found.entry is not None:
         studio.journal.write(found.entry, state="CANCELLED")
-    said = "cancelled" if cancelled else "it had ended before, or is not known (any more)"
+    said = "cancelled" if cancelled else "already finished, or unknown"
     return _said(job, found.verb, found.flows.name, "cancelled" if cancelled else "unknown", said)
 
 

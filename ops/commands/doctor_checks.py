@@ -93,7 +93,7 @@ def clock(reply: Reply, now: float) -> Finding:
     try:
         theirs = parsedate_to_datetime(reply.headers["date"]).timestamp()
     except (KeyError, ValueError):
-        return Finding("clock", "warning", "the server did not tell the time")
+        return Finding("clock", "warning", "the server did not report its time")
     off = now - theirs
     if abs(off) <= CLOCK_S:
         return Finding("clock", "ok", "agrees with RunPod's")

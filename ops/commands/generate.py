@@ -37,7 +37,7 @@ def generate(
         verb: "portrait", "tts", "lipsync", "imagine", "workflow" or "talk".
         backend: by default that of the settings.
         json: give the result as JSON.
-        timeout: seconds for all of it.
+        timeout: total timeout in seconds.
         detach: submit it and give the job's id; ``inv jobs.wait`` fetches the result.
         settings: by default those of the environment.
         params: the verb's own; texts are read as the numbers and lists that the verb takes.
@@ -85,7 +85,7 @@ def after_interrupt(client: Backend, job_id: str) -> str:
         return f"Stopped. Job {job_id} was cancelled, but its state is unknown: {error}"
     match state:
         case "COMPLETED":
-            return f"Stopped. Job {job_id} was done already: `inv jobs.wait {job_id}` fetches its result."
+            return f"Stopped. Job {job_id} had already finished: `inv jobs.wait {job_id}` fetches its result."
         case "IN_QUEUE" | "IN_PROGRESS":
             return f"Stopped. Job {job_id} was cancelled and is still {state}: see `inv jobs.show {job_id}`."
     return f"Stopped. Job {job_id} was cancelled: it gives no result."

@@ -26,12 +26,12 @@ from backend.errors import ComfyformError, ConfigError
 USUAL: Final[Mapping[str, str]] = {
     "backend": "local, runpod, cloud or hedra; by default COMFY_BACKEND.",
     "job": "The job's id.",
-    "json": "Give JSON, for a script.",
+    "json": "Print JSON, for scripts.",
     "output_path": "Where the result goes.",
     "registry": "The registry file.",
     "stack": "Name of the stack; by default PULUMI_STACK, else dev.",
-    "timeout": "Seconds for all of it.",
-    "yes": "Do not ask.",
+    "timeout": "Total timeout in seconds.",
+    "yes": "Do not ask for confirmation.",
 }
 """What an option means wherever it appears, unless a docstring says more."""
 

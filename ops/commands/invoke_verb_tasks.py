@@ -11,11 +11,11 @@ from ops.commands.invoke_tasks import make_task
 
 _SENTENCES: Final = {
     "portrait": "Make a portrait.",
-    "tts": "Say a text with a cloned voice.",
-    "lipsync": "Let a portrait speak a recording.",
+    "tts": "Speak a text with a cloned voice.",
+    "lipsync": "Make a portrait speak a recording.",
     "imagine": "Make a picture from a description.",
     "workflow": "Run a workflow of your own, in API format.",
-    "talk": "Let a portrait say a text with a cloned voice: tts and lipsync in one.",
+    "talk": "Make a portrait speak a text with a cloned voice: tts and lipsync in one.",
 }
 _COMMON: Final[Mapping[str, Any]] = {"backend": "", "timeout": None, "detach": False, "json": False}
 _DETACH: Final = "Submit it and print the job's id; inv jobs.wait fetches the result."

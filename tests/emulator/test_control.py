@@ -46,7 +46,7 @@ def test_an_unknown_knob_is_refused(emu: Emulator) -> None:
     before = emu.control("GET", "/knobs")
     reply = httpx.patch(emu.url("control") + "/knobs", json={"cold_start_s": 5.0, "cold_start": 1})
 
-    assert (reply.status_code, reply.json()) == (422, {"error": "no knob is called 'cold_start'"})
+    assert (reply.status_code, reply.json()) == (422, {"error": "unknown knob 'cold_start'"})
     assert emu.control("GET", "/knobs") == before
 
 

@@ -127,7 +127,7 @@ def test_a_misspelled_knob_is_refused_at_start(tmp_path: Path):
     done = subprocess.run([*command, "--emulate", "stepp=1"], capture_output=True, text=True, timeout=120)
 
     assert done.returncode == 2
-    assert "no knob is called 'stepp'; there are step_s," in done.stderr
+    assert "unknown knob 'stepp'; available: step_s," in done.stderr
 
 
 def test_a_port_that_is_taken_is_said_in_one_line(tmp_path):
