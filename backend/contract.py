@@ -90,6 +90,9 @@ class WantedFile(TypedDict):
     sha256: NotRequired[str | None]
     lies_at: NotRequired[str]
     """another place on the volume that may hold these bytes; they are read, and moved from there if right"""
+    allow_pickle: NotRequired[bool]
+    """use the file although its pickled code goes beyond what weights need. A worker from before this key
+    ignores it and looks at no pickle, so it takes the file in any case."""
 
 
 class FileRecord(TypedDict):

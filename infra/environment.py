@@ -171,6 +171,7 @@ class ComfyEnvironment(ComponentResource):
                     source=file.source,
                     size_bytes=file.size_bytes,
                     sha256=file.sha256,
+                    allow_pickle=file.allow_pickle or None,
                     opts=ResourceOptions(
                         parent=self, provider=slow, deleted_with=self.volume, depends_on=list(before)
                     ),

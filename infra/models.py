@@ -33,7 +33,8 @@ VERIFIED: Final = "verified"
 _PLACE: Final = ("volume_id", "path")
 _CONTENT: Final = ("source", "size_bytes", "sha256", "state")
 _ACCESS: Final = ("endpoint_id", "transport", "data_center")
-_DECLARED: Final = (*_PLACE, *_CONTENT, *_ACCESS, "urn")
+# Whether pickled code is accepted decides about bytes on their way in, not about a file that is there.
+_DECLARED: Final = (*_PLACE, *_CONTENT, *_ACCESS, "allow_pickle", "urn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ def provision(props: Mapping[str, Any]) -> dict[str, Any]:
         size_bytes=None if size is None else int(size),
         sha256=props.get("sha256"),
     )
+    if props.get("allow_pickle"):
+        wanted["allow_pickle"] = True
     tell = progress.Teller(str(props.get("urn", "")))
 
     def show(event: ProvisionProgress) -> None:

@@ -255,6 +255,8 @@ class ModelArgs(TypedDict, total=False):
     """Default: what the source gives."""
     sha256: Input[str] | None
     """64 hexadecimal digits. Default: what the source gives."""
+    allow_pickle: Input[bool] | None
+    """Use the file although its pickled code goes beyond what weights need. Default: false."""
     endpoint_id: Input[str] | None
     """The ops endpoint, for transport ``job``."""
     transport: Input[Transport] | None

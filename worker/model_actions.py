@@ -81,6 +81,8 @@ def _entry_problems(entry: object) -> list[str]:
     size, sha256 = entry.get("size_bytes"), entry.get("sha256")
     if not isinstance(entry.get("lies_at", ""), str):
         problems.append(".lies_at is not a path")
+    if not isinstance(entry.get("allow_pickle", False), bool):
+        problems.append(f".allow_pickle is {entry['allow_pickle']!r}, not true or false")
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
         problems.append(f".size_bytes is {size!r}, not a number of bytes")
     if sha256 is not None and not (isinstance(sha256, str) and _is_sha256(sha256)):

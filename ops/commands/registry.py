@@ -74,6 +74,7 @@ def add(
     name: str = "",
     used_by: str = "",
     required: bool = False,
+    allow_pickle: bool = False,
     registry: str = "models-registry.yaml",
     json: bool = False,
     settings: Settings | None = None,
@@ -87,6 +88,7 @@ def add(
         name: of the model; by default made from the file's name.
         used_by: verbs that need it, with commas between.
         required: add it to the required models, not the optional ones.
+        allow_pickle: use it although its pickled code goes beyond what weights need; written into its entry.
         registry: the registry file.
         json: give JSON.
         settings: by default those of the environment.
@@ -118,7 +120,7 @@ def add(
             hashes=hashes,
             on_progress=tell,
         )
-        resolved = resolver.one(str(origin))
+        resolved = resolver.one(str(origin), allow_pickle=allow_pickle)
         terms = read_terms(origin, resolver.sources)
     place = path or _place(origin, terms)
     check_wanted_path(models_path(place))
@@ -135,6 +137,7 @@ def add(
         gated=terms.gated,
         used_by=verbs,
         note=terms.note,
+        allow_pickle=allow_pickle,
     )
     write_entries(Path(registry), "required" if required else "optional", entry)
     if terms.warning:

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.contract import ProvisionProgress
+from backend.contract import ProvisionProgress, WantedFile
 from backend.errors import HashMismatch, TransferError, VolumeFull
 from ops.download.chunked import Fetched, Transfer
 from ops.download.partial_file import Partial
 from ops.files.atomic import settle, translated
-from ops.files.model_content import Finding, examine
+from ops.files.model_content import ALLOW_PICKLE, Finding, examine
 from ops.files.sha256 import hash_file
 from ops.sources.origins import Origin, Sources
 from ops.threads.retry import PACE, Pace
@@ -22,12 +22,27 @@ from ops.threads.retry import PACE, Pace
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A file that is wanted: its path for messages, its source, and what its bytes must be, if known."""
+    """A file that is wanted: its path for messages, its source, and what its bytes must be, if known.
+
+    With ``allow_pickle`` its pickled code may import whatever it wants.
+    """
 
     path: str
     source: str
     size_bytes: int | None = None
     sha256: str | None = None
+    allow_pickle: bool = False
+
+    @classmethod
+    def of(cls, wanted: WantedFile) -> "Wish":
+        """Make it from the job contract's form."""
+        return cls(
+            wanted["path"],
+            wanted["source"],
+            wanted.get("size_bytes"),
+            wanted.get("sha256"),
+            wanted.get("allow_pickle", False),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +80,8 @@ def fetch(
 
     Wrong bytes are fetched once more, in one answer from the beginning; the second time they are
     refused. Those that are a whole model with another hash are put into quarantine, and taken from there
-    when it was the hash that was wrong, and has been corrected. Content that is not a model is deleted.
+    when it was the hash that was wrong, and has been corrected. Those with pickled code that is not allowed
+    go there too, for when it is. Content that is not a model is deleted.
 
     Args:
         wish: what is wanted.
@@ -80,7 +96,7 @@ def fetch(
         SourceMissing, HashMismatch, VolumeFull, TransferError, ApiError: it cannot be had.
     """
     if wish.sha256 is not None:
-        released = _release(quarantine(wish.sha256), wish.sha256, partial, wish.path)
+        released = _release(quarantine(wish.sha256), wish.sha256, partial, wish)
         if released is not None:
             return released
     origin = sources.resolve(wish.source)
@@ -107,16 +123,20 @@ def fetch(
         spent += fetched.fetched_bytes
         held.close()
         with translated(wish.path):
-            finding = examine(partial, wish.path)
+            finding = examine(partial, wish.path, allow_pickle=wish.allow_pickle)
             if finding.problem is None and expected in (None, fetched.sha256):
                 return Ready(held, fetched.size_bytes, fetched.sha256, spent)
-            if finding.problem is not None:
-                refusal = _not_a_model(wish, finding)
-            else:
+            if finding.problem is None or finding.pickled:
                 place = quarantine(fetched.sha256)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 partial.replace(place)
-                refusal = _wrong_hash(wish, origin, fetched.sha256, place)
+                refusal = (
+                    _not_a_model(wish, finding)
+                    if finding.pickled
+                    else _wrong_hash(wish, origin, fetched.sha256, place)
+                )
+            else:
+                refusal = _not_a_model(wish, finding)
             held.discard()
         # A bit that flipped on the way, or a cut that nobody noticed, will not come twice.
         as_announced = fetched.sha256 in (expected, origin.sha256)
@@ -125,10 +145,19 @@ def fetch(
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _release(prison: Path, sha256: str, partial: Path, path: str) -> Ready | None:
-    """Take the right bytes out of quarantine, if they are there."""
-    with translated(path):
+def _release(prison: Path, sha256: str, partial: Path, wish: Wish) -> Ready | None:
+    """Take the right bytes out of quarantine, if they are there.
+
+    Raises:
+        TransferError: they hold pickled code that is not allowed.
+    """
+    with translated(wish.path):
         if not prison.is_file() or hash_file(prison) != sha256:
+            return None
+        finding = examine(prison, wish.path, allow_pickle=wish.allow_pickle)
+        if finding.pickled:
+            raise _not_a_model(wish, finding)
+        if finding.problem is not None:
             return None
         held = Partial(partial)
         held.discard()
@@ -175,7 +204,9 @@ def _not_a_model(wish: Wish, finding: Finding) -> TransferError:
     return TransferError(
         f"{wish.path}: rejected what {wish.source} sent: {finding.problem}.",
         path=wish.path,
-        hint="Nothing was kept. Check the address and the login that it needs (HF_TOKEN, "
+        hint=ALLOW_PICKLE
+        if finding.pickled
+        else "Nothing was kept. Check the address and the login that it needs (HF_TOKEN, "
         "CIVITAI_TOKEN), or name another source.",
     )
 

@@ -11,6 +11,7 @@ docs/spec.md, PyTorch's serialization notes; read 2026-11.
 
 import io
 import struct
+import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,9 +20,9 @@ from typing import Any, BinaryIO, Final
 from backend.errors import InvalidJson
 from backend.validation.json_reader import as_text, error_in, read_json
 from backend.validation.printable import shortened
+from ops.files.pickled_code import PICKLED, pickle_problem
 
 SAFETENSORS: Final = frozenset({".safetensors", ".sft"})
-_PICKLES: Final = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
 _PAGES: Final = frozenset({".html", ".htm", ".xml", ".svg"})
 _ZIP: Final = b"PK\x03\x04"
 _ARCHIVES: Final = (
@@ -55,19 +56,29 @@ class Finding:
         problem: what is wrong with the file, as the end of a sentence; None where nothing is.
         incomplete: it is the right kind of file and a part of it is missing or damaged, so that
             fetching it again may help.
+        pickled: its problem is pickled code, which a registry can allow.
     """
 
     architecture: str | None = None
     problem: str | None = None
     incomplete: bool = False
+    pickled: bool = False
 
 
-def examine(path: Path, name: str = "") -> Finding:
+ALLOW_PICKLE: Final = (
+    "Pickled code runs when a node loads the file. Prefer a .safetensors file. If you trust the author, "
+    "write allow_pickle: true beside the file's source in the registry."
+)
+"""The hint for a `Finding` that is ``pickled``."""
+
+
+def examine(path: Path, name: str = "", *, allow_pickle: bool = False) -> Finding:
     """Look at a file.
 
     Args:
         path: the file.
         name: the name that it has or will have, with the ending that counts; by default its own.
+        allow_pickle: accept pickled code, whatever it imports.
 
     Raises:
         OSError: it cannot be read.
@@ -75,23 +86,24 @@ def examine(path: Path, name: str = "") -> Finding:
     if path.with_name(f"{path.name}.aria2").exists():
         return Finding(problem="it is not complete: aria2's control file lies beside it", incomplete=True)
     with path.open("rb") as file:
-        return examine_bytes(file, path.stat().st_size, name or path.name)
+        return examine_bytes(file, path.stat().st_size, name or path.name, allow_pickle=allow_pickle)
 
 
-def examine_head(head: bytes, size_bytes: int | None, name: str) -> Finding:
+def examine_head(head: bytes, size_bytes: int | None, name: str, *, allow_pickle: bool = False) -> Finding:
     """Look at the first bytes of a file that has not come yet.
 
     Args:
         head: the first bytes, 4 KiB or more where the file has that many.
         size_bytes: of the whole file, where it is known.
         name: the name that it will have.
+        allow_pickle: accept pickled code, whatever it imports.
     """
     if size_bytes == len(head):
-        return examine_bytes(io.BytesIO(head), size_bytes, name)
+        return examine_bytes(io.BytesIO(head), size_bytes, name, allow_pickle=allow_pickle)
     return Finding(problem=_mistaken(head, name)) if head else Finding()
 
 
-def examine_bytes(file: BinaryIO, size_bytes: int, name: str) -> Finding:
+def examine_bytes(file: BinaryIO, size_bytes: int, name: str, *, allow_pickle: bool = False) -> Finding:
     """Look at an open file of that size, from its beginning; see `examine`."""
     ending = PurePosixPath(name).suffix.lower()
     head = file.read(_HEAD_BYTES)
@@ -105,8 +117,9 @@ def examine_bytes(file: BinaryIO, size_bytes: int, name: str) -> Finding:
         return _safetensors(file, size_bytes)
     if ending == ".gguf":
         return _gguf(head, size_bytes)
-    if ending in _PICKLES and head.startswith(_ZIP):
-        return _torch_archive(file)
+    if ending in PICKLED:
+        found = _torch_archive(file) if head.startswith(_ZIP) else Finding()
+        return found if found.problem is not None or allow_pickle else _pickle(file, head)
     return Finding()
 
 
@@ -131,6 +144,25 @@ def safetensors_metadata(path: Path) -> list[str]:
     return [text for text in metadata.values() if isinstance(text, str)] if isinstance(metadata, dict) else []
 
 
+def _pickle(file: BinaryIO, head: bytes) -> Finding:
+    """Look for pickled code beyond what weights need."""
+    if _is_tar(head):
+        return Finding(problem="it is a TAR archive, which may hold pickled code", pickled=True)
+    found = pickle_problem(file)
+    if found is None:
+        return Finding()
+    return Finding(problem=found.sentence, incomplete=found.damaged, pickled=not found.damaged)
+
+
+def _is_tar(head: bytes) -> bool:
+    """Tell whether a TAR archive begins here; PyTorch's oldest form is one, and older ones have no magic."""
+    try:
+        tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "latin-1", "replace")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
 def _mistaken(head: bytes, name: str) -> str | None:
     """What the first bytes are instead of a model, or None."""
     ending = PurePosixPath(name).suffix.lower()
@@ -142,7 +174,7 @@ def _mistaken(head: bytes, name: str) -> str | None:
     if not _is_model(ending):
         return None
     for mark, what in _ARCHIVES:
-        if head.startswith(mark) and not (mark == _ZIP and ending in _PICKLES):
+        if head.startswith(mark) and not (mark == _ZIP and ending in PICKLED):
             return f"it is {what}; unpack it, and use the model file in it"
     if head.startswith(_GGUF) and ending != ".gguf":
         return "it is a GGUF file; its name must end with .gguf"
@@ -152,7 +184,7 @@ def _mistaken(head: bytes, name: str) -> str | None:
 
 
 def _is_model(ending: str) -> bool:
-    return ending in SAFETENSORS | _PICKLES or ending in {".gguf", ".onnx"}
+    return ending in SAFETENSORS | PICKLED or ending in {".gguf", ".onnx"}
 
 
 def _answer(content: bytes) -> str | None:

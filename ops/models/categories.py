@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from backend.comfyui.model_folders import ALIASES
+from ops.files.pickled_code import PICKLED
 
 CATEGORIES: Final = (
     "audio_encoders", "background_removal", "checkpoints", "classifiers", "clip_vision", "configs",
@@ -23,9 +24,6 @@ EXTENSIONS: Final = frozenset(
 """Of model files, compared in lower case. ComfyUI itself reads no ``.gguf``; node packs read them from its
 folders."""
 
-PICKLED: Final = frozenset({".bin", ".ckpt", ".pkl", ".pt", ".pt2", ".pth"})
-"""Of files that may hold Python's pickle, which can run code when it is loaded. Source: docs.pytorch.org."""
-
 # Folders of node packs have no filter; these files are parts of models there.
 _COMPANIONS: Final = frozenset({".json", ".yaml", ".yml", ".txt", ".onnx", ".msgpack", ".model"})
 _OTHER: Final = {
@@ -38,6 +36,10 @@ _OTHER: Final = {
 def may_hold_pickle(path: str) -> bool:
     """Tell by its ending whether a model file may hold pickled code."""
     return PurePosixPath(path).suffix.lower() in PICKLED
+
+
+PICKLE_NOTE: Final = "it may hold pickled code, which runs when it is loaded"
+"""What pages say of a file that `may_hold_pickle`, as the end of a sentence."""
 
 
 def category(path: str) -> str:

@@ -28,6 +28,7 @@ class Entry:
     gated: bool
     used_by: Sequence[str] = ()
     note: str = ""
+    allow_pickle: bool = False
 
     def lines(self, indent: int) -> list[str]:
         """Write it as the registry does, under its section.
@@ -53,6 +54,8 @@ class Entry:
             lines.append(f"{3 * pad}  size_bytes: {self.size_bytes}")
         if self.sha256 is not None:
             lines.append(f'{3 * pad}  sha256: "{self.sha256}"')
+        if self.allow_pickle:
+            lines.append(f"{3 * pad}  allow_pickle: true")
         return lines
 
 

@@ -51,6 +51,7 @@ class ModelFile:
         source: where it comes from, with its revision pinned when the lock knows one.
         size_bytes, sha256: what it must be, or None where neither registry nor lock says.
         place: ``models``, or ``hf_cache`` for what a node pack reads only from a Hugging Face cache.
+        allow_pickle: use it although its pickled code goes beyond what weights need.
     """
 
     path: str
@@ -59,6 +60,7 @@ class ModelFile:
     size_bytes: int | None = None
     sha256: str | None = None
     place: Place = "models"
+    allow_pickle: bool = False
 
     @property
     def key(self) -> str:
@@ -69,9 +71,12 @@ class ModelFile:
 
     def wanted(self) -> WantedFile:
         """Give the job contract's form."""
-        return WantedFile(
+        wanted = WantedFile(
             path=self.volume_path, source=self.source, size_bytes=self.size_bytes, sha256=self.sha256
         )
+        if self.allow_pickle:
+            wanted["allow_pickle"] = True
+        return wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +264,7 @@ class _Reader:
             size_bytes=shape.size_bytes if shape.size_bytes is not None else locked.size_bytes,
             sha256=shape.sha256 if shape.sha256 is not None else locked.sha256,
             place=shape.place,
+            allow_pickle=shape.allow_pickle,
         )
 
 

@@ -90,6 +90,9 @@ class FileShape(_Strict):
     place: Literal["models", "hf_cache"] = Field(
         "models", description="hf_cache: for what a node pack reads only from a Hugging Face cache."
     )
+    allow_pickle: bool = Field(
+        False, description="Use it although its pickled code goes beyond what weights need."
+    )
 
 
 class ModelShape(_Strict):

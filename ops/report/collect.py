@@ -15,6 +15,7 @@ from backend.settings import Settings
 from backend.validation.printable import shown, without_secrets
 from backend.verbs.result import GeneratedFile, GenerationResult
 from ops.files.amounts import amount
+from ops.models.categories import PICKLE_NOTE, may_hold_pickle
 from ops.models.inventory import Inventory
 from ops.registry.load import load
 from ops.report.model import Cost, Job, JobFile, Model, Problem, Report, Resource, Section
@@ -208,12 +209,13 @@ def _models(registry: Path, remote: Inventory | None) -> tuple[Model, ...]:
     def model(action: Action) -> Model:
         # Where the volume was not looked at, the plan speaks of an empty one.
         unknown = remote is None
+        reason = "the volume was not looked at" if unknown else action.reason
         return Model(
             name=action.model or action.path.rpartition("/")[2],
             path=action.path,
             size_bytes=action.size_bytes,
             state="unknown" if unknown else _STANDINGS[action.there],
-            reason="the volume was not looked at" if unknown else action.reason,
+            reason=f"{reason}; {PICKLE_NOTE}" if may_hold_pickle(action.path) else reason,
             used_by=used_by.get(action.model, ()),
         )
 

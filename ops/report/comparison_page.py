@@ -5,6 +5,7 @@ from xml.etree.ElementTree import Element
 
 from backend.validation.printable import visible
 from ops.files.amounts import duration, total
+from ops.models.categories import PICKLE_NOTE, may_hold_pickle
 from ops.models.inventory import Inventory
 from ops.report.html import Child, bar, chip, document, element, path_text, section, size, table, tile
 from ops.sync.plan import Action, Plan
@@ -99,7 +100,7 @@ def _row(action: Action, largest: int) -> tuple[Child, ...]:
         _standing(action.there),
         chip(action.kind, _ACTIONS[action.kind]),
         bar((action.size_bytes or 0) / largest, size(action.size_bytes)),
-        action.reason,
+        f"{action.reason}; {PICKLE_NOTE}" if may_hold_pickle(action.path) else action.reason,
     )
 
 

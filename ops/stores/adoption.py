@@ -26,15 +26,11 @@ def announced(wanted: WantedFile, sources: Sources) -> WantedFile:
         return wanted
     origin = sources.resolve(wanted["source"])
     size = wanted.get("size_bytes")
-    pinned = WantedFile(
-        path=wanted["path"],
-        source=wanted["source"],
-        size_bytes=origin.size_bytes if size is None else size,
-        sha256=origin.sha256,
-    )
-    if "lies_at" in wanted:
-        pinned["lies_at"] = wanted["lies_at"]
-    return pinned
+    return {
+        **wanted,
+        "size_bytes": origin.size_bytes if size is None else size,
+        "sha256": origin.sha256,
+    }
 
 
 def same_bytes(

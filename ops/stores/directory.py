@@ -145,9 +145,8 @@ class FolderStore(FileByFile):
             kept = self._keep(wanted, held, on_progress)
             if kept is not None:
                 return kept
-            wish = Wish(path, wanted["source"], wanted.get("size_bytes"), wanted.get("sha256"))
             fetched = fetch(
-                wish,
+                Wish.of(wanted),
                 self._sources,
                 partial=own_place(self._root, partial_path(path)),
                 quarantine=lambda sha256: own_place(self._root, quarantine_path(path, sha256)),

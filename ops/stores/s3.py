@@ -18,7 +18,7 @@ from ops.download.chunked import Fetched
 from ops.download.partial_file import Partial
 from ops.download.verified import Wish, fetch
 from ops.files.atomic import need_room, one_writer, translated
-from ops.files.model_content import examine
+from ops.files.model_content import ALLOW_PICKLE, examine
 from ops.files.sha256 import hash_file
 from ops.local.model_dirs import Locate
 from ops.models.inventory import Inventory
@@ -222,11 +222,13 @@ class S3Store(FileByFile):
         """Send a file that exists only here."""
         file = self._locate().need(source, path=wanted["path"])
         with translated(str(file)):
-            if (problem := examine(file, wanted["path"]).problem) is not None:
+            finding = examine(file, wanted["path"], allow_pickle=wanted.get("allow_pickle", False))
+            if finding.problem is not None:
+                whole = "Put the whole file there, or remove its entry from the registry."
                 raise TransferError(
-                    f"{file} is not sent: {problem}.",
+                    f"{file} is not sent: {finding.problem}.",
                     path=wanted["path"],
-                    hint="Put the whole file there, or remove its entry from the registry.",
+                    hint=ALLOW_PICKLE if finding.pickled else whole,
                 )
             size, sha256 = file.stat().st_size, hash_file(file)
         expected = wanted.get("sha256")
@@ -255,7 +257,7 @@ class S3Store(FileByFile):
             need_room(partial.parent, left, path=path)
 
         ready = fetch(
-            Wish(path, wanted["source"], size, wanted.get("sha256")),
+            Wish.of(wanted),
             self._sources,
             partial=partial,
             quarantine=lambda sha256: self._staging / quarantine_path(path, sha256),

@@ -43,6 +43,7 @@ class Action:
         lies_at: the other place on the volume that it can be moved from.
         bytes_at: where its bytes lie, where that is not ``path``: it is a link.
         names: how many names must be removed before its bytes are freed.
+        allow_pickle: the registry accepts pickled code in it.
     """
 
     path: str
@@ -60,6 +61,7 @@ class Action:
     lies_at: str = ""
     bytes_at: str = ""
     names: int = 1
+    allow_pickle: bool = False
 
     def wanted(self) -> WantedFile:
         """Give the job contract's form of the wanted file."""
@@ -68,6 +70,8 @@ class Action:
         )
         if self.lies_at:
             wanted["lies_at"] = self.lies_at
+        if self.allow_pickle:
+            wanted["allow_pickle"] = True
         return wanted
 
 
@@ -243,6 +247,7 @@ def _action(model: Model, file: ModelFile, held: FileRecord | None) -> Action:
         size_bytes=size_bytes,
         sha256=file.sha256,
         there=standing,
+        allow_pickle=file.allow_pickle,
     )
 
 

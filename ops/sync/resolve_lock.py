@@ -9,7 +9,7 @@ from backend.errors import ComfyformError, SourceMissing, TransferError
 from backend.flow import RETRY
 from ops.download.range_request import RangeReader
 from ops.files.atomic import translated
-from ops.files.model_content import examine, examine_head
+from ops.files.model_content import ALLOW_PICKLE, examine, examine_head
 from ops.files.sha256 import hash_file
 from ops.local.model_dirs import Locate
 from ops.local.scan import Hashes, ScannedFile
@@ -72,11 +72,12 @@ class Resolver:
         """
         files = registry.files(required_only=False)
         names = _distinct(file.source for file in files)
+        allowed = {file.source for file in files if file.allow_pickle}
 
         answers: dict[str, Locked | ComfyformError] = {}
 
         def work(_: Crew[str, Locked], name: str) -> Locked:
-            return self.one(name)
+            return self.one(name, allow_pickle=name in allowed)
 
         with Crew(work, names, threads=min(_THREADS, len(names)), ahead=len(names)) as crew:
             for name in names:
@@ -86,30 +87,35 @@ class Resolver:
                     answers[name] = error
         return _resolution(files, before, answers)
 
-    def one(self, name: str) -> Locked:
+    def one(self, name: str, *, allow_pickle: bool = False) -> Locked:
         """Ask one source.
+
+        Args:
+            name: the source.
+            allow_pickle: accept pickled code, whatever it imports.
 
         Raises:
             ComfyformError: it is not there, or may not be had.
         """
         source = parse(name)
         if isinstance(source, LocalSource):
-            return self._here(source)
+            return self._here(source, allow_pickle)
         origin = self.sources.resolve(name)
         if origin.sha256 is not None and origin.size_bytes is not None:
             return Locked(origin.revision, origin.size_bytes, origin.sha256)
         size, sha256 = Patience(_PACE, name).persist(
-            lambda: _look(origin, self.sources, file_name(origin.source))
+            lambda: _look(origin, self.sources, file_name(origin.source), allow_pickle)
         )
         return Locked(origin.revision, size, sha256)
 
-    def _here(self, source: LocalSource) -> Locked:
+    def _here(self, source: LocalSource, allow_pickle: bool) -> Locked:
         """Hash a file of this machine, unless its hash is remembered."""
         path = self.locate().need(source)
         with translated(str(path)):
-            problem = examine(path).problem
-            if problem is not None:
-                raise TransferError(f"{path} is not used: {problem}.", path=str(path), hint=_REPLACE)
+            finding = examine(path, allow_pickle=allow_pickle)
+            if finding.problem is not None:
+                hint = ALLOW_PICKLE if finding.pickled else _REPLACE
+                raise TransferError(f"{path} is not used: {finding.problem}.", path=str(path), hint=hint)
             stat = path.stat()
             size = stat.st_size
             file = ScannedFile("", path.name, "", str(path), size, stat.st_mtime_ns, stat.st_ino)
@@ -133,11 +139,12 @@ class Resolver:
         return Locked(None, size, sha256)
 
 
-def _look(origin: Origin, sources: Sources, name: str) -> tuple[int | None, str | None]:
+def _look(origin: Origin, sources: Sources, name: str, allow_pickle: bool) -> tuple[int | None, str | None]:
     """Open a source: its size, and the hash of what is small and whose hash is not announced.
 
     Raises:
-        SourceMissing: its first bytes are not those of the model that its name promises.
+        SourceMissing: its first bytes are not those of the model that its name promises, or it is small
+            and holds pickled code.
     """
     reader = RangeReader(origin, sources, timeout_s=_PACE.silence_s)
     with reader, reader.open(0, None) as (content, response):
@@ -149,11 +156,12 @@ def _look(origin: Origin, sources: Sources, name: str) -> tuple[int | None, str 
             body += buffer[:count]
             pause(0)  # where Ctrl-C is noticed
     complete = len(body) <= most and not content.encoding
-    problem = examine_head(bytes(body), len(body) if complete else size, name).problem
-    if problem is not None:
+    finding = examine_head(bytes(body), len(body) if complete else size, name, allow_pickle=allow_pickle)
+    if finding.problem is not None:
+        other = "Check the address and the login that it needs, or name another source."
         raise SourceMissing(
-            f"{origin.source} does not have a model: {problem}.",
-            hint="Check the address and the login that it needs, or name another source.",
+            f"{origin.source} cannot be used: {finding.problem}.",
+            hint=ALLOW_PICKLE if finding.pickled else other,
         )
     return (len(body), hashlib.sha256(body).hexdigest()) if complete else (size, origin.sha256)
 

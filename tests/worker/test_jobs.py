@@ -59,11 +59,14 @@ def test_a_model_that_cannot_be_had_fails_in_one_sentence(emu: Emulator) -> None
     ops = Studio(emu, "comfyform/ops")
     missing = ops.error(action="provision", models=[wanted("models/x.bin", f"{WHISPER}nothing.bin")])
     escaping = ops.error(action="provision", models=[wanted("../x.bin", f"{WHISPER}config.json")])
-    malformed = ops.error(action="provision", models=[{"path": "models/x.bin"}, 7])
+    malformed = ops.error(action="provision", models=[{"path": "models/x.bin", "allow_pickle": 1}, 7])
 
     assert "has no file 'nothing.bin'" in missing
     assert "'../x.bin' is not a" in escaping
-    assert malformed == "models[0].source is missing; models[1] is not an object."
+    assert malformed == (
+        "models[0].source is missing; models[0].allow_pickle is 1, not true or false; "
+        "models[1] is not an object."
+    )
     assert "Traceback" not in missing + escaping + malformed
 
 

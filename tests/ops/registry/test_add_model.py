@@ -20,6 +20,7 @@ ENTRY = Entry(
     license="mit",
     gated=False,
     used_by=[],
+    allow_pickle=True,
 )
 
 
@@ -50,6 +51,7 @@ def test_a_model_is_added_and_nothing_is_lost(text: str, kept: str | None):
     after, found = parse_registry(written, Path("r.yaml"), {})
     assert written.startswith(kept)
     assert [model.name for model in after.required] == [*(model.name for model in before.required), "x"]
+    assert after.required[-1].files[0].allow_pickle
     assert found == []
 
 

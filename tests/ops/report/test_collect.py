@@ -83,6 +83,10 @@ def test_a_stack_is_found_out(
         XL: "unverified",
         "models/sonic/unet.pth": "missing",
     }
+    assert {model.path: "may hold pickled code" in model.reason for model in found.models} == {
+        XL: False,
+        "models/sonic/unet.pth": True,
+    }
     assert found.monthly_usd == pytest.approx(0.7)
     assert found.hourly_usd is not None
     assert found.hourly_usd > 0

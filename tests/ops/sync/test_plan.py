@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -316,3 +317,13 @@ def test_storage_above_a_terabyte_costs_less():
     )
 
     assert compare(registry(big), Inventory()).summary.dollars_per_month == 120.0
+
+
+def test_what_the_registry_allows_reaches_the_store():
+    """`allow_pickle` is in a plan's job, also after the plan was saved; otherwise the key is absent."""
+    allowed = replace(file("vae/a.pt"), allow_pickle=True)
+    plan = compare(registry(allowed, file("vae/b.pt")), Inventory())
+
+    for actions in (plan.actions, Plan.from_json(json.loads(json.dumps(plan.to_json()))).actions):
+        assert [action.wanted().get("allow_pickle") for action in actions] == [True, None]
+    assert [one.wanted().get("allow_pickle") for one in (allowed, file("vae/b.pt"))] == [True, None]
