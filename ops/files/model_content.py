@@ -20,7 +20,8 @@ from typing import Any, BinaryIO, Final
 from backend.errors import InvalidJson
 from backend.validation.json_reader import as_text, error_in, read_json
 from backend.validation.printable import shortened
-from ops.files.pickled_code import PICKLED, pickle_problem
+from ops.files.pickled_code import pickle_problem
+from ops.models.categories import PICKLED
 
 SAFETENSORS: Final = frozenset({".safetensors", ".sft"})
 _PAGES: Final = frozenset({".html", ".htm", ".xml", ".svg"})

@@ -15,10 +15,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, Final
 
 from ops.files.pickle_globals import Budget, LongPickle, UnreadablePickle, read_globals
-
-PICKLED: Final = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pt2", ".pth"})
-"""Endings of files that may hold Python's pickle, which can run code when it is loaded.
-Source: docs.pytorch.org."""
+from ops.models.categories import PICKLED
 
 _ZIP: Final = b"PK\x03\x04"
 _LONGEST_MEMBER: Final = 64 * 1024 * 1024

@@ -7,7 +7,6 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from backend.comfyui.model_folders import ALIASES
-from ops.files.pickled_code import PICKLED
 
 CATEGORIES: Final = (
     "audio_encoders", "background_removal", "checkpoints", "classifiers", "clip_vision", "configs",
@@ -23,6 +22,10 @@ EXTENSIONS: Final = frozenset(
 )
 """Of model files, compared in lower case. ComfyUI itself reads no ``.gguf``; node packs read them from its
 folders."""
+
+PICKLED: Final = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pt2", ".pth"})
+"""Endings of files that may hold Python's pickle, which can run code when it is loaded.
+Source: docs.pytorch.org."""
 
 # Folders of node packs have no filter; these files are parts of models there.
 _COMPANIONS: Final = frozenset({".json", ".yaml", ".yml", ".txt", ".onnx", ".msgpack", ".model"})
