@@ -88,15 +88,25 @@ def _request(verb: Verb, params: Mapping[str, Any]) -> Request:
     """Check the arguments. A workflow may be a file here; never in a job, which comes from elsewhere."""
     if verb not in VERBS:
         raise InvalidArgument(f"Unknown verb {verb!r}.", hint=f"Choose one of {', '.join(VERBS)}.")
-    graph = params.get("graph")
-    if verb == "workflow" and isinstance(graph, str | os.PathLike):
-        from backend.verbs.api_graph import load_graph
-
-        params = {**params, "graph": load_graph(graph)}
+    if verb == "workflow":
+        params = _read_workflow(params)
     request = read(verb, params)
     if request.output_path is not None:
         check_writable(request.output_path)
     return request
+
+
+def _read_workflow(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Read the workflow where it is a file, and add the images that lie beside it to the inputs."""
+    from backend.verbs.api_graph import attached_images, load_graph
+
+    graph, inputs = params.get("graph"), params.get("inputs")
+    if isinstance(graph, str | os.PathLike):
+        graph = load_graph(graph)
+    images = attached_images(graph)
+    if images and (inputs is None or isinstance(inputs, Mapping)):
+        inputs = {**images, **(inputs or {})}
+    return {**params, "graph": graph, "inputs": inputs}
 
 
 def _settled(flow: Flow[GenerationResult], backend: str) -> Flow[GenerationResult]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from backend.errors import InvalidArgument, InvalidJson
-from backend.validation.checks import json_problems
+from backend.validation.checks import is_address, json_problems
 from backend.validation.json_reader import read_json
 
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -46,6 +46,40 @@ def unwrapped(value: Mapping[str, Any]) -> Mapping[str, Any]:
         if isinstance(inner, Mapping) and inner and "class_type" not in inner and "class_type" not in value:
             return inner
     return value
+
+
+def attached_images(value: Any) -> dict[str, str]:
+    """The images beside a workflow in an input of worker-comfyui: name in the graph → address or data: URI.
+
+    Source: worker-comfyui takes ``"images": [{"name": …, "image": base64 or a data: URI}]``.
+
+    Raises:
+        InvalidArgument: they are not a list of such objects.
+    """
+    body = value.get("input") if isinstance(value, Mapping) and "input" in value else value
+    if not isinstance(body, Mapping) or unwrapped(body) is body or body.get("images") is None:
+        return {}
+    images = body["images"]
+    if not isinstance(images, list) or not all(_is_image(image) for image in images):
+        raise InvalidArgument(
+            "workflow: images must be a list of objects with name and image.",
+            hint='For example {"name": "odin.png", "image": "data:image/png;base64,…"}.',
+        )
+    return {image["name"]: _image_address(image["name"], image["image"]) for image in images}
+
+
+def _is_image(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(value.get(key), str) for key in ("name", "image"))
+
+
+def _image_address(name: str, image: str) -> str:
+    """An image as an input: an address stays, and base64 becomes a data: URI of the type in its name."""
+    if is_address(image):
+        return image
+    suffix = name.rpartition(".")[2].lower()
+    media_type = f"image/{suffix}" if suffix.isalnum() else ""
+    content = "".join(image.rpartition(",")[2].split())
+    return f"data:{media_type};base64,{content}"
 
 
 def api_graph(value: Any) -> Mapping[str, Any]:
