@@ -51,9 +51,18 @@ def lock(
             on_progress=tell,
         ).all(wanted, before)
     write_lock(path, found.locked)
-    console.data({"lock": str(path), "moved": list(found.moved), "failed": list(found.failed)})
+    console.data(
+        {
+            "lock": str(path),
+            "moved": list(found.moved),
+            "overruled": list(found.overruled),
+            "failed": list(found.failed),
+        }
+    )
     for sentence in found.moved:
         console.say(f"moved: {sentence}")
+    for sentence in found.overruled:
+        console.warn(sentence)
     gone = len(before.keys() - found.locked.keys())
     console.say(f"{path}: {_sources(len(found.locked))}, {len(found.moved)} moved, {gone} no longer named.")
     if found.failed:

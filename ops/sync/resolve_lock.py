@@ -39,11 +39,14 @@ class Resolution:
     Attributes:
         locked: source → what it resolved to; one that failed keeps what it had.
         moved: sources whose bytes or commit changed, one sentence each.
+        overruled: sources that announce another sha256 than the registry pins, one sentence each. The lock
+            has the pinned one.
         failed: sources that could not be resolved, one sentence each.
     """
 
     locked: Mapping[str, Locked]
     moved: tuple[str, ...] = ()
+    overruled: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
 
 
@@ -74,10 +77,10 @@ class Resolver:
         names = _distinct(file.source for file in files)
         allowed = {file.source for file in files if file.allow_pickle}
 
-        answers: dict[str, Locked | ComfyformError] = {}
+        answers: dict[str, _Answer | ComfyformError] = {}
 
-        def work(_: Crew[str, Locked], name: str) -> Locked:
-            return self.one(name, allow_pickle=name in allowed)
+        def work(_: Crew[str, _Answer], name: str) -> _Answer:
+            return self._answer(name, name in allowed)
 
         with Crew(work, names, threads=min(_THREADS, len(names)), ahead=len(names)) as crew:
             for name in names:
@@ -97,16 +100,20 @@ class Resolver:
         Raises:
             ComfyformError: it is not there, or may not be had.
         """
+        return self._answer(name, allow_pickle).locked
+
+    def _answer(self, name: str, allow_pickle: bool) -> "_Answer":
+        """Ask one source, and say whether its bytes were read."""
         source = parse(name)
         if isinstance(source, LocalSource):
-            return self._here(source, allow_pickle)
+            return _Answer(self._here(source, allow_pickle), announced=False)
         origin = self.sources.resolve(name)
         if origin.sha256 is not None and origin.size_bytes is not None:
-            return Locked(origin.revision, origin.size_bytes, origin.sha256)
+            return _Answer(Locked(origin.revision, origin.size_bytes, origin.sha256), announced=True)
         size, sha256 = Patience(_PACE, name).persist(
             lambda: _look(origin, self.sources, file_name(origin.source), allow_pickle)
         )
-        return Locked(origin.revision, size, sha256)
+        return _Answer(Locked(origin.revision, size, sha256), announced=sha256 == origin.sha256)
 
     def _here(self, source: LocalSource, allow_pickle: bool) -> Locked:
         """Hash a file of this machine, unless its hash is remembered."""
@@ -139,6 +146,18 @@ class Resolver:
         return Locked(None, size, sha256)
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a source is now.
+
+    Attributes:
+        announced: its sha256 is what a service says; the bytes were not read.
+    """
+
+    locked: Locked
+    announced: bool
+
+
 def _look(origin: Origin, sources: Sources, name: str, allow_pickle: bool) -> tuple[int | None, str | None]:
     """Open a source: its size, and the hash of what is small and whose hash is not announced.
 
@@ -169,24 +188,47 @@ def _look(origin: Origin, sources: Sources, name: str, allow_pickle: bool) -> tu
 def _resolution(
     files: Sequence[ModelFile],
     before: Mapping[str, Locked],
-    answers: Mapping[str, Locked | ComfyformError],
+    answers: Mapping[str, _Answer | ComfyformError],
 ) -> Resolution:
     """Put the answers beside the lock so far, and beside what the registry itself says."""
     locked: dict[str, Locked] = {}
     moved: list[str] = []
+    overruled: list[str] = []
     failed: list[str] = []
     for name, answer in answers.items():
         earlier = before.get(name)
-        problem = _against(files, name, answer) if isinstance(answer, Locked) else str(answer)
-        if isinstance(answer, Locked) and problem is None:
-            locked[name] = answer
-            if earlier is not None and earlier != answer:
-                moved.append(f"{name}: {change(earlier, answer)}")
-            continue
+        if isinstance(answer, _Answer):
+            now = _pinned(files, name, answer) or answer.locked
+            problem = _against(files, name, now)
+            if problem is None:
+                locked[name] = now
+                if now != answer.locked:
+                    overruled.append(
+                        f"{name}: the registry has sha256 {now.sha256}, its source announces "
+                        f"{answer.locked.sha256}. The registry's is used."
+                    )
+                if earlier is not None and earlier != now:
+                    moved.append(f"{name}: {change(earlier, now)}")
+                continue
+        else:
+            problem = str(answer)
         failed.append(f"{name}: {problem}")
         if earlier is not None:
             locked[name] = earlier
-    return Resolution(locked, tuple(moved), tuple(failed))
+    return Resolution(locked, tuple(moved), tuple(overruled), tuple(failed))
+
+
+def _pinned(files: Sequence[ModelFile], name: str, answer: _Answer) -> Locked | None:
+    """Return what the registry pins where a source only announces another sha256: the pin is stronger.
+
+    The size that was announced is then of other bytes, and is not used.
+    """
+    if not answer.announced or answer.locked.sha256 is None:
+        return None
+    for file in files:
+        if file.source == name and file.sha256 not in (None, answer.locked.sha256):
+            return Locked(answer.locked.revision, file.size_bytes, file.sha256)
+    return None
 
 
 def _against(files: Sequence[ModelFile], name: str, answer: Locked) -> str | None:

@@ -16,7 +16,8 @@ from backend.errors import InvalidArgument, SourceMissing
 from ops.commands import cleanup as commands_upkeep
 from ops.commands import models as commands_models
 from ops.commands import registry as commands_registry
-from ops.registry.load import load
+from ops.registry.load import load, lock_file
+from ops.registry.lockfile import read_lock
 from tests.support.emulation import Emulator
 from tests.support.ops_desk import HEAD, ROOT, SVD, Desk
 from tests.support.ops_places import serve
@@ -126,6 +127,25 @@ def test_lock_learns_the_size_where_no_metadata_has_it(emu: Emulator, desk: Desk
         (5000, served.sha256),
         (len(civitai), hashlib.sha256(civitai).hexdigest()),
     ]
+
+
+def test_a_pin_outranks_what_a_source_announces(desk: Desk):
+    """The lock has the pinned hash, not the announced size; the sentence names both hashes, each time."""
+    pin = "a" * 64
+    desk.registry.write_text(
+        f'optional: {{a: {{files: [{{path: vae/a.pt, source: "civitai:128713", sha256: "{pin}"}}]}}}}\n'
+    )
+    for _ in range(2):
+        found = desk.run(commands_registry.lock, registry=str(desk.registry))
+
+        assert found["failed"] == []
+        (sentence,) = found["overruled"]
+        assert f"civitai:128713: the registry has sha256 {pin}, its source announces " in sentence
+        locked, problems = read_lock(lock_file(desk.registry))
+        assert problems == []
+        assert locked["civitai:128713"].sha256 == pin
+        assert locked["civitai:128713"].size_bytes is None
+        assert load(desk.registry).files(required_only=False)[0].sha256 == pin
 
 
 @pytest.mark.parametrize(
