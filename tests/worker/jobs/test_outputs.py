@@ -2,12 +2,14 @@
 
 import base64
 import hashlib
+import mimetypes
 from datetime import date
 
 import pytest
 
 from backend.errors import NotSupported, TransferError
 from backend.settings import Secret
+from tests.support.small_server import Answer, serving
 from worker.configuration import Bucket
 from worker.jobs.outputs import Made, Outlet, copy_durably
 
@@ -120,6 +122,29 @@ def test_a_bucket_gets_every_file(made, tmp_path, emu, monkeypatch):
     assert (emu.volume_dir(volume["id"]) / "outputs/2026-11-24/j/a.png").read_bytes() == (
         picture.path.read_bytes()
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"), [("speech.flac", "audio/flac"), ("clip.mkv", "video/x-matroska")]
+)
+def test_a_bucket_learns_the_media_type_also_from_a_machine_without_a_table(
+    made, tmp_path, monkeypatch, name, media_type
+):
+    """Python's own table asks /etc/mime.types, which a slim image lacks; browsers then download speech."""
+    monkeypatch.setattr(mimetypes, "_db", mimetypes.MimeTypes(filenames=()))
+    monkeypatch.setattr(mimetypes, "inited", True)
+    with serving(lambda _: Answer(headers={"ETag": '"x"'})) as server:
+        bucket = Bucket(server.url, "user_x", Secret("rps_secret"), "b")
+        Outlet(tmp_path / "none", bucket).send([made(name, 10)], job_id="j", today=TODAY)
+
+    types = [
+        value
+        for seen in server.seen
+        if seen.method == "PUT" and seen.path.partition("?")[0].endswith(name)
+        for header, value in seen.headers.items()
+        if header.lower() == "content-type"
+    ]
+    assert types == [media_type]
 
 
 @pytest.mark.slow
