@@ -22,6 +22,7 @@ from backend.jobs.journal_database import JournalDatabase, Row
 from backend.settings import Settings
 from backend.validation.checks import check_id, is_id
 from backend.validation.json_reader import as_count, as_object, as_text
+from backend.validation.user_paths import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -254,7 +255,7 @@ def _reason(error: Exception) -> str:
 def state_folder(settings: Settings) -> Path:
     """Where this user's comfyform keeps its state."""
     if settings.comfyform_state_dir:
-        return Path(settings.comfyform_state_dir).expanduser()
+        return user_path(settings.comfyform_state_dir, "COMFYFORM_STATE_DIR")
     import platformdirs
 
     return Path(platformdirs.user_state_path("comfyform"))

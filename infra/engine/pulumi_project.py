@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import yaml
-
 from backend.errors import ConfigError
+from ops.files.yaml_positions import NotYaml, read_value
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 """The folder of ``Pulumi.yaml`` in a checkout."""
@@ -52,8 +51,8 @@ class Project:
                 hint="--project (or COMFYFORM_PROJECT) names the folder of Pulumi.yaml.",
             )
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
+            content = read_value(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, NotYaml) as error:
             raise ConfigError(f"{path} cannot be read: {error}") from error
         name = content.get("name") if isinstance(content, dict) else None
         if not isinstance(name, str) or not name:

@@ -14,6 +14,7 @@ from backend.errors import ApiError, SourceMissing, Unavailable
 from backend.flow import Send
 from backend.flow.http_driver import Http
 from backend.settings import Settings
+from backend.validation.user_paths import user_path
 from ops.local.comfyui_paths import find, read_answer
 from ops.local.scan import Root
 from ops.models.source_url import LocalSource
@@ -88,12 +89,12 @@ def local_models(settings: Settings, *, patience_s: float = _PATIENCE_S) -> Loca
         patience_s: how long a ComfyUI may take.
     """
     if settings.comfyui_models_dir is not None:
-        folder = Path(settings.comfyui_models_dir).expanduser()
+        folder = user_path(settings.comfyui_models_dir, "COMFYUI_MODELS_DIR")
         return LocalModels((Root(folder),), "COMFYUI_MODELS_DIR")
     try:
         roots = _asked(settings.comfyui_url, patience_s)
     except _NotTold as error:
-        return LocalModels((Root(Path(USUAL).expanduser()),), f"the usual place; {error}")
+        return LocalModels((Root(user_path(USUAL, "The usual models folder")),), f"the usual place; {error}")
     return LocalModels(roots, f"told by ComfyUI at {settings.comfyui_url}")
 
 

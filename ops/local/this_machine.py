@@ -6,6 +6,7 @@ from pathlib import Path
 
 from backend.errors import ConfigError
 from backend.settings import Settings
+from backend.validation.user_paths import user_path
 from ops.files.user_folders import cache_folder
 from ops.local.comfyui_paths import with_extra
 from ops.local.hash_cache import hash_cache
@@ -48,11 +49,11 @@ class Here:
 
     def _located(self) -> LocalModels:
         if self._models_dir:
-            found = LocalModels((Root(Path(self._models_dir).expanduser()),), "--models-dir")
+            found = LocalModels((Root(user_path(self._models_dir, "--models-dir")),), "--models-dir")
         else:
             found = local_models(self._settings)
         if self._extra:
-            roots = with_extra(found.roots, Path(self._extra).expanduser())
+            roots = with_extra(found.roots, user_path(self._extra, "--extra"))
             found = LocalModels(roots, f"{found.how}; {self._extra}")
         return found
 

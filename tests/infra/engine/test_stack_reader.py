@@ -218,3 +218,10 @@ def test_a_folder_without_a_project_is_said(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.yaml").write_text("name: [\n")
     with pytest.raises(ConfigError, match="cannot be read"):
         PulumiProject.at(tmp_path)
+    doubled = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
+    (tmp_path / "Pulumi.yaml").write_text(f"name: x\na0: &a0 [1]\n{doubled}")
+    with pytest.raises(ConfigError, match="aliases expand to too many values"):
+        PulumiProject.at(tmp_path)
+    (tmp_path / "Pulumi.yaml").write_text("name: x\nstarted: 2026-13-45\n")
+    with pytest.raises(ConfigError, match="cannot be read: line 2"):
+        PulumiProject.at(tmp_path)
