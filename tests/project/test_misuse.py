@@ -70,7 +70,7 @@ def registry(tmp_path: Path, source: str, sha256: str = "") -> str:
     """Write a registry that wants one file, and give its name."""
     path = tmp_path / "registry.yaml"
     pin = f", sha256: '{sha256}'" if sha256 else ""
-    path.write_text(f"required: {{model: {{files: [{{path: vae/x.bin, source: '{source}'{pin}}}]}}}}\n")
+    path.write_text(f"required: {{model: {{files: [{{path: vae/x.json, source: '{source}'{pin}}}]}}}}\n")
     return str(path)
 
 
@@ -224,7 +224,7 @@ def test_a_source_that_does_not_give_what_is_wanted(
 ):
     """It is said in the last line, and the file that was there before is untouched."""
     studio = Studio(emu, "comfyform/ops")
-    old = studio.volume / "models/vae/x.bin"
+    old = studio.volume / "models/vae/x.json"
     old.parent.mkdir(parents=True)
     old.write_bytes(b"the old bytes")
     variables = account(emu, studio, tmp_path)
@@ -244,7 +244,7 @@ def test_the_size_of_a_wrong_file_is_not_taken_for_the_wanted_one(
 ):
     """A pin of the hash alone is enough to mend a file of another size."""
     studio = Studio(emu, "comfyform/ops")
-    old = studio.volume / "models/vae/x.bin"
+    old = studio.volume / "models/vae/x.json"
     old.parent.mkdir(parents=True)
     old.write_bytes(b"the old bytes")
     right = httpx.get(f"{emu.url('hub')}/openai/whisper-tiny/resolve/main/config.json", follow_redirects=True)
