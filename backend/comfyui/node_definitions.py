@@ -5,6 +5,7 @@ that it knows without a worker what a worker would refuse. The file names its
 endpoint, because endpoints with other images may share the volume.
 """
 
+import contextlib
 import gzip
 import json
 import logging
@@ -160,3 +161,5 @@ class DefinitionsCopy:
             aside.replace(self._file)
         except OSError as error:
             logger.info("%s cannot be kept: %s", self._file, error.strerror)
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)

@@ -270,6 +270,23 @@ def test_a_crowd_reads_the_definitions_once(tmp_path):
     assert asyncio.run(AsyncHttp().run(copy.get())) == KNOWN
 
 
+def test_definitions_that_cannot_be_kept_leave_no_partial_file(tmp_path):
+    """They are used all the same; only the copy for the next program is missing."""
+
+    class Volume:
+        def read(self, path: str) -> Any:
+            yield Sleep(0)
+            return KNOWN.to_bytes()
+
+    (tmp_path / "ep.json.gz").mkdir()
+    copy = DefinitionsCopy("ep", cast("VolumeS3", Volume()), tmp_path)
+    with Http() as http:
+        found = http.run(copy.get())
+
+    assert found == KNOWN
+    assert [path.name for path in tmp_path.iterdir()] == ["ep.json.gz"]
+
+
 def test_what_leads_to_nothing_is_not_looked_at():
     """ComfyUI runs what its output nodes need, and nothing else."""
     good = {"class_type": "Pack", "inputs": {"kind": "a", "size": 1, "x": 1}}
