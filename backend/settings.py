@@ -6,7 +6,7 @@ any other, which is all that it takes to point comfyform at another RunPod.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, get_args
 
@@ -61,9 +61,17 @@ BACKENDS: Final[Mapping[str, str]] = {
 """Backend → its module and its class, whose ``from_settings`` makes one."""
 
 
-def _variable(name: str, sentence: str, default: Any = None, *, shown: str | None = None) -> Any:
-    """Declare a setting: the variable that sets it and the sentence that explains it."""
-    return field(default=default, metadata={"variable": name, "sentence": sentence, "shown": shown})
+def _variable(
+    name: str,
+    sentence: str,
+    default: Any = None,
+    *,
+    shown: str | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Declare a setting: the variable that sets it, the sentence that explains it, its possible values."""
+    about = {"variable": name, "sentence": sentence, "shown": shown, "choices": choices}
+    return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +165,13 @@ class Settings:
         "COMFYFORM_MCP_TOKEN",
         "What clients of the MCP server over HTTP must send; needed where other machines can reach it.",
     )
+    comfyform_log: str = _variable(
+        "COMFYFORM_LOG",
+        "What is logged to stderr: `off`, `info` (retries, resumed transfers, what a sync does) or `debug` "
+        "(each request and each Pulumi command too).",
+        "off",
+        choices=("off", "info", "debug"),
+    )
     comfyform_timeout_s: float = _variable(
         "COMFYFORM_TIMEOUT_S", "Total deadline of one generation, in seconds.", 900.0
     )
@@ -169,11 +184,14 @@ class Settings:
     )
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, *, only: Collection[str] | None = None
+    ) -> "Settings":
         """Read the settings.
 
         Args:
             environ: variables; by default those of this process. An empty value counts as not set.
+            only: attributes to read, so that mistakes in others do not matter; by default all.
 
         Raises:
             ConfigError: a value cannot be read; all such values are named.
@@ -184,8 +202,10 @@ class Settings:
         for spec in fields(cls):
             name = spec.metadata["variable"]
             text = source.get(name, "").strip()
-            if text:
+            if text and (only is None or spec.name in only):
                 try:
+                    if spec.metadata["choices"]:
+                        text = _choice(text, spec.metadata["choices"])
                     values[spec.name] = _parse(spec.name, str(spec.type), text)
                 except ValueError as error:
                     problems.append(f"{name}: {error}")
@@ -207,6 +227,16 @@ class Settings:
         if value is None or value == "":
             raise MissingSetting(VARIABLES[name], purpose)
         return value
+
+
+def variables_set(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Name the variables that are set, without their values.
+
+    Args:
+        environ: variables; by default those of this process.
+    """
+    source = os.environ if environ is None else environ
+    return sorted(name for name in VARIABLES.values() if source.get(name))
 
 
 def listed(text: str) -> tuple[str, ...]:
@@ -235,6 +265,13 @@ def _parse(name: str, kind: str, text: str) -> Any:
     if name.endswith(("_url", "_endpoint")):
         return _address(text)
     return text
+
+
+def _choice(text: str, choices: tuple[str, ...]) -> str:
+    """Read one of a few words, in any case."""
+    if text.lower() not in choices:
+        raise ValueError(f"must be one of {', '.join(choices)} (got {text!r})")
+    return text.lower()
 
 
 def _secret(text: str) -> Secret:

@@ -11,6 +11,7 @@ import pulumi
 from pulumi.runtime.config import CONFIG
 
 from backend.errors import ComfyformError
+from backend.flow.logging_setup import start_logging_from_env
 from infra import provider_session
 from infra.command_resources import OptIn, built_image, verified
 from infra.engine import pulumi_state
@@ -27,6 +28,7 @@ PROJECT: Final = Path(__file__).absolute().parent.parent
 
 def main() -> None:
     """Declare the stack."""
+    start_logging_from_env()
     stack = pulumi.get_stack()
     project = pulumi.get_project()
     config = StackConfig.parse(CONFIG.get(), f"Pulumi.{stack}.yaml", project=project)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 from backend.errors import ComfyformError
+from backend.flow.logging_setup import start_logging_from_env
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,6 +106,7 @@ def prepare() -> None:
             return
         _done = True
     sys.tracebacklimit = 0
+    start_logging_from_env()
     _cancel_at_once()
     _end_with_the_engine()
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backend.errors import ComfyformError, ConfigError
+from backend.flow.logging_setup import start_logging
 from backend.settings import Settings
 from ops.console import broken_pipe
 
@@ -20,12 +21,14 @@ from ops.console import broken_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until the client leaves; give the exit code."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="comfyform: %(message)s")
     try:
         environ = dict(os.environ)
         if options.env_file is not None:
             environ = {**read_env_file(options.env_file), **environ}
-        asyncio.run(_serve(Settings.from_env(environ), options))
+        settings = Settings.from_env(environ)
+        start_logging(settings.comfyform_log)
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="comfyform: %(message)s")
+        asyncio.run(_serve(settings, options))
     except ComfyformError as error:
         print(f"comfyform: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code

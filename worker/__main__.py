@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import ComfyformError
+from backend.flow.logging_setup import start_logging
 from worker import configuration, process_memory
 from worker.actions import Actions
 from worker.comfyui.directories import Folders
@@ -42,6 +43,7 @@ def main() -> int:
         return error.exit_code
     # Before anything runs beside us: the SDK sets up logging too, but only once it is loaded.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    start_logging(config.settings.comfyform_log)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it is talkative: a line a request
     notes = config.doubts() + process_memory.close(SECRET_VARIABLES)
     actions = Actions(config, notes=notes)

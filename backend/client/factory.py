@@ -44,6 +44,7 @@ def get_backend(name: str | None = None, *, settings: Settings | None = None) ->
     from backend.client.sync_client import Backend
 
     settings = settings or Settings.from_env()
+    _start_logging(settings)
     return Backend(_flows(name, settings), deadline_s=settings.comfyform_timeout_s)
 
 
@@ -52,12 +53,20 @@ def get_async_backend(name: str | None = None, *, settings: Settings | None = No
     from backend.client.async_client import AsyncBackend
 
     settings = settings or Settings.from_env()
+    _start_logging(settings)
     return AsyncBackend(_flows(name, settings), deadline_s=settings.comfyform_timeout_s)
 
 
 def fallback(*names: str, settings: Settings | None = None) -> "Backend":
     """Give several backends as one: the first healthy one does each call."""
     return get_backend(",".join(names), settings=settings)
+
+
+def _start_logging(settings: Settings) -> None:
+    if settings.comfyform_log != "off":
+        from backend.flow.logging_setup import start_logging
+
+        start_logging(settings.comfyform_log)
 
 
 def _flows(name: str | None, settings: Settings) -> BackendFlows:

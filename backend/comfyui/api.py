@@ -234,7 +234,8 @@ class ComfyUI:
                 delay = self._retry.next_delay(attempt) if error.sent else None
                 if delay is None:
                     raise self._not_there(error) from error
-            yield Sleep(delay)
+                reason = error.message
+            yield Sleep(delay, reason)
 
     def _not_there(self, error: Unavailable) -> Unavailable:
         if error.sent:

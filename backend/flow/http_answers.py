@@ -32,13 +32,25 @@ _ENCODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 """Content encoding → what zlib calls it."""
 
 
+@dataclass(slots=True)
+class Call:
+    """A request that is under way.
+
+    Attributes:
+        status: of the answer; None until it is there, and while a body is read.
+    """
+
+    status: int | None = None
+
+
 @contextlib.contextmanager
-def translated(method: str, url: str) -> Iterator[None]:
-    """Turn httpx's exceptions into ours, and log the call."""
+def translated(method: str, url: str) -> Iterator[Call]:
+    """Turn httpx's exceptions into ours, and log the request once its status is set."""
     address = shown(url)
     start = time.monotonic()
+    call = Call()
     try:
-        yield
+        yield call
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
         raise InvalidArgument(f"{address!r} is not an http or https address: {error}.") from None
     except UnicodeError:
@@ -51,7 +63,8 @@ def translated(method: str, url: str) -> Iterator[None]:
         reason = str(error).rstrip(".") or type(error).__name__
         if isinstance(error, httpx.TimeoutException):
             reason = "no connection in time" if never else "it did not answer in time"
-        logger.info("%s %s failed after %.0f ms", method, address, (time.monotonic() - start) * 1000)
+        took_ms = (time.monotonic() - start) * 1000
+        logger.info("%s %s failed after %.0f ms: %s", method, address, took_ms, reason)
         # Without the cause: an httpx exception holds the request, and the request holds the key.
         raise Unavailable(
             f"{method} {address} {'could not be sent' if never else 'was not answered'}: {reason}.",
@@ -59,7 +72,9 @@ def translated(method: str, url: str) -> Iterator[None]:
             method=method,
             url=address,
         ) from None
-    logger.debug("%s %s took %.0f ms", method, address, (time.monotonic() - start) * 1000)
+    if call.status is not None:
+        took_ms = (time.monotonic() - start) * 1000
+        logger.debug("%s %s: %d in %.0f ms", method, address, call.status, took_ms)
 
 
 class _Body:

@@ -54,6 +54,14 @@ def _options(kind: Callable[..., Any], once: bool) -> dict[str, Any]:
     return {**options, "transport": transport}
 
 
+def _log_wait(step: Sleep) -> None:
+    """Log a wait, and the failure that it follows."""
+    if step.reason:
+        logger.info("Trying again in %.1f s: %s", step.seconds, step.reason)
+    else:
+        logger.debug("Waiting %.1f s", step.seconds)
+
+
 def _is_once(step: Send | Upload) -> bool:
     return isinstance(step, Send) and step.once
 
@@ -123,6 +131,7 @@ class Http:
             case Download():
                 return self.download(step)
             case Sleep():
+                _log_wait(step)
                 self._wait(step.seconds)
             case Progress():
                 if on_progress is not None:
@@ -139,13 +148,14 @@ class Http:
         """
         with slot(), contextlib.ExitStack() as opened:
             keywords = request(step, opened)
-            with translated(step.method, step.url):
+            with translated(step.method, step.url) as call:
                 client = self._client(_is_once(step))
                 response = client.send(
                     client.build_request(**keywords),
                     stream=True,
                     follow_redirects=isinstance(step, Send) and step.follow_redirects,
                 )
+                call.status = response.status_code
                 return read_reply(response, step.method)
 
     def download(self, step: Download) -> Downloaded:
@@ -169,13 +179,14 @@ class Http:
         with contextlib.ExitStack() as opened:
             keywords = request(step, opened)
             keywords["headers"].setdefault("Accept-Encoding", "identity")  # for the file's own bytes
-            with translated(step.method, step.url):
+            with translated(step.method, step.url) as call:
                 client = self._client()
                 response = client.send(
                     client.build_request(**keywords),
                     stream=True,
                     follow_redirects=step.follow_redirects,
                 )
+                call.status = response.status_code
             try:
                 yield StreamReply.of(response, step.method)
             finally:
@@ -254,6 +265,7 @@ class AsyncHttp:
             case Download():
                 return await self._download(step)
             case Sleep():
+                _log_wait(step)
                 await asyncio.sleep(step.seconds)
             case Progress():
                 if on_progress is not None:
@@ -264,7 +276,7 @@ class AsyncHttp:
 
     async def _send(self, step: Send | Upload) -> Reply:
         async with async_slot():
-            with contextlib.ExitStack() as opened, translated(step.method, step.url):
+            with contextlib.ExitStack() as opened, translated(step.method, step.url) as call:
                 keywords = request(step, opened)
                 if isinstance(step, Upload):
                     keywords["content"] = _chunks(keywords["content"])
@@ -274,17 +286,19 @@ class AsyncHttp:
                     stream=True,
                     follow_redirects=isinstance(step, Send) and step.follow_redirects,
                 )
+                call.status = response.status_code
                 return await aread_reply(response, step.method)
 
     async def _download(self, step: Download) -> Downloaded:
         async with async_slot():
-            with contextlib.ExitStack() as opened, translated("GET", step.url):
+            with contextlib.ExitStack() as opened, translated("GET", step.url) as call:
                 keywords = request(fetch(step), opened)
                 keywords["headers"].setdefault("Accept-Encoding", "identity")
                 client = self._client()
                 response = await client.send(
                     client.build_request(**keywords), stream=True, follow_redirects=True
                 )
+                call.status = response.status_code
                 try:
                     if response.status_code != 200:
                         _refuse(await aread_reply(response, "GET"), step.what)

@@ -127,9 +127,10 @@ class Downloaded:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait."""
+    """Wait; the reason, for the log, is what failed before."""
 
     seconds: float
+    reason: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,8 +328,9 @@ def persist(make: Callable[[], Flow[T]], *, retry: Retry = RETRY) -> Flow[T]:
             delay = retry.next_delay(attempt, wait) if error.retryable else None
             if delay is None:
                 raise
+            reason = error.message
         attempt += 1
-        yield Sleep(delay)
+        yield Sleep(delay, reason)
 
 
 def download(step: Download, *, retry: Retry = RETRY) -> Flow[Downloaded]:

@@ -197,7 +197,7 @@ class JobPlane:
                 left = deadline_s - (self._clock() - start)
                 if left <= 0:
                     raise too_late(job_id, deadline_s, seen, trouble)
-                yield Sleep(min(pause, left))
+                yield Sleep(min(pause, left), trouble.message if trouble else "")
 
     def call(
         self,

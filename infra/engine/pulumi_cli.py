@@ -6,6 +6,7 @@ user's cache folder; the official installer; a build from the Go modules in
 """
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -34,6 +35,8 @@ from infra.engine.pulumi_install import (
 )
 from infra.engine.pulumi_project import CHECKOUT
 from infra.engine.state_files import state_folder, unlock
+
+logger = logging.getLogger(__name__)
 
 OLDEST: Final = (3, 200, 0)
 """Older engines lack options that we pass (``refresh --run-program``, ``--clear-pending-creates``)."""
@@ -195,12 +198,15 @@ def run(
         BrokenPipeError: whoever read the CLI's output, and so ours, has gone; the same holds.
     """
     pipe = subprocess.PIPE if capture else None
+    start = time.monotonic()
     with _ctrl_c_noted() as interrupted:
         process = subprocess.Popen(
             [str(pulumi.program), *arguments], cwd=project, env=environ, stdout=pipe, stderr=pipe, text=True
         )
         with process:
             out, err = process.communicate()
+        took_s = time.monotonic() - start
+        logger.debug("%s: exit code %d in %.1f s", _shown(arguments), process.returncode, took_s)
         if not capture:  # once a command: looking at all processes takes 20 ms
             orphan_processes.end()
         unread = process.returncode == -signal.SIGPIPE
@@ -211,6 +217,11 @@ def run(
     if unread:
         raise BrokenPipeError
     return subprocess.CompletedProcess(process.args, process.returncode, out or "", err or "")
+
+
+def _shown(arguments: Sequence[str]) -> str:
+    """Write a command for the log, without the values of the configuration that it sets."""
+    return " ".join(["pulumi", *(re.sub(r"=.*", "=…", each, flags=re.DOTALL) for each in arguments)])
 
 
 def first_line(text: str) -> str:

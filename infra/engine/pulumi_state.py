@@ -9,6 +9,7 @@ Outside a provider process only `recorded` reads the state.
 """
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -23,6 +24,8 @@ from infra.engine import orphan_processes
 from infra.ownership import Entry, StackState, creation_name
 from infra.provider_hooks import current_request, is_provider_process, wait
 from infra.provider_session import Listing
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_S: Final = 60.0
 RETRY: Final = Retry(attempts=8, first_s=0.1)
@@ -147,6 +150,7 @@ def _export(stack: str) -> StackState:
     while (done := _run(command, name)).returncode:
         reason = done.stderr.strip().removeprefix("error: ").partition("\n")[0]
         delay = RETRY.next_delay(attempt := attempt + 1)
+        logger.info("pulumi stack export --stack %s: exit code %d: %s", name, done.returncode, reason)
         # A state in a folder is written in place, so that it can be seen half written.
         if "checkpoint" not in reason or delay is None:
             raise ComfyformError(

@@ -1,6 +1,7 @@
 """A stack of a Pulumi project, worked on through the real CLI: select, run, unlock, read back."""
 
 import json
+import logging
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,8 @@ from infra.engine.pulumi_project import Project, stack_name
 from infra.engine.state_files import Lock, locks, repair, state_folder
 from infra.provider_session import KEY, NAMESPACE
 from infra.stack_config import StackConfig
+
+logger = logging.getLogger(__name__)
 
 _KEY: Final = f"{NAMESPACE}:{KEY}"
 FAILED: Final = 3
@@ -94,6 +97,9 @@ class Stack:
             _KEY in closed and not self.environ.get(KEY_VARIABLE)
         ):
             values = stack_values.read(self, opened=True)
+        logger.info(
+            "Configuration of stack %s: from %s", self.name, values.source if values.written else "defaults"
+        )
         if warn_of_defaults and not values.written and self.environ["PULUMI_STACK"] != "dev":
             self.say(
                 f"Stack {self.name!r} does not exist and {values.source} was not found: "

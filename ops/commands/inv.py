@@ -5,23 +5,45 @@ us, as with other programs, and a mistyped name is answered with the nearest.
 """
 
 import difflib
+import os
 import re
 from importlib.metadata import version
 
-from invoke import Exit, ParseError, Program
+from invoke import Argument, Exit, ParseError, Program
 
 from backend.errors import ConfigError
+from backend.settings import Settings
 from ops.console import broken_pipe
 
 _UNKNOWN = re.compile(r"No idea what '(?P<word>.*)' is!")
 _VALUELESS = re.compile(r"Flag <Argument: (?P<name>[\w-]+).* needed value")
 
 
+_VERBOSE = "Log every request, retry and Pulumi command to stderr, as COMFYFORM_LOG=debug does."
 _HELP = frozenset({"-h", "--help"})
 
 
 class Inv(Program):
     """The program behind ``./inv``."""
+
+    def core_args(self) -> list[Argument]:
+        """List the options that may stand before a task or after it."""
+        names = ("verbose", "v")
+        return [*super().core_args(), Argument(names=names, kind=bool, default=False, help=_VERBOSE)]
+
+    def execute(self) -> None:
+        """Start the log where it is wanted, and run the tasks."""
+        if self.args.verbose.value:
+            # Written, not read: Pulumi's program and providers inherit it.
+            os.environ["COMFYFORM_LOG"] = "debug"  # noqa: TID251
+        try:
+            if Settings.from_env(only=["comfyform_log"]).comfyform_log != "off":
+                from backend.flow.logging_setup import start_logging_from_env  # most runs do not need it
+
+                start_logging_from_env()
+        except ConfigError as error:
+            raise Exit(f"error: {error}", code=ConfigError.exit_code) from error
+        super().execute()
 
     def parse_core(self, argv: list[str] | None) -> None:
         """Read what stands before the tasks."""

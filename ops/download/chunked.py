@@ -11,6 +11,7 @@ Memory holds at most a piece a connection and two more, in buffers that are used
 
 import contextlib
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from ops.files.atomic import translated
 from ops.sources.origins import Origin, Sources
 from ops.threads.ordered_pool import Crew, beside, pause
 from ops.threads.retry import PACE, Pace, Patience
+
+logger = logging.getLogger(__name__)
 
 _WRITE_BYTES: Final = 512 * 1024
 """Bytes gathered before a write."""
@@ -112,14 +115,17 @@ class Transfer:
         with self._reader:
             for _ in range(1 + _RESTARTS if self._in_ranges else 0):
                 # What is kept of another version goes when the next one is begun, and only then.
-                with contextlib.suppress(Changed):
-                    try:
-                        identity = beside(lambda: self._patience.persist(self._learn))
-                        if identity is not None:
-                            return self._in_pieces(identity)
-                    except (NoRange, _OnlyWhole):
-                        pass
-                    break
+                try:
+                    identity = beside(lambda: self._patience.persist(self._learn))
+                    if identity is not None:
+                        return self._in_pieces(identity)
+                    logger.info("%s: fetched whole, without ranges", self._source)
+                except (NoRange, _OnlyWhole) as error:
+                    logger.info("%s: fetched whole: %s", self._source, error.__cause__ or error)
+                except Changed as error:
+                    logger.info("%s: starting over: %s", self._source, error)
+                    continue
+                break
             return beside(lambda: self._patience.persist(self._whole))
 
     def _learn(self) -> Identity | None:
@@ -201,6 +207,8 @@ class Transfer:
                 held = partial.held_bytes(identity)
                 self._need_room(identity.size_bytes - held)
                 partial.begin(identity)
+            what = "resumed at" if held else "starting at"
+            logger.info("%s: %s byte %d of %d", self._source, what, held, identity.size_bytes)
             self._here = held
             yield partial
 

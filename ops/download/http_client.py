@@ -157,10 +157,15 @@ class DownloadClient:
         place = urlsplit(url)
         server = (place.scheme, place.netloc.rpartition("@")[2])
         start = time.monotonic()
+        status = "no answer"
         try:
             connection, raw = self._ask(server, place, every, timeout_s)
+            status = str(raw.status)
         finally:
-            logger.info("GET %s took %.0f ms", shown(url), (time.monotonic() - start) * 1000)
+            took_ms = (time.monotonic() - start) * 1000
+            logger.debug(
+                "GET %s (%s): %s in %.0f ms", shown(url), headers.get("Range", "whole"), status, took_ms
+            )
         response = Response(raw, url)
         try:
             yield response

@@ -5,6 +5,7 @@ wrong ones, and whether there is room. What the registry pins is stronger than
 what a source announces, and the bytes that came are stronger than both.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from ops.files.model_content import ALLOW_PICKLE, Finding, examine
 from ops.files.sha256 import hash_file
 from ops.sources.origins import Origin, Sources
 from ops.threads.retry import PACE, Pace
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ def fetch(
     if wish.sha256 is not None:
         released = _release(quarantine(wish.sha256), wish.sha256, partial, wish)
         if released is not None:
+            logger.info("%s: taken from quarantine, nothing fetched", wish.path)
             return released
     origin = sources.resolve(wish.source)
     expected = wish.sha256 or origin.sha256
@@ -142,6 +146,7 @@ def fetch(
         as_announced = fetched.sha256 in (expected, origin.sha256)
         if last or as_announced or (expected is None and not finding.incomplete):
             raise refusal
+        logger.info("%s: fetching it once more, whole: %s", wish.path, refusal.message)
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 

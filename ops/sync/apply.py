@@ -1,5 +1,6 @@
 """Apply a plan to a store, some files at a time; what was done stays done, whatever happens to the rest."""
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from ops.files.atomic import translated
 from ops.stores.model_store import ModelStore, OnProgress, ignore_progress
 from ops.sync.plan import Action, Plan
 from ops.threads.ordered_pool import Crew
+
+logger = logging.getLogger(__name__)
 
 PARALLEL: Final = 3
 """Files at a time. An ops endpoint has one worker, so its jobs queue; over S3 three fill a line."""
@@ -108,6 +111,7 @@ def apply(
 def _do(step: list[Action], store: ModelStore, on_progress: OnProgress) -> list[Done]:
     """Do one action, or several removals at once; a failure is an answer."""
     action = step[0]
+    logger.info("%s: %s", action.kind, ", ".join(one.path for one in step))
     try:
         with translated(action.path):
             if action.kind == "remove":
@@ -115,7 +119,9 @@ def _do(step: list[Action], store: ModelStore, on_progress: OnProgress) -> list[
                 return [Done(one, "removed") for one in step]
             (provisioned,) = store.provision([action.wanted()], on_progress=on_progress)
     except ComfyformError as error:
+        logger.info("%s: failed: %s", action.path, error.message)
         return [Done(one, "failed", error=error) for one in step]
     status = "moved" if "moved_from" in provisioned else provisioned["status"]
+    logger.info("%s: %s, %d bytes fetched", action.path, status, provisioned["fetched_bytes"])
     aside = provisioned.get("set_aside") or ""
     return [Done(action, status, provisioned["fetched_bytes"], set_aside=aside)]

@@ -1,5 +1,6 @@
 """How long to go on trying: one pace, one deadline, and what counts as headway."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,6 +9,8 @@ from typing import Final, TypeVar
 from backend.errors import RateLimited, Unavailable
 from backend.flow import Retry
 from ops.threads.ordered_pool import pause
+
+logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
@@ -86,6 +89,7 @@ class Patience:
                     if wait_s is not None and error.hint is None and wait_s > 60:
                         error.hint = f"The server asks to wait {wait_s / 60:.0f} minutes. Run it again then."
                     raise
+                logger.info("%s: trying again in %.1f s: %s", self._what, delay, error.message)
                 wait(delay)
 
     def check_deadline(self) -> None:

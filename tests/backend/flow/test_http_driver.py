@@ -188,12 +188,12 @@ def test_loopback_never_goes_through_a_proxy(run, monkeypatch):
 
 
 def test_every_call_is_one_line_in_the_log_without_secrets(run, caplog):
-    """Method, address and time; no query, no key."""
-    with serving(lambda _: Answer()) as server, caplog.at_level(logging.INFO, "backend.flow.http_answers"):
+    """Method, address, status and time; no query, no key."""
+    with serving(lambda _: Answer()) as server, caplog.at_level(logging.DEBUG, "backend.flow.http_answers"):
         run(send(Send("GET", server.url + "/x", query={"token": "t0"}, key=Secret("rpa_1"))))
 
     (line,) = [record.getMessage() for record in caplog.records if record.name == "backend.flow.http_answers"]
-    assert line.startswith(f"GET {server.url}/x took ")
+    assert line.startswith(f"GET {server.url}/x: 200 in ")
     assert "t0" not in line
 
 
