@@ -11,6 +11,7 @@ from backend.flow.http_driver import Http
 from backend.settings import Settings, listed
 from ops.console.console import opened
 from ops.files.amounts import amount
+from ops.files.model_content import ARCHIVE_ENDINGS
 from ops.local.hash_cache import hash_cache
 from ops.local.this_machine import Here, hashes_of
 from ops.models.categories import CATEGORIES, may_hold_pickle
@@ -157,6 +158,11 @@ def add(
     if may_hold_pickle(place):
         console.warn(
             f"{place} may hold pickled code, which runs when a node loads it. Prefer a .safetensors file."
+        )
+    if PurePosixPath(terms.filename or place).suffix.lower() in ARCHIVE_ENDINGS:
+        console.warn(
+            f"{origin} is an archive, {terms.filename or place}. ComfyUI does not read archives: unpack it, "
+            "and add the model file in it as a local: source."
         )
     if terms.note:
         console.say(terms.note)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import re
 from pathlib import Path
@@ -127,6 +129,18 @@ def test_lock_learns_the_size_where_no_metadata_has_it(emu: Emulator, desk: Desk
         (5000, served.sha256),
         (len(civitai), hashlib.sha256(civitai).hexdigest()),
     ]
+
+
+@pytest.mark.parametrize(("filename", "warned"), [("pack.zip", True), ("pack.safetensors", False)])
+def test_an_archive_at_civitai_is_named(emu: Emulator, desk: Desk, filename: str, warned: bool):
+    """It would be stored as it is, and no node could load it."""
+    emu.control("POST", "/civitai/versions", {"id": 4712, "filename": filename, "size_bytes": 70_000})
+    screen = io.StringIO()
+    with contextlib.redirect_stderr(screen):
+        commands_registry.add("civitai:4712", registry=str(desk.registry), settings=desk.settings)
+
+    shown = " ".join(screen.getvalue().split())
+    assert (f"civitai:4712 is an archive, {filename}. ComfyUI does not read archives" in shown) == warned
 
 
 def test_a_pin_outranks_what_a_source_announces(desk: Desk):
