@@ -55,6 +55,14 @@ class CommandTask(Task[Any]):
     Invoke's own letters follow the order of the parameters: a new option would change those of others.
     """
 
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Any]:
+        """The arguments, as often as they are asked for; Invoke's own way takes the help texts away."""
+        texts = dict(self.help)
+        try:
+            return super().get_arguments(ignore_unknown_help)
+        finally:
+            self.help = texts
+
     def arg_opts(self, name: str, default: Any, taken_names: set[str]) -> dict[str, Any]:
         """The options of one argument, as invoke's parser takes them."""
         self.auto_shortflags = False

@@ -74,13 +74,13 @@ def test_the_backend_of_the_page_is_one(monkeypatch):
 
 @pytest.mark.slow
 def test_the_commands_of_contributors_run():
-    """`check` and `--list` succeed here and now; `test` and `demo` are those of the first page."""
+    """`check` and `--list` succeed here and now; `demo` and all kinds of `test` are runs of their own."""
     (commands,) = blocks("CONTRIBUTING", "sh")
     (front,) = blocks("README", "sh")
     lines = [line.split("#")[0].strip() for line in commands.splitlines()]
     elsewhere = {line.split("#")[0].strip() for line in front.splitlines()}
 
-    here = [line for line in lines if line not in elsewhere]
+    here = [line for line in lines if line not in elsewhere and not line.startswith("./inv test ")]
 
     assert here == ["./inv check", "./inv --list"]
     for line in here:

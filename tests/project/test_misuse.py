@@ -18,7 +18,7 @@ from tests.support.worker_endpoint import Studio
 ROOT = Path(__file__).resolve().parents[2]
 SHA = "ab" * 32
 NOWHERE = {"COMFYUI_URL": "http://127.0.0.1:1"}
-WHISPER = "hf:openai/whisper-tiny:config.json"
+WHISPER = "hf:openai/whisper-tiny:model.safetensors"
 THREE_MISTAKES = """\
 required:
   sonic:
@@ -247,7 +247,9 @@ def test_the_size_of_a_wrong_file_is_not_taken_for_the_wanted_one(
     old = studio.volume / "models/vae/x.json"
     old.parent.mkdir(parents=True)
     old.write_bytes(b"the old bytes")
-    right = httpx.get(f"{emu.url('hub')}/openai/whisper-tiny/resolve/main/config.json", follow_redirects=True)
+    right = httpx.get(
+        f"{emu.url('hub')}/openai/whisper-tiny/resolve/main/model.safetensors", follow_redirects=True
+    )
     wanted = registry(tmp_path, WHISPER, hashlib.sha256(right.content).hexdigest())
     words = ["models.sync", "--yes", "--registry", wanted, "--transport", transport]
 
