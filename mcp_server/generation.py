@@ -1,5 +1,7 @@
 """Start a generation, and go on with one: what the generation tools and the job tool share."""
 
+import asyncio
+import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backend.errors import ComfyformError, NotFound
 from backend.verbs.result import GenerationResult
 from mcp_server import results
+from mcp_server.cancellation import Submission
 from mcp_server.job_waiter import PASSING, OnProgress, Watch
 from mcp_server.server_state import Studio
 from mcp_server.spending import Costs
@@ -17,7 +20,10 @@ from mcp_server.tool import Answer, Call
 if TYPE_CHECKING:
     from backend.client.protocol import BackendFlows, ResumableFlows
     from backend.jobs.journal import Entry
+    from backend.jobs.status import JobStatus
     from backend.verbs.request import Request
+
+logger = logging.getLogger(__name__)
 
 FREE: Final = "local"
 """The backend on which a job costs nothing."""
@@ -40,6 +46,20 @@ class Found:
     entry: "Entry | None" = None
 
 
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """What became of the request to cancel a job.
+
+    Attributes:
+        verb, backend: what the job makes, and where.
+        cancelled: False where it had ended before, or is not known (any more).
+    """
+
+    verb: str
+    backend: str
+    cancelled: bool
+
+
 async def start(call: Call, verb: str, params: Mapping[str, Any]) -> Answer:
     """Submit a job and wait for it as long as the caller is patient.
 
@@ -53,7 +73,6 @@ async def start(call: Call, verb: str, params: Mapping[str, Any]) -> Answer:
         NotSupported: the verb is ``talk``, and the backend has no one job for it.
         ComfyformError: an argument is wrong, the job was not taken, or it failed within the time.
     """
-    from backend.client.protocol import can_resume, resumable
     from backend.client.talk import check_is_one_job
     from backend.verbs.request import read
 
@@ -64,11 +83,9 @@ async def start(call: Call, verb: str, params: Mapping[str, Any]) -> Answer:
     check_is_one_job(flows, request)
     if flows.name != FREE:
         await call.agree(Costs.GPU, f"Run {verb} on {flows.name}? It costs {Costs.GPU.value}.")
-    if not can_resume(flows):
-        watch = _here(studio, flows, request)
-    else:
-        watch = _waiting(studio, await _submit(studio, resumable(flows), request))
-    return await answer(call, studio.watches.add(watch))
+    submission = studio.spawn(_begin(studio, flows, request))
+    call.submitted(submission)
+    return await answer(call, await asyncio.shield(submission))
 
 
 async def answer(call: Call, watch: Watch) -> Answer:
@@ -111,6 +128,50 @@ def find(studio: Studio, job: str, backend: str | None = None) -> Found:
     if entry is None:
         return Found("generation", flows, job)
     return Found(entry.verb or "generation", flows, entry.job_id or job, entry)
+
+
+async def cancel(studio: Studio, job: str, backend: str | None = None) -> Cancellation:
+    """Stop waiting for a job and cancel it; arguments and errors as for `watch_of`.
+
+    Raises:
+        NotSupported: its backend cannot cancel.
+    """
+    watch = studio.watches.get(job)
+    ended = watch is not None and watch.ended
+    if watch is not None:
+        await watch.stop()
+    if watch is not None and studio.journal.find(job) is None:
+        # Its backend knew it only as the call that went on here.
+        return Cancellation(watch.verb, watch.backend, not ended)
+    found = find(studio, job, backend)
+    # RunPod says yes to whatever is cancelled, also to what ended long ago.
+    status: JobStatus = await studio.run(found.flows.status(found.job))
+    cancelled = not status.ended and await studio.run(found.flows.cancel(found.job))
+    if cancelled and found.entry is not None:
+        studio.journal.write(found.entry, state="CANCELLED")
+    return Cancellation(found.verb, found.flows.name, cancelled)
+
+
+async def cancel_submission(studio: Studio, submission: Submission) -> None:
+    """Cancel the job of a call that its client cancelled, as soon as it is submitted. Raises nothing."""
+    try:
+        watch = await submission
+    except ComfyformError as error:
+        logger.info("A call was cancelled, and its job was not submitted: %s", error.message)
+        return
+    try:
+        await cancel(studio, watch.job, watch.backend)
+    except ComfyformError as error:
+        logger.warning("A call was cancelled, and its job %s goes on: %s", watch.job, error)
+
+
+async def _begin(studio: Studio, flows: "BackendFlows", request: "Request") -> Watch:
+    """Submit a job and begin to wait for it."""
+    from backend.client.protocol import can_resume, resumable
+
+    if not can_resume(flows):
+        return studio.watches.add(_here(studio, flows, request))
+    return studio.watches.add(_waiting(studio, await _submit(studio, resumable(flows), request)))
 
 
 async def _submit(studio: Studio, flows: "ResumableFlows", request: "Request") -> Found:

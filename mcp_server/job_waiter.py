@@ -1,9 +1,10 @@
 """Wait for jobs as long as a client is patient, and go on waiting after that.
 
 A job outlives the call that started it: when the call's time is up, or its
-client goes away, the wait goes on here, so that the result is on this machine
-by the time it is asked for. Ending the server ends the waits and not the
-jobs; another server picks them up by their handle.
+client disconnects, the wait goes on here, so that the result is on this machine
+before the client asks for it. Only a client that cancels the call ends the job
+(`mcp_server.cancellation`). Ending the server ends the waits and not the jobs;
+another server continues them by their handle.
 """
 
 import asyncio

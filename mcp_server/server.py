@@ -17,6 +17,8 @@ from mcp.shared.exceptions import MCPError
 
 from backend.errors import ComfyformError, JobFailed
 from mcp_server import arguments, confirm
+from mcp_server.cancellation import request_key
+from mcp_server.generation import cancel_submission
 from mcp_server.paging import page
 from mcp_server.resources import Resources
 from mcp_server.server_state import Studio
@@ -73,7 +75,13 @@ def make_server(studio: Studio) -> Server:
             # A resource has no error result of its own, as a tool has.
             raise MCPError(types.INVALID_PARAMS, str(error)) from error
 
-    return Server(
+    async def cancelled(context: ServerRequestContext, params: types.CancelledNotificationParams) -> None:
+        submission = studio.submissions.take(request_key(context, params.request_id))
+        if submission is not None:
+            # Not within the connection, which the client may close at once.
+            studio.spawn(cancel_submission(studio, submission))
+
+    server: Server = Server(
         "comfyform",
         version=version("comfyform"),
         title="comfyform",
@@ -85,6 +93,8 @@ def make_server(studio: Studio) -> Server:
         on_list_resource_templates=list_templates,
         on_read_resource=read_resource,
     )
+    server.add_notification_handler("notifications/cancelled", types.CancelledNotificationParams, cancelled)
+    return server
 
 
 async def _call(
@@ -110,7 +120,9 @@ async def _call(
     try:
         arguments.check(tool.name, tool.parameters, given)
         given.pop(confirm.ARGUMENT, None)
-        answer = await tool.run(Call(studio=studio, arguments=given, report=report, agree=agree))
+        with studio.submissions.of_call(request_key(context, context.request_id)) as submitted:
+            call = Call(studio=studio, arguments=given, report=report, agree=agree, submitted=submitted)
+            answer = await tool.run(call)
     except confirm.Question as question:
         return question.result
     except ComfyformError as error:

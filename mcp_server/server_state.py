@@ -1,12 +1,15 @@
 """What the tools of one server share: settings, places, backends, and the jobs that are waited for."""
 
+import asyncio
+from collections.abc import Coroutine
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from backend.errors import ConfigError
 from backend.settings import Settings
+from mcp_server.cancellation import Submissions
 from mcp_server.job_waiter import Watches
 from mcp_server.output_dir import Outputs
 from mcp_server.spending import ASKED
@@ -19,6 +22,9 @@ if TYPE_CHECKING:  # httpx takes longer to load than all of this server
     from backend.jobs.journal import Journal
 
 T = TypeVar("T")
+
+END_S: Final = 10.0
+"""How long the end of the server waits for a submission or a cancellation that is under way."""
 
 
 class Studio:
@@ -41,7 +47,9 @@ class Studio:
         self.settings = settings
         self.registry = registry
         self.watches = Watches()
+        self.submissions = Submissions()
         self.look = Look(settings)
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._flows: dict[str, BackendFlows] = {}
         self._http: AsyncHttp | None = None
 
@@ -51,6 +59,9 @@ class Studio:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._tasks:
+            # A request that is cut off leaves a job of which nobody knows whether it was submitted.
+            await asyncio.wait(self._tasks, timeout=END_S)
         await self.watches.stop()
         await self.look.stop()
         if self._http is not None:
@@ -100,6 +111,15 @@ class Studio:
         if chosen not in self._flows:
             self._flows[chosen] = get_async_backend(chosen, settings=self.settings).flows
         return self._flows[chosen]
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run something that goes on when the call that started it is interrupted."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        # Its caller gets the exception, if it still waits.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
 
     async def run(self, flow: "Flow[T]", on_progress: "OnProgress | None" = None) -> T:
         """Drive a flow to its end."""

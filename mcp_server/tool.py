@@ -6,6 +6,7 @@ from typing import Any, Final, TypeAlias
 
 import mcp.types as types
 
+from mcp_server.cancellation import Submission
 from mcp_server.server_state import Studio
 from mcp_server.spending import Costs
 
@@ -28,12 +29,15 @@ class Call:
             question; raises `mcp_server.confirm.NotConfirmed`. A tool asks after everything that
             can be checked is checked and before it sends anything, and does the same when it is
             run again with the answer.
+        submitted: takes the submission of the job that the call starts, which goes on when the call is
+            interrupted; the job is cancelled when the client cancels the call.
     """
 
     studio: Studio
     arguments: Mapping[str, Any]
     report: Callable[[str], Awaitable[None]]
     agree: Callable[[Costs, str], Awaitable[None]]
+    submitted: Callable[[Submission], None]
 
     @property
     def patience_s(self) -> float:

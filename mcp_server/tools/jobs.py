@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backend.errors import InvalidArgument, JobError, MissingSetting
 from mcp_server import results
-from mcp_server.generation import answer, find, watch_of
+from mcp_server.generation import answer, cancel, find, watch_of
 from mcp_server.paging import page
 from mcp_server.schemas import BACKEND, WAITING
 from mcp_server.tool import Answer, Call, Schema, Tool, an_object
@@ -59,22 +59,9 @@ async def _status(call: Call, job: str) -> Answer:
 
 
 async def _cancel(call: Call, job: str) -> Answer:
-    studio = call.studio
-    watch = studio.watches.get(job)
-    ended = watch is not None and watch.ended
-    if watch is not None:
-        await watch.stop()
-    if watch is not None and studio.journal.find(job) is None:
-        # Its backend knew it only as the call that went on here.
-        return _said(job, watch.verb, watch.backend, "unknown" if ended else "cancelled", "")
-    found = find(studio, job, call.arguments.get("backend"))
-    # RunPod says yes to whatever is cancelled, also to what ended long ago.
-    status: JobStatus = await studio.run(found.flows.status(found.job))
-    cancelled = not status.ended and await studio.run(found.flows.cancel(found.job))
-    if cancelled and found.entry is not None:
-        studio.journal.write(found.entry, state="CANCELLED")
-    said = "cancelled" if cancelled else "already finished, or unknown"
-    return _said(job, found.verb, found.flows.name, "cancelled" if cancelled else "unknown", said)
+    done = await cancel(call.studio, job, call.arguments.get("backend"))
+    said = "cancelled" if done.cancelled else "already finished, or unknown"
+    return _said(job, done.verb, done.backend, "cancelled" if done.cancelled else "unknown", said)
 
 
 def _said(job: str, verb: str, backend: str, status: str, said: str) -> Answer:
