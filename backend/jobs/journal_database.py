@@ -133,7 +133,10 @@ class JournalDatabase:
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None or self._process != os.getpid() or not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            # Only to create it: closing a descriptor of an open database would release the locks of all
+            # connections of this process (sqlite.org/howtocorrupt.html, 2.2).
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             self._connection, self._process = _connected(self.path), os.getpid()
             self._take_in(self._connection)
         return self._connection
