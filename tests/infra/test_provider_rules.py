@@ -1,4 +1,4 @@
-"""Rules of the providers that only the engine showed before: what may be asked for, and what is deleted first."""
+"""Rules of the providers: what may be asked for, and what is deleted first when it is replaced."""
 
 from __future__ import annotations
 
