@@ -1,16 +1,19 @@
 """What ``inv models.check-workflow``, ``remove``, ``prune`` and ``cost`` do."""
 
+from dataclasses import asdict
 from math import ceil
 from pathlib import Path
 
 from backend.errors import ConfigError, InvalidArgument, SourceMissing
 from backend.settings import Settings, listed
 from ops.commands.apply_plan import carry_out, look_there, tell_done
+from ops.commands.workflow_entries import add_from_workflow
 from ops.console.console import Cell, Console, opened
 from ops.console.model_tables import show_plan
 from ops.files.amounts import total
 from ops.models.inventory import Inventory
 from ops.models.volume_layout import check_held_path
+from ops.registry.add_model import Entry
 from ops.registry.load import load
 from ops.runpod.pricing import SMALLEST_VOLUME_GB, volume_usd_per_month
 from ops.stores.remote_volume import open_remote
@@ -23,6 +26,8 @@ def check_workflow(
     *,
     registry: str = "models-registry.yaml",
     remote: bool = False,
+    add: bool = False,
+    yes: bool = False,
     transport: str = "job",
     json: bool = False,
     settings: Settings | None = None,
@@ -33,6 +38,8 @@ def check_workflow(
         workflow: its file, as ComfyUI exports it, in either form.
         registry: the registry file.
         remote: also look whether the volume has them.
+        add: add the models whose address and folder the workflow carries to the registry's optional models.
+        yes: do not ask before they are added.
         transport: ``job`` or ``s3``.
         json: give JSON.
         settings: by default those of the environment.
@@ -45,7 +52,13 @@ def check_workflow(
     if remote:
         with open_remote(settings, transport, say=console.say) as volume:
             there = look_there(volume.store, console)
-    found = needs(_read(workflow), load(Path(registry)), there)
+    content, known = _read(workflow), load(Path(registry))
+    found = needs(content, known, there)
+    added: tuple[Entry, ...] = ()
+    if add:
+        added = add_from_workflow(found.unprovided, known, settings, console, yes=yes)
+        if added:
+            found = needs(content, load(Path(registry)), there)
     console.data(
         {
             "models": [
@@ -56,10 +69,12 @@ def check_workflow(
                     "provided_by": model.provided_by,
                     "on_remote": model.there,
                     "address": model.address or None,
+                    "sha256": model.sha256,
                 }
                 for model in found.models
             ],
             "nodes": [{"name": node.name, "count": node.count, "pack": node.pack} for node in found.nodes],
+            "added": [asdict(entry) for entry in added],
         }
     )
     _show_needs(console, found, there is not None)

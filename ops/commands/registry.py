@@ -1,10 +1,8 @@
 """What ``inv models.lock`` and ``inv models.add`` do: commands that look after the registry file itself."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
 
-from backend.comfyui.model_folders import ALIASES
 from backend.contract import VERBS
 from backend.errors import InvalidArgument, RegistryError, SourceMissing
 from backend.flow.http_driver import Http
@@ -14,17 +12,14 @@ from ops.files.amounts import amount
 from ops.files.model_content import ARCHIVE_ENDINGS
 from ops.local.hash_cache import hash_cache
 from ops.local.this_machine import Here, hashes_of
-from ops.models.categories import CATEGORIES, may_hold_pickle
+from ops.models.categories import may_hold_pickle
 from ops.models.source_addresses import read_source
-from ops.models.source_url import CivitaiSource, HfSource, LocalSource, Source, UrlSource
-from ops.models.volume_layout import check_wanted_path, models_path
-from ops.registry.add_model import Entry
 from ops.registry.load import load, lock_file
 from ops.registry.lockfile import read_lock, write_lock
 from ops.registry.schema import check_name
-from ops.registry.write_entries import model_name, write_entries
-from ops.sources.licenses import Terms, read_terms
+from ops.registry.write_entries import write_entries
 from ops.sources.origins import Sources
+from ops.sync.new_entry import new_entry
 from ops.sync.resolve_lock import Resolver
 
 
@@ -116,8 +111,6 @@ def add(
         raise InvalidArgument(
             f"--used-by must list verbs that need models ({', '.join(known)}), got {', '.join(unknown)}."
         )
-    if path:
-        check_wanted_path(models_path(path))
     if name:
         try:
             check_name(name)
@@ -130,38 +123,25 @@ def add(
             hashes=hashes,
             on_progress=tell,
         )
-        resolved = resolver.one(str(origin), allow_pickle=allow_pickle)
-        terms = read_terms(origin, resolver.sources)
-    place = path or _place(origin, terms)
-    check_wanted_path(models_path(place))
-    if isinstance(origin, HfSource) and origin.revision is None:
-        # What is pinned below is of this commit, and a branch moves.
-        origin = replace(origin, revision=resolved.revision)
-    entry = Entry(
-        name=name or model_name(place),
-        path=place,
-        source=str(origin),
-        size_bytes=resolved.size_bytes,
-        sha256=resolved.sha256,
-        license=terms.license,
-        gated=terms.gated,
-        used_by=verbs,
-        note=terms.note,
-        allow_pickle=allow_pickle,
-    )
+        entry, terms = new_entry(
+            origin, resolver, path=path, name=name, used_by=verbs, allow_pickle=allow_pickle
+        )
     write_entries(Path(registry), "required" if required else "optional", entry)
     if terms.warning:
         console.say(f"warning: {terms.warning}")
     console.data(asdict(entry))
     gate = ", gated" if terms.gated else ""
-    console.say(f"Added {entry.name}: {place}, {amount(entry.size_bytes)}, license {terms.license}{gate}.")
-    if may_hold_pickle(place):
+    size = amount(entry.size_bytes)
+    console.say(f"Added {entry.name}: {entry.path}, {size}, license {terms.license}{gate}.")
+    if may_hold_pickle(entry.path):
         console.warn(
-            f"{place} may hold pickled code, which runs when a node loads it. Prefer a .safetensors file."
+            f"{entry.path} may hold pickled code, which runs when a node loads it. "
+            "Prefer a .safetensors file."
         )
-    if PurePosixPath(terms.filename or place).suffix.lower() in ARCHIVE_ENDINGS:
+    file = terms.filename or entry.path
+    if PurePosixPath(file).suffix.lower() in ARCHIVE_ENDINGS:
         console.warn(
-            f"{origin} is an archive, {terms.filename or place}. ComfyUI does not read archives: unpack it, "
+            f"{origin} is an archive, {file}. ComfyUI does not read archives: unpack it, "
             "and add the model file in it as a local: source."
         )
     if terms.note:
@@ -171,28 +151,3 @@ def add(
             f"{origin} is in early access until {terms.early_access}: CivitAI gives it to buyers only."
         )
     return 0
-
-
-def _place(source: Source, terms: Terms) -> str:
-    """Find out where a file belongs."""
-    file = PurePosixPath(
-        source.file
-        if isinstance(source, HfSource)
-        else source.path
-        if isinstance(source, LocalSource)
-        else unquote(urlsplit(source.url).path)
-        if isinstance(source, UrlSource)
-        else terms.filename or ""
-    )
-    if isinstance(source, LocalSource):
-        return str(file)
-    folder = terms.folder
-    for part in file.parts[:-1]:
-        if part in CATEGORIES or part in ALIASES:
-            folder = ALIASES.get(part, part)
-    if folder is None or not file.name or (isinstance(source, CivitaiSource) and not terms.filename):
-        raise InvalidArgument(
-            f"Cannot tell which folder {source} belongs in.",
-            hint="Pass --path, for example --path checkpoints/name.safetensors.",
-        )
-    return f"{folder}/{file.name}"

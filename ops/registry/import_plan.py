@@ -11,7 +11,7 @@ from ops.models.source_url import HfSource, LocalSource, parse
 from ops.models.volume_layout import MODELS, composed
 from ops.registry.add_model import Entry
 from ops.registry.load import UNRESOLVED, Registry, parse_registry
-from ops.registry.write_entries import model_name
+from ops.registry.write_entries import free_name, model_name
 from ops.sources.find_by_hash import Match
 
 
@@ -158,7 +158,7 @@ def plan_import(
         if problems:
             left_out.append(f"{file.location}: {'; '.join(problems)}")
             continue
-        entry = replace(entry, name=_free(entry.name, names))
+        entry = replace(entry, name=free_name(entry.name, names))
         names.add(entry.name)
         others = [at for at, _ in in_registry[sha256]] + [at for at in here[sha256] if at != path]
         proposals.append(Proposal(entry, tuple(others)))
@@ -198,11 +198,3 @@ def _problems(entry: Entry) -> list[str]:
     text = "\n".join(["optional:", *entry.lines(2), ""])
     _, problems = parse_registry(text, Path("entry"), {}, unresolved=UNRESOLVED)
     return [problem.partition(": ")[2].rstrip(".") for problem in problems]
-
-
-def _free(name: str, taken: set[str]) -> str:
-    """Return a name that is not taken: with a number after it where it must be."""
-    number, free = 2, name
-    while free in taken:
-        free, number = f"{name}-{number}", number + 1
-    return free

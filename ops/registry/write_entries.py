@@ -1,5 +1,6 @@
 """Write new models into a registry file: all of them, or nothing."""
 
+from collections.abc import Container
 from pathlib import Path, PurePosixPath
 
 from backend.errors import InvalidArgument, RegistryError
@@ -42,3 +43,11 @@ def model_name(place: str) -> str:
     stem = PurePosixPath(place).stem.lower()
     kept = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in stem)
     return kept.strip("._-") or "model"
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """Return a name that is not taken: with a number after it where it must be."""
+    number, free = 2, name
+    while free in taken:
+        free, number = f"{name}-{number}", number + 1
+    return free

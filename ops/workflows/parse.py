@@ -9,9 +9,10 @@ order instead of names.
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from backend.errors import InvalidArgument
+from ops.models.record import SHA256
 from ops.workflows.subgraph_widgets import LINKED, Changes, outside
 
 # Around the API form: what ComfyUI's /prompt takes, and what RunPod's worker-comfyui takes.
@@ -62,6 +63,22 @@ _FIRST: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+class ListedModel(NamedTuple):
+    """A model as an author lists it in a workflow.
+
+    Attributes:
+        folder: the category, or an alias of it; "" where none is given.
+        name: the path within the category.
+        address: where it can be had, or "".
+        sha256: in lower case, or None.
+    """
+
+    folder: str
+    name: str
+    address: str
+    sha256: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A node that runs.
@@ -69,13 +86,13 @@ class Node:
     Attributes:
         kind: its class; empty for one of the editor alone, which holds values and is not a node to ComfyUI.
         values: by the input's name, or where that is not known by its number.
-        models: folder, name and address (or "") of the models that its author says it needs.
+        models: what its author says it needs.
         pack: the pack of nodes that has it, where the workflow says.
     """
 
     kind: str
     values: Mapping[Any, Any]
-    models: tuple[tuple[str, str, str], ...] = field(default=())
+    models: tuple[ListedModel, ...] = field(default=())
     pack: str | None = None
 
 
@@ -155,7 +172,7 @@ def _changed(node: Node, changed: Mapping[str, Any]) -> Node:
         node,
         values={name: value for name, value in values.items() if value is not LINKED},
         # What its author says that it needs is about the values that it had.
-        models=tuple(model for model in node.models if model[1] not in replaced),
+        models=tuple(model for model in node.models if model.name not in replaced),
     )
 
 
@@ -178,13 +195,25 @@ def _saved_node(kind: str, node: Mapping[str, Any]) -> Node:
     return Node("" if kind in _WIRES else kind, values, models, pack if isinstance(pack, str) else None)
 
 
-def _listed_models(value: object) -> tuple[tuple[str, str, str], ...]:
-    """Read a list of models as a workflow, a subgraph or a node has it: folder, name and address of each."""
+def _listed_models(value: object) -> tuple[ListedModel, ...]:
+    """Read a list of models as a workflow, a subgraph or a node has it.
+
+    Source: ComfyUI's workflow schema: name, url, directory, and optionally hash with hash_type.
+    """
     return tuple(
-        (str(model.get("directory") or ""), model["name"], str(model.get("url") or ""))
+        ListedModel(
+            str(model.get("directory") or ""), model["name"], str(model.get("url") or ""), _sha256(model)
+        )
         for model in _mappings(value)
         if isinstance(model.get("name"), str)
     )
+
+
+def _sha256(model: Mapping[str, Any]) -> str | None:
+    """Return a listed model's sha256; a hash of another type is not used."""
+    kind = str(model.get("hash_type") or "sha256").lower().replace("-", "")
+    text = str(model.get("hash") or "").lower()
+    return text if kind == "sha256" and SHA256.match(text) else None
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

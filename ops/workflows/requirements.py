@@ -50,6 +50,7 @@ class NeededModel:
         there: its (first) path on the volume, or None when it is missing or the volume was not read.
         node: class of the node that names it.
         address: where the workflow says that it can be had, or "".
+        sha256: what the workflow says that its bytes are, or None.
     """
 
     name: str
@@ -58,6 +59,7 @@ class NeededModel:
     provided_by: str | None = None
     there: str | None = None
     address: str = ""
+    sha256: str | None = None
 
     @property
     def how_to_add(self) -> str:
@@ -111,10 +113,10 @@ def needs(content: str, registry: Registry, remote: Inventory | None = None) -> 
             models.setdefault((category, name), _needed(node.kind, category, name, registry, remote))
         for silent in _silent(node):
             models.setdefault((None, silent), _silently(node.kind, silent, registry, remote))
-        for folder, name, address in node.models:
-            key = (_category(folder), name.replace("\\", "/"))
-            if address and not models[key].address:
-                models[key] = replace(models[key], address=address)
+        for listed in node.models:
+            key = (_category(listed.folder), listed.name.replace("\\", "/"))
+            if listed.address and not models[key].address:
+                models[key] = replace(models[key], address=listed.address, sha256=listed.sha256)
     known = {name for category, name in models if category is not None}
     kept = [model for (category, name), model in models.items() if category is not None or name not in known]
     return Needs(
@@ -177,8 +179,8 @@ def _pack(kind: str) -> str | None:
 
 def _named(node: Node) -> Iterator[tuple[str | None, str]]:
     """Find the model files that a node names, and their categories."""
-    for folder, name, _ in node.models:
-        yield _category(folder), name.replace("\\", "/")
+    for listed in node.models:
+        yield _category(listed.folder), listed.name.replace("\\", "/")
     for key, value in _spoken(node.values):
         category = _NESTED.get(key) or category_of(node.kind, key)
         suffix = PurePosixPath(value).suffix.lower()

@@ -41,7 +41,7 @@ def told(workflow: Any) -> Iterator[tuple[str, str]]:
     """Category and name of the models that the running nodes say they need, and name in a value."""
     for node in read_nodes(workflow):
         values = [value.replace("\\", "/").rpartition("/")[2] for value in texts(node.values)]
-        yield from ((category, name) for category, name, _ in node.models if name in values)
+        yield from ((listed.folder, listed.name) for listed in node.models if listed.name in values)
 
 
 def texts(values: Any) -> list[str]:

@@ -30,6 +30,7 @@ class Desk:
     """Somebody with a volume, a registry of their own, and commands."""
 
     def __init__(self, emu: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.emu = emu
         volume = {"name": "models", "size": 10, "dataCenter": "EU-RO-1"}
         self.volume_id = str(emu.rest("POST", "/network-volumes", volume).json()["id"])
         self.volume = emu.volume_dir(self.volume_id)

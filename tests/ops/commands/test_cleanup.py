@@ -14,7 +14,7 @@ import httpx
 import pytest
 import yaml
 
-from backend.errors import InvalidArgument, SourceMissing
+from backend.errors import ConfigError, InvalidArgument, SourceMissing
 from ops.commands import cleanup as commands_upkeep
 from ops.commands import models as commands_models
 from ops.commands import registry as commands_registry
@@ -22,7 +22,7 @@ from ops.registry.load import load, lock_file
 from ops.registry.lockfile import read_lock
 from tests.support.emulation import Emulator
 from tests.support.ops_desk import HEAD, ROOT, SVD, Desk
-from tests.support.ops_places import serve
+from tests.support.ops_places import safetensors, serve
 
 DEMO = str(ROOT / "examples" / "demo" / "models-registry.yaml")
 
@@ -228,6 +228,46 @@ def test_prune_keeps_what_is_referred_to(desk: Desk, tmp_path: Path):
     saved.write_text("{")
     with pytest.raises(InvalidArgument, match=f"^{saved}: Invalid workflow: not JSON"):
         desk.run(commands_upkeep.prune, **options)
+
+
+def test_what_a_workflow_carries_becomes_the_entries(desk: Desk):
+    """Address, folder and hash make the entry; a contradicted hash or a local file makes none."""
+    right = serve(desk.emu, name="right.safetensors", content=safetensors(300, seed=1))
+    wrong = serve(desk.emu, name="wrong.safetensors", content=safetensors(300, seed=2))
+    large = serve(desk.emu, name="large.safetensors", size=33 * 1024 * 1024)
+    names = {"right": right, "wrong": wrong, "large": large}
+    listed = [
+        {
+            "name": f"{name}.safetensors",
+            "directory": "clip",
+            "url": served.source.removeprefix("url:"),
+            "hash": "A" * 64 if name == "wrong" else served.sha256.upper(),
+            "hash_type": "SHA256",
+        }
+        for name, served in names.items()
+    ]
+    listed.append({"name": "mine.safetensors", "directory": "loras", "url": "local:loras/mine.safetensors"})
+    graph = desk.models / "graph.json"
+    graph.write_text(json.dumps({"nodes": [], "models": listed}))
+    before = desk.registry.read_text()
+    options: dict[str, Any] = {"registry": str(desk.registry), "add": True}
+
+    with pytest.raises(ConfigError, match="--yes"):
+        desk.run(commands_upkeep.check_workflow, str(graph), **options)
+    unchanged = desk.registry.read_text()
+    with pytest.raises(SourceMissing, match=r"^Nothing provides mine.safetensors, wrong.safetensors\."):
+        desk.run(commands_upkeep.check_workflow, str(graph), yes=True, **options)
+
+    assert unchanged == before
+    entries = {model.name: model.files[0] for model in load(desk.registry).optional}
+    assert entries.keys() == {"right", "large"}
+    assert (entries["large"].path, entries["large"].source, entries["large"].sha256) == (
+        "text_encoders/large.safetensors",
+        large.source,
+        large.sha256,
+    )
+    assert entries["right"].sha256 == right.sha256
+    assert "sonic: # the pack" in desk.registry.read_text()
 
 
 def test_remove_takes_paths(desk: Desk):
