@@ -34,7 +34,7 @@ def new_entry(
         path: where the file goes under the models root; by default where its source says that it belongs.
         name: of the model; by default made from the file's name.
         used_by: verbs that need it.
-        sha256: what the bytes must be, where somebody other than the source says so.
+        sha256: expected hash, if it is known from elsewhere than the source.
         allow_pickle: use the file although its pickled code goes beyond what weights need.
 
     Raises:
