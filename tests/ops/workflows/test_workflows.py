@@ -198,7 +198,7 @@ def test_an_embedding_is_found_without_its_ending(registry: Registry):
 )
 def test_something_else_is_refused(registry: Registry, content: str):
     """It says what to export."""
-    with pytest.raises(InvalidArgument, match="^(Invalid workflow: |Not a ComfyUI workflow)"):
+    with pytest.raises(InvalidArgument, match=r"^(Invalid workflow: |Not a ComfyUI workflow)"):
         needs(content, registry)
 
 
