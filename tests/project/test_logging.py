@@ -85,7 +85,7 @@ def test_no_command_logs_a_secret(emu: Emulator, tmp_path: Path) -> None:
     assert f"GET {emu.url('rest')}/" in doctor.stderr
     assert lock.returncode == 0, lock.stderr
     assert "GET " in lock.stderr
-    assert "does not know the token in HF_TOKEN" in up.stdout + up.stderr  # it is not one of the emulator's
+    assert "does not accept the token in HF_TOKEN" in up.stdout + up.stderr  # it is not one of the emulator's
     assert "DEBUG   infra.engine.pulumi_cli: pulumi up --yes: exit code 1 in " in up.stderr
     assert "Configuration of stack test: from " in up.stderr
     assert "POST " in up.stdout + up.stderr  # of a provider process
