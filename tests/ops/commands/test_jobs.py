@@ -117,7 +117,7 @@ def test_a_report_shows_no_secret_of_an_address(journal, settings, tmp_path):
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("RUNPOD_API_KEY", "rpa_schlüssel", "outside ASCII"),
+        ("RUNPOD_API_KEY", "rpa_schlüssel", "non-ASCII"),
         ("RUNPOD_API_KEY", "rpa\nx", "a line break"),
         ("COMFYUI_URL", "http://localhost:8188/?token=SECRET", "it has a query"),
     ],
