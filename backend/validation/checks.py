@@ -96,14 +96,8 @@ def path_problem(path: str) -> str | None:
     """Say what is wrong with a path, as the end of a sentence, or None."""
     import unicodedata  # loaded with the first path, not with `import backend`
 
-    if not path:
-        return "it is empty"
-    try:
-        size = len(path.encode())
-    except UnicodeEncodeError:
-        return "it is not valid Unicode"
-    if size > MAX_PATH_BYTES:
-        return f"it has {size} bytes and {MAX_PATH_BYTES} are allowed"
+    if (problem := _length_problem(path, MAX_PATH_BYTES)) is not None:
+        return problem
     if path.startswith(("/", "~")):
         return "it is absolute"
     # A file system or a tool that folds compatibility forms would see other separators and dots than we do.
@@ -115,6 +109,17 @@ def path_problem(path: str) -> str | None:
         if problem is not None:
             return problem
     return None
+
+
+def _length_problem(path: str, limit: int) -> str | None:
+    """Say that a path is empty, not Unicode or longer than the limit in bytes, as the end of a sentence."""
+    if not path:
+        return "it is empty"
+    try:
+        size = len(path.encode())
+    except UnicodeEncodeError:
+        return "it is not valid Unicode"
+    return f"it has {size} bytes and {limit} are allowed" if size > limit else None
 
 
 def check_contained(path: str) -> str:
@@ -134,14 +139,8 @@ def check_contained(path: str) -> str:
 
 def contained_problem(path: str) -> str | None:
     """Say how a path could leave its folder or name no file, as the end of a sentence, or None."""
-    if not path:
-        return "it is empty"
-    try:
-        size = len(path.encode())
-    except UnicodeEncodeError:
-        return "it is not valid Unicode"
-    if size > MAX_KEY_BYTES:
-        return f"it has {size} bytes and {MAX_KEY_BYTES} are allowed"
+    if (problem := _length_problem(path, MAX_KEY_BYTES)) is not None:
+        return problem
     if "\0" in path:
         return "it holds the invisible character '\\x00'"
     if path.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[/\\]", path):
