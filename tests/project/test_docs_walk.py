@@ -72,6 +72,12 @@ async def ready(client: Client) -> dict[str, Any]:
     return dict(status)
 
 
+def answers(port: str) -> bool:
+    """Tell whether something listens on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(port))) == 0
+
+
 async def walk_the_mcp_page(shell: Shell) -> list[dict[str, Any]]:
     """Follow the MCP page: a server from its snippet, one over HTTP, and what both say of RunPod."""
     settings, paste = blocks("mcp", "sh", before="## Over HTTP")
@@ -86,7 +92,7 @@ async def walk_the_mcp_page(shell: Shell) -> list[dict[str, Any]]:
         port = str(probe.getsockname()[1])
     shell.env["COMFYFORM_MCP_TOKEN"] = "a-token-of-the-reader"
     shell.run(serve.strip().replace("8765", port) + " > serving &")
-    until((shell.folder / "serving").read_text)
+    until(lambda: answers(port))
     pasted = json.loads(shell.run(snippet.replace("8765", port)))["mcpServers"]["comfyform"]
     assert pasted["headers"] == {"Authorization": "Bearer ${COMFYFORM_MCP_TOKEN}"}
     async with over_http(pasted["url"], token=shell.env["COMFYFORM_MCP_TOKEN"]) as client:
