@@ -22,7 +22,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Give the value, at the one place that sends it."""
+        """Return the value, at the one place that sends it."""
         return self._value
 
     def __bool__(self) -> bool:
@@ -214,7 +214,7 @@ class Settings:
         return cls(**values)
 
     def need(self, name: str, purpose: str) -> Any:
-        """Give a setting that must be there.
+        """Return a setting that must be there.
 
         Args:
             name: the attribute, for example ``"runpod_api_key"``.

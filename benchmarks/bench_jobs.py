@@ -83,7 +83,7 @@ def serve() -> None:
 
 @contextmanager
 def job_plane() -> Any:
-    """Run the job plane in its own process and give its address."""
+    """Run the job plane in its own process and yield its address."""
     process = subprocess.Popen([sys.executable, __file__, "serve"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

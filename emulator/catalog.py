@@ -154,5 +154,5 @@ def cpu(flavor: str) -> Cpu | None:
 
 
 def types_of(pools: list[str], excluded: list[str]) -> list[Gpu]:
-    """Give the GPU types of a selection, in the order of its pools."""
+    """Return the GPU types of a selection, in the order of its pools."""
     return [gpu for pool in pools for gpu in GPUS if gpu.pool == pool and gpu.id not in excluded]

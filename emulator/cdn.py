@@ -106,7 +106,7 @@ class Cdn:
 
 
 def cdn_of(state: State) -> Cdn:
-    """Give the one CDN of an emulator."""
+    """Return the one CDN of an emulator."""
     if state not in _cdns:
         _cdns[state] = Cdn(state)
     return _cdns[state]

@@ -84,7 +84,7 @@ class Version:
         )
 
     def file_for(self, query: Mapping[str, str]) -> tuple[str, Content] | None:
-        """Give name and content of the file that a download's query means, or None."""
+        """Return name and content of the file that a download's query means, or None."""
         primary = {"fileId": str(self.id + 1_000_000), "type": _kind(self.kind)} | METADATA
         listed: list[tuple[dict[str, str], str, Content]] = [(primary, self.filename, self.content)]
         for other in self.others:
@@ -180,7 +180,7 @@ class Catalog:
 
 
 def catalog_of(state: State) -> Catalog:
-    """Give the one catalog of an emulator."""
+    """Return the one catalog of an emulator."""
     if state not in _catalogs:
         _catalogs[state] = catalog = Catalog()
         state.on_reset.append(catalog.reset)

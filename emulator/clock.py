@@ -12,11 +12,11 @@ class Clock:
         self.skipped_s = 0.0
 
     def now(self) -> float:
-        """Give seconds since the epoch."""
+        """Return seconds since the epoch."""
         return time.time() + self.skipped_s
 
     def real(self) -> float:
-        """Give seconds since the epoch without what was skipped: a skipped hour proves nobody silent."""
+        """Return seconds since the epoch without what was skipped: a skipped hour proves nobody silent."""
         return time.time()
 
     def advance(self, seconds: float) -> None:

@@ -29,7 +29,7 @@ class Content(Protocol):
         """A name for the bytes: equal keys, equal bytes."""
 
     def read(self, start: int, length: int) -> bytes:
-        """Give up to `length` bytes from `start`."""
+        """Return up to `length` bytes from `start`."""
 
 
 class Plain:
@@ -41,7 +41,7 @@ class Plain:
         self.key = hashlib.sha256(data).hexdigest()
 
     def read(self, start: int, length: int) -> bytes:
-        """Give up to `length` bytes from `start`."""
+        """Return up to `length` bytes from `start`."""
         return self._data[start : start + length]
 
 
@@ -55,7 +55,7 @@ class OnDisk:
         self.key = f"{path}:{info.st_mtime_ns}"
 
     def read(self, start: int, length: int) -> bytes:
-        """Give up to `length` bytes from `start`."""
+        """Return up to `length` bytes from `start`."""
         with self._path.open("rb") as file:
             file.seek(start)
             return file.read(length)
@@ -71,7 +71,7 @@ class Seeded:
         self._prefix = prefix[:size]
 
     def read(self, start: int, length: int) -> bytes:
-        """Give up to `length` bytes from `start`."""
+        """Return up to `length` bytes from `start`."""
         end = min(start + length, self.size)
         parts: list[bytes | memoryview] = []
         if start < len(self._prefix):

@@ -69,7 +69,7 @@ ASSUMPTIONS = (
 
 
 def operations(document: Document) -> list[tuple[str, str, str]]:
-    """Give the operations of the document: id, method, path without its version."""
+    """Return the operations of the document: id, method, path without its version."""
     return [
         (details["operationId"], method.upper(), path.removeprefix("/v2"))
         for path, item in document["paths"].items()
@@ -79,7 +79,7 @@ def operations(document: Document) -> list[tuple[str, str, str]]:
 
 
 def page(document: Document) -> str:
-    """Give the whole page."""
+    """Return the whole page."""
     with tempfile.TemporaryDirectory() as folder:
         loaded = planes.load(State(Path(folder)))
         parts = [*_rest(document), *_s3(), *_others(loaded), *_assumptions(), *_knobs(), *_faults()]
@@ -151,7 +151,7 @@ def _faults() -> Iterator[str]:
 
 
 def attribute_docs(cls: type) -> dict[str, str]:
-    """Give the docstring below each field of a class, in their order, on one line."""
+    """Return the docstring below each field of a class, in their order, on one line."""
     [node] = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     body = node.body if isinstance(node, ast.ClassDef) else []
     found = {}

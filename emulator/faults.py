@@ -67,7 +67,7 @@ class Faults:
         return fault
 
     def take(self, method: str, path: str) -> Fault | None:
-        """Give the fault that hits this request, and count it."""
+        """Return the fault that hits this request, and count it."""
         for fault in self._faults:
             if not fault.matches(method, path) or (fault.times and fault.hits >= fault.times):
                 continue
@@ -90,7 +90,7 @@ class Faults:
         return len(self._faults) < before
 
     def all(self) -> list[Fault]:
-        """Give all of them, used up or not."""
+        """Return all of them, used up or not."""
         return list(self._faults)
 
     def clear(self) -> None:

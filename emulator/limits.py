@@ -131,5 +131,5 @@ class Limits:
         self.update(Limits().to_json())
 
     def to_json(self) -> dict[str, Any]:
-        """Give every knob and its value."""
+        """Return every knob and its value."""
         return dataclasses.asdict(self)

@@ -13,7 +13,7 @@ class HasNow(Protocol):
     """Anything that tells the time."""
 
     def now(self) -> float:
-        """Give seconds since the epoch."""
+        """Return seconds since the epoch."""
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class RequestLog:
         entry.seconds = round(self._clock.now() - entry.time, 6)
 
     def find(self, method: str | None = None, path_glob: str | None = None) -> list[dict[str, Any]]:
-        """Give the requests of a method (any when None) whose path matches a glob; `*` crosses slashes."""
+        """Return the requests of a method (any when None) whose path matches a glob; `*` crosses slashes."""
         return [
             dataclasses.asdict(entry)
             for entry in self._entries

@@ -141,7 +141,7 @@ class State:
         self.views["billing"] = self.ledger.shown
 
     def volume_dir(self, volume_id: str) -> Path | None:
-        """Give the folder of a network volume, or None when there is no such volume."""
+        """Return the folder of a network volume, or None when there is no such volume."""
         if volume_id not in self.resources.volumes:
             return None
         folder = self.root / "volumes" / volume_id
@@ -200,7 +200,7 @@ class State:
         self.bells.ring("tick")
 
     def snapshot(self) -> Document:
-        """Give everything that can be asked of this emulator, as JSON."""
+        """Return everything that can be asked of this emulator, as JSON."""
         resources = asdict(self.resources)
         return {
             "now": self.clock.now(),
@@ -215,7 +215,7 @@ class State:
         }
 
     def environment(self) -> dict[str, str]:
-        """Give the variables that point every client at this emulator."""
+        """Return the variables that point every client at this emulator."""
         return {
             "RUNPOD_API_KEY": self.keys.api_key,
             "RUNPOD_REST_URL": f"{self.url}/rest/v2",

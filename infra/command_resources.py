@@ -64,7 +64,7 @@ class OptIn:
 
 
 def built_image(image: str, repository: str, project: Path) -> Output[str]:
-    """Declare that an image is built and pushed, and give its reference by digest.
+    """Declare that an image is built and pushed, and return its reference by digest.
 
     Args:
         image: ``worker`` or ``ops``.
@@ -83,7 +83,7 @@ def built_image(image: str, repository: str, project: Path) -> Output[str]:
 def verified(
     command: str, project: Path, *, after: Sequence[Resource], environment: Output[dict[str, str]]
 ) -> Output[str]:
-    """Declare that a command is run when the stack is up, and again when it changed; give what it prints.
+    """Declare that a command is run when the stack is up, and again when it changed; return what it prints.
 
     Args:
         command: for a shell; it gets the runtime's variables.

@@ -181,7 +181,7 @@ class ComfyEnvironment(ComponentResource):
 
 
 def _tokens(config: StackConfig) -> dict[str, Output[str] | str]:
-    """Give the tokens of model sources: a secret kept at RunPod by name, or one of the stack's config."""
+    """Return the tokens of model sources: a secret kept at RunPod by name, or one of the stack's config."""
     found: dict[str, Output[str] | str] = {}
     for variable, token, kept in (
         ("HF_TOKEN", config.hf_token, config.hf_token_secret),

@@ -8,7 +8,7 @@ _PASSED: Final = ("hf_endpoint", "civitai_url", "comfyform_allow_hosts")
 
 
 def worker_env(settings: Settings | None = None) -> dict[str, str]:
-    """Give the variables for the workers' environment; no keys among them."""
+    """Return the variables for the workers' environment; no keys among them."""
     found, usual = settings or Settings.from_env(), Settings()
     return {
         VARIABLES[name]: ",".join(value) if isinstance(value, tuple) else str(value)

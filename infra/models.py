@@ -74,12 +74,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[st
 
 
 def identity(props: Mapping[str, Any]) -> str:
-    """Give the id: the volume and the path on it."""
+    """Return the id: the volume and the path on it."""
     return f"{props['volume_id']}/{props['path']}"
 
 
 def provision(props: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the file be there, verified, and give the resource's whole state.
+    """Make the file be there, verified, and return the resource's whole state.
 
     Raises:
         ComfyformError: it could not be had; a file that was there before is untouched.
@@ -110,7 +110,7 @@ def provision(props: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def look(props: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Give the resource's state as the volume has it, or None where the file is gone.
+    """Return the resource's state as the volume has it, or None where the file is gone.
 
     One inventory serves all models of a volume. Where the ops endpoint cannot make one, the state stays.
 
@@ -134,7 +134,7 @@ def look(props: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _inventory(props: Mapping[str, Any]) -> Inventory | Unreadable | None:
-    """List the volume, or give None where it is gone; warn, once, where it cannot be looked at."""
+    """List the volume, or return None where it is gone; warn, once, where it cannot be looked at."""
     try:
         provider_session.api().get(NETWORK_VOLUMES, props["volume_id"])
     except NotFound:
@@ -182,7 +182,7 @@ def _words_of_the_stack(props: Mapping[str, Any]) -> Iterator[None]:
 
 
 def declared(props: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the inputs that would declare a state, so that drift shows property by property. Pure."""
+    """Return the inputs that would declare a state, so that drift shows property by property. Pure."""
     return {name: props[name] for name in _DECLARED if props.get(name) is not None}
 
 

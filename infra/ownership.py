@@ -63,11 +63,11 @@ class StackState:
         return cls(providers[0]["id"] if providers else None, entries)
 
     def ids(self) -> frozenset[str]:
-        """Give the ids of all entries."""
+        """Return the ids of all entries."""
         return frozenset(entry.id for entry in self.entries)
 
     def current(self, urn: str) -> str:
-        """Give the id that a resource has now, or an empty text."""
+        """Return the id that a resource has now, or an empty text."""
         return next((each.id for each in self.entries if each.urn == urn and not each.replaced), "")
 
     def owns(self, id_: str, name: str, *, base: str, urn: str) -> bool:

@@ -60,7 +60,7 @@ def current_request() -> Any:
 
 
 def current_urn() -> str:
-    """Give the URN of the resource that is being worked on, for log lines; empty elsewhere."""
+    """Return the URN of the resource that is being worked on, for log lines; empty elsewhere."""
     return str(getattr(current_request(), "urn", ""))
 
 

@@ -39,7 +39,7 @@ def use_config(value: Secret | None) -> None:
 
 
 def settings() -> Settings:
-    """Give the settings of the environment, with the config's key where it has none.
+    """Return the settings of the environment, with the config's key where it has none.
 
     Raises:
         ConfigError: a variable cannot be read.
@@ -50,7 +50,7 @@ def settings() -> Settings:
 
 @cache
 def http() -> "Http":
-    """Give the driver; its waits end at Ctrl-C."""
+    """Return the driver; its waits end at Ctrl-C."""
     from backend.flow.http_driver import (
         Http,  # httpx costs a tenth of a second, and a run without changes needs none
     )
@@ -59,7 +59,7 @@ def http() -> "Http":
 
 
 def api() -> "RunPodApi":
-    """Give RunPod's control plane.
+    """Return RunPod's control plane.
 
     Raises:
         MissingSetting: no API key is set.
@@ -88,7 +88,7 @@ class Listing(Generic[T]):
         self._made: dict[Any, tuple[float, T]] = {}
 
     def get(self, key: Any, fetch: Callable[[], T]) -> T:
-        """Give the listing of a key; while one caller fetches it, the others wait for that."""
+        """Return the listing of a key; while one caller fetches it, the others wait for that."""
         with self._lock:
             at, value = self._made.get(key) or (float("-inf"), None)
             if self._clock() - at <= self._ttl_s:

@@ -146,7 +146,7 @@ class _RestProvider(_Provider):
 
     @guarded
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """Give the live values of the declared fields; gone is gone."""
+        """Return the live values of the declared fields; gone is gone."""
         try:
             live = provider_session.api().get(self.kind, id_)
         except NotFound:
@@ -180,7 +180,7 @@ class _RestProvider(_Provider):
             provider_session.api().delete(self.kind, _id)
 
     def outputs(self, live: Live[Spec], declared: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the state: declared fields as they are live, what RunPod never shows as it was declared."""
+        """Return the state: declared fields as they are live, what RunPod never shows as it was declared."""
         table = wires(self.kind.spec)
         outs = {
             name: declared[name] if wire.secret else live.values.get(name)
@@ -290,7 +290,7 @@ class ModelProvider(_Provider):
 
 
 def _typed(kind: Kind[Spec], props: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the declared fields with their own types: in Pulumi's hands every number becomes a float."""
+    """Return the declared fields with their own types: in Pulumi's hands every number becomes a float."""
     values, _ = validate(kind.spec, {name: props[name] for name in wires(kind.spec) if name in props})
     return values
 

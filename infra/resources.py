@@ -316,7 +316,7 @@ def _options(
 
 
 def _urn(type_name: str, name: str, opts: ResourceOptions | None) -> str:
-    """Give a resource's URN before it has one: progress is shown on the line of this name."""
+    """Return a resource's URN before it has one: progress is shown on the line of this name."""
     parent = opts.parent if opts is not None else None
     above = f"{parent.pulumi_resource_type}$" if parent is not None else ""
     stack, project = pulumi.get_stack(), pulumi.get_project()

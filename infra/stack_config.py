@@ -242,7 +242,7 @@ def _value(model: type[BaseModel], name: str, text: str) -> Any:
 
 
 def described() -> dict[str, dict[str, Any]]:
-    """Give the ``config`` section of ``Pulumi.yaml``: each key with its type, default and sentence.
+    """Return the ``config`` section of ``Pulumi.yaml``: each key with its type, default and sentence.
 
     Keys without a default are not in it: Pulumi would take them for required.
     """

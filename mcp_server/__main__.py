@@ -19,7 +19,7 @@ from ops.console import broken_pipe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until the client leaves; give the exit code."""
+    """Serve until the client leaves; return the exit code."""
     options = _parser().parse_args(arguments)
     try:
         environ = dict(os.environ)

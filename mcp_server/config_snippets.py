@@ -37,7 +37,7 @@ class Client:
 
 
 def command(*, env_file: Path | None = None, registry: Path | None = None) -> list[str]:
-    """Give the command line that starts this installation's server from any folder."""
+    """Return the command line that starts this installation's server from any folder."""
     line = [sys.executable, "-m", "mcp_server"]
     if env_file is not None:
         line += ["--env-file", str(env_file.resolve())]
@@ -120,7 +120,7 @@ CLIENTS: Final[Mapping[str, Client]] = {
 
 
 def snippet(client: str, *, env_file: Path | None, registry: Path | None, url: str | None) -> str:
-    """Give one client's snippet.
+    """Return one client's snippet.
 
     Args:
         client: a key of `CLIENTS`.

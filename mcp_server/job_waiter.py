@@ -128,7 +128,7 @@ class Watches:
         self._watches: dict[str, Watch] = {}
 
     def get(self, job: str) -> Watch | None:
-        """Give the watch of a job, if this process has one."""
+        """Return the watch of a job, if this process has one."""
         return self._watches.get(job)
 
     def add(self, watch: Watch) -> Watch:

@@ -53,7 +53,7 @@ class Outputs:
         return path if path.suffix else path.with_suffix(suffix)
 
     def inside(self, name: str) -> Path:
-        """Give the path of a name below the folder.
+        """Return the path of a name below the folder.
 
         Raises:
             InvalidArgument: it leads out of the folder, also by a link.
@@ -72,14 +72,14 @@ class Outputs:
         return path
 
     def uri(self, path: Path) -> str | None:
-        """Give a file's resource address, or None when it lies elsewhere."""
+        """Return a file's resource address, or None when it lies elsewhere."""
         resolved = path.resolve()
         if not resolved.is_relative_to(self.root):
             return None
         return URI + quote(resolved.relative_to(self.root).as_posix())
 
     def at(self, uri: str) -> Path:
-        """Give the file of a resource address.
+        """Return the file of a resource address.
 
         Raises:
             InvalidArgument: it leads out of the folder.
@@ -129,7 +129,7 @@ class Outputs:
         return self._checked(path, value) if _exists(path) else value
 
     def _checked(self, path: Path, value: str) -> str:
-        """Give a file's path when it holds a picture, sound or video.
+        """Return a file's path when it holds a picture, sound or video.
 
         Raises:
             InvalidArgument: its content is something else, it is not a regular file, or a link leads out of

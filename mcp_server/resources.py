@@ -63,7 +63,7 @@ class Resources:
         return listed
 
     def templates(self) -> list[types.ResourceTemplate]:
-        """Give the form of addresses that are not all listed."""
+        """Return the form of addresses that are not all listed."""
         return [
             types.ResourceTemplate(
                 uri_template=URI + "{+path}",

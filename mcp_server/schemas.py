@@ -42,7 +42,7 @@ BACKEND: Final[dict[str, Schema]] = {
 
 
 def for_verb(verb: str) -> Schema:
-    """Give the parameters of a generation tool: those of the verb, and how to wait for it."""
+    """Return the parameters of a generation tool: those of the verb, and how to wait for it."""
     table = _talk() if verb == "talk" else PARAMS[verb]  # type: ignore[index]  # the tools' verbs are the backend's
     properties = {name: property_of(param) for name, param in table.items()}
     required = tuple(name for name, param in table.items() if param.required)
@@ -55,7 +55,7 @@ def _talk() -> Mapping[str, Param]:
 
 
 def property_of(param: Param) -> Schema:
-    """Give the schema of one argument."""
+    """Return the schema of one argument."""
     made: Schema = {**_shape(param), "description": param.sentence}
     if param.what == "path":
         made["description"] = _OUTPUT

@@ -95,7 +95,7 @@ class Studio:
         return self.state / "comparison.json"
 
     def flows(self, name: str | None = None) -> "BackendFlows":
-        """Give a backend, made on first use.
+        """Return a backend, made on first use.
 
         Flows and not a face, because here a job is submitted by one call and waited for by another.
 

@@ -85,7 +85,7 @@ class Tool:
     costs: Costs = Costs.NOTHING
 
     def listed(self) -> types.Tool:
-        """Give the tool as ``tools/list`` shows it."""
+        """Return the tool as ``tools/list`` shows it."""
         return types.Tool(
             name=self.name,
             title=self.title,

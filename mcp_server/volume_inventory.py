@@ -51,7 +51,7 @@ class Look:
     async def inventory(
         self, transport: str, patience_s: float, report: Callable[[str], Awaitable[None]]
     ) -> "Inventory | None":
-        """Give what the volume holds; None when the time is up and the look goes on.
+        """Return what the volume holds; None when the time is up and the look goes on.
 
         Args:
             transport: ``job`` or ``s3``.

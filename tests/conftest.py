@@ -39,7 +39,7 @@ def emulator_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emula
 
 @pytest.fixture
 def emu(emulator_process: Emulator) -> Iterator[Emulator]:
-    """Give the emulator, empty; a fault that the test set and that never happened fails the test."""
+    """Yield the emulator, empty; a fault that the test set and that never happened fails the test."""
     emulator_process.reset()
     yield emulator_process
     assert emulator_process.unhit_faults() == []

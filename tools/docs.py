@@ -24,7 +24,7 @@ NOTE = "<!-- Written by `./inv docs` from the code: change it there. -->\n"
 
 
 def configuration() -> str:
-    """Give the page of variables, one row a field of Settings."""
+    """Return the page of variables, one row a field of Settings."""
     rows = []
     for spec in fields(Settings):
         secret = "yes" if Secret.__name__ in str(spec.type) else ""
@@ -53,7 +53,7 @@ def _default(value: object) -> str:
 
 
 def error_page() -> str:
-    """Give the page of errors: the tree, then a row a class."""
+    """Return the page of errors: the tree, then a row a class."""
     tree = inspect.getdoc(errors) or ""
     drawing = tree.split("::", 1)[1].split("\n\nAn error holds", 1)[0]
     rows = [
@@ -84,7 +84,7 @@ def _sentence(thing: object) -> str:
 
 
 def command_line() -> str:
-    """Give the page of tasks, with every option."""
+    """Return the page of tasks, with every option."""
     lines = [
         "# Commands",
         "",
@@ -112,7 +112,7 @@ def _walk(collection: Collection, prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def registry_schema() -> str:
-    """Give the JSON Schema of a models registry, for editors."""
+    """Return the JSON Schema of a models registry, for editors."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False)
 
 
@@ -131,7 +131,7 @@ SECTIONS: dict[str, dict[str, Callable[[], str]]] = {
 
 
 def sections(name: str) -> str:
-    """Give a page with its generated sections."""
+    """Return a page with its generated sections."""
     text = (ROOT / name).read_text(encoding="utf-8")
     for marker, render in SECTIONS[name].items():
         before, begin, rest = text.partition(f"<!-- {marker} -->\n")

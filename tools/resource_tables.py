@@ -46,7 +46,7 @@ _MODEL_FIELDS: Final = {
 
 
 def fields() -> str:
-    """Give the tables of fields, one a resource."""
+    """Return the tables of fields, one a resource."""
     parts = []
     for spec, least in _LEAST.items():
         values, _ = validate(spec, least)
@@ -66,7 +66,7 @@ def fields() -> str:
 
 
 def keys() -> str:
-    """Give the table of the configuration's keys."""
+    """Return the table of the configuration's keys."""
     rows = [
         f"| `comfyform:{name}` | {_shown(info.default)} | {info.description} |"
         for name, info in StackConfig.model_fields.items()

@@ -32,7 +32,7 @@ logger = logging.getLogger("worker")
 
 
 def main() -> int:
-    """Serve, and give the exit code."""
+    """Serve, and return the exit code."""
     started_at = datetime.now(UTC)
     # A container's first process ignores a signal without a handler. Once the SDK is loaded, it drains.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

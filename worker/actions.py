@@ -32,7 +32,7 @@ class Actions:
     notes: list[str] = field(default_factory=list)
 
     def do(self, request: Request, stop: StopSign, tell: Tell) -> Mapping[str, Any]:
-        """Do a request and give its part of the answer.
+        """Do a request and return its part of the answer.
 
         Raises:
             ComfyformError: it could not be done; the message is for the client.
@@ -70,7 +70,7 @@ class Actions:
             return model_actions.run(request.action, request.params, self._store(http), on_progress)
 
     def _store(self, http: Http) -> FolderStore:
-        """Give the volume as a store of models."""
+        """Return the volume as a store of models."""
         sources = Sources.from_settings(self.config.settings, http)
         volume = model_actions.volume(self.config.volume)
         return FolderStore(volume, sources, capacity_bytes=self.config.volume_bytes)

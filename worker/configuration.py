@@ -145,7 +145,7 @@ def read(environ: Mapping[str, str]) -> WorkerConfig:
 
 
 def _comfyui_command(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Give the command that starts ComfyUI; the generation image sets it, the ops image does not."""
+    """Return the command that starts ComfyUI; the generation image sets it, the ops image does not."""
     try:
         arguments = shlex.split(environ.get("COMFYUI_COMMAND", ""))
     except ValueError as error:
@@ -160,7 +160,7 @@ def _is_comfyui(argument: str) -> bool:
 
 
 def _jobs_at_once(environ: Mapping[str, str], *, default: int) -> int:
-    """Give how many jobs are taken at once, 1 to 32."""
+    """Return how many jobs are taken at once, 1 to 32."""
     text = environ.get("COMFYFORM_JOBS_AT_ONCE", "").strip()
     if not text:
         return default
@@ -170,7 +170,7 @@ def _jobs_at_once(environ: Mapping[str, str], *, default: int) -> int:
 
 
 def _volume_bytes(environ: Mapping[str, str]) -> int | None:
-    """Give the volume's size, which its stack knows in GB."""
+    """Return the volume's size, which its stack knows in GB."""
     text = environ.get("COMFYFORM_VOLUME_GB", "").strip()
     if not text:
         return None
@@ -180,7 +180,7 @@ def _volume_bytes(environ: Mapping[str, str]) -> int | None:
 
 
 def _bucket(environ: Mapping[str, str]) -> Bucket | None:
-    """Give the bucket for outputs; a half-named one is a mistake, not "none"."""
+    """Return the bucket for outputs; a half-named one is a mistake, not "none"."""
     names = ("BUCKET_ENDPOINT_URL", "BUCKET_ACCESS_KEY_ID", BUCKET_SECRET)
     values = {name: environ.get(name, "").strip() for name in names}
     if not any(values.values()):
@@ -200,7 +200,7 @@ def _bucket(environ: Mapping[str, str]) -> Bucket | None:
 
 
 def _version(build: str) -> str:
-    """Give the program's version, with the build where the image names one: ``0.1.0+1a2b3c4``."""
+    """Return the program's version, with the build where the image names one: ``0.1.0+1a2b3c4``."""
     try:
         number = importlib.metadata.version("comfyform")
     except importlib.metadata.PackageNotFoundError:

@@ -101,7 +101,7 @@ def _stats(comfyui: ComfyUIProcess) -> dict[str, Any] | None:
 
 
 def _origin(config: WorkerConfig, comfyui: ComfyUIProcess | None, folders: Folders | None) -> dict[str, Any]:
-    """Give the origin's keys; where a folder lies elsewhere here, its key tells of the one that counts."""
+    """Return the origin's keys; where a folder lies elsewhere here, its key tells of the one that counts."""
     models = config.volume / MODELS
     answer: dict[str, Any] = {
         "network_volume_path": str(config.volume),
@@ -137,7 +137,7 @@ def _listing(key: str, folder: Path) -> dict[str, Any]:
 
 
 def _names(folder: Path) -> list[str]:
-    """Give the names in a folder, sorted; none where the folder does not exist."""
+    """Return the names in a folder, sorted; none where the folder does not exist."""
     try:
         names = sorted(path.name for path in folder.iterdir())
     except OSError:

@@ -76,7 +76,7 @@ class Studio:
     _turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def make(self, request: Request, stop: StopSign, tell: Tell) -> dict[str, Any]:
-        """Do a generation action and give its part of the answer.
+        """Do a generation action and return its part of the answer.
 
         Raises:
             InvalidArgument: an argument, a name or a file of the job is refused.
@@ -296,7 +296,7 @@ def named(
 
 
 def _name_of(param: str, value: str) -> tuple[str, InputFile | None]:
-    """Give an input argument's name below ComfyUI's inputs, and the file to fetch where it is a URL."""
+    """Return an input argument's name below ComfyUI's inputs, and the file to fetch where it is a URL."""
     if "://" in value:
         filename = unquote(urlsplit(value).path.rpartition("/")[2]) or "file"
         name = f"{param}-{''.join(c if c.isalnum() or c in '._-' else '_' for c in filename)}"

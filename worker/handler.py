@@ -51,7 +51,7 @@ class Handler:
         self._threads = ThreadPoolExecutor(jobs_at_once, thread_name_prefix="job")
 
     async def handle(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Do a job and give what RunPod should answer.
+        """Do a job and return what RunPod should answer.
 
         Raises:
             asyncio.CancelledError: RunPod stopped the job; its work has ended.
@@ -92,7 +92,7 @@ class Handler:
 
     @contextlib.asynccontextmanager
     async def _progress(self, job: Mapping[str, Any]) -> AsyncIterator[Tell]:
-        """Give what the work tells its progress to, and end it before the result is given back."""
+        """Yield what the work tells its progress to, and end it before the result is given back."""
         post = self._post_progress
         if post is None:
             yield _ignore

@@ -12,7 +12,7 @@ OpenStore = Callable[[Path], ModelStore]
 
 
 def run(action: str, params: Mapping[str, Any], store: ModelStore, on_progress: OnProgress) -> dict[str, Any]:
-    """Do a model action and give its part of the answer.
+    """Do a model action and return its part of the answer.
 
     Args:
         action: inventory, provision, verify or remove.
@@ -40,7 +40,7 @@ def run(action: str, params: Mapping[str, Any], store: ModelStore, on_progress: 
 
 
 def volume(root: Path) -> Path:
-    """Give the volume's folder.
+    """Return the volume's folder.
 
     Raises:
         InvalidArgument: no volume is mounted there.

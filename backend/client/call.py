@@ -40,7 +40,7 @@ class Face:
         return self.flows.name
 
     def _deadline(self, timeout_s: float | None) -> float:
-        """Give the seconds that a call may take.
+        """Return the seconds that a call may take.
 
         Raises:
             InvalidArgument: in none can anything be done.

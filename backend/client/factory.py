@@ -31,7 +31,7 @@ def register_backend(name: str, factory: Factory) -> None:
 
 
 def get_backend(name: str | None = None, *, settings: Settings | None = None) -> "Backend":
-    """Give a backend whose calls wait.
+    """Return a backend whose calls wait.
 
     Args:
         name: one of `backend.settings.BACKENDS`, one that was registered, or several with commas between,
@@ -49,7 +49,7 @@ def get_backend(name: str | None = None, *, settings: Settings | None = None) ->
 
 
 def get_async_backend(name: str | None = None, *, settings: Settings | None = None) -> "AsyncBackend":
-    """Give a backend whose calls are awaited; see `get_backend`."""
+    """Return a backend whose calls are awaited; see `get_backend`."""
     from backend.client.async_client import AsyncBackend
 
     settings = settings or Settings.from_env()
@@ -58,7 +58,7 @@ def get_async_backend(name: str | None = None, *, settings: Settings | None = No
 
 
 def fallback(*names: str, settings: Settings | None = None) -> "Backend":
-    """Give several backends as one: the first healthy one does each call."""
+    """Return several backends as one: the first healthy one does each call."""
     return get_backend(",".join(names), settings=settings)
 
 

@@ -35,7 +35,7 @@ class FallbackBackend:
         self.name = ",".join(flows.name for flows in chain)
 
     def health_check(self) -> Flow[Health]:
-        """Give the health of the first healthy one, else all their reasons."""
+        """Return the health of the first healthy one, else all their reasons."""
         reasons = []
         for flows in self.chain:
             health = yield from flows.health_check()
@@ -58,7 +58,7 @@ class FallbackBackend:
         return (yield from self._first(run, deadline_s))
 
     def submit(self, request: Request, *, deadline_s: float) -> Flow[str]:
-        """Submit a job to the first healthy backend whose jobs live on, and give its id.
+        """Submit a job to the first healthy backend whose jobs live on, and return its id.
 
         Raises:
             NotSupported, Unavailable: as for `generate`.

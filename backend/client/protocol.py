@@ -33,7 +33,7 @@ class ResumableFlows(BackendFlows, Protocol):
     """A backend whose jobs live on without the caller."""
 
     def submit(self, request: Request, *, deadline_s: float) -> Flow[str]:
-        """Submit a job and give its id."""
+        """Submit a job and return its id."""
 
     def resume(
         self, job_id: str, *, deadline_s: float, output_path: Path | None = None
@@ -53,7 +53,7 @@ def can_resume(flows: BackendFlows) -> bool:
 
 
 def resumable(flows: BackendFlows) -> ResumableFlows:
-    """Give a backend as one whose jobs live on.
+    """Return a backend as one whose jobs live on.
 
     Raises:
         NotSupported: it keeps none.

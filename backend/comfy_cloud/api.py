@@ -87,17 +87,17 @@ class ComfyApi:
         return f"cloud {self.url}"
 
     def object_info(self, class_type: str = "") -> Flow[Mapping[str, Any]]:  # noqa: ARG002
-        """Give {}: definitions of nodes are not shown."""
+        """Return {}: definitions of nodes are not shown."""
         yield from ()
         return {}
 
     def metadata(self, folder: str, filename: str) -> Flow[Mapping[str, str]]:  # noqa: ARG002
-        """Give {}: models are not shown."""
+        """Return {}: models are not shown."""
         yield from ()
         return {}
 
     def read(self, name: str) -> Flow[bytes | None]:  # noqa: ARG002
-        """Give None: what lies beside an input is not shown."""
+        """Return None: what lies beside an input is not shown."""
         yield from ()
         return None
 
@@ -110,7 +110,7 @@ class ComfyApi:
         return reply.ok
 
     def upload(self, source: Path | bytes, name: str, *, subfolder: str = "") -> Flow[str]:
-        """Send a file up as an asset, and give the name that stands for it in a graph."""
+        """Send a file up as an asset, and return the name that stands for it in a graph."""
         form = Form(
             fields={"content_type": "application/octet-stream", "file_path": name},
             file=FormFile(name="file", filename=name, source=source),
@@ -130,7 +130,7 @@ class ComfyApi:
         return (yield from self.save({"id": asset_id, "name": name}, to))
 
     def with_references(self, graph: Graph) -> Flow[Graph]:
-        """Give a graph with references in place of the names of assets."""
+        """Return a graph with references in place of the names of assets."""
         for value in [value for node in graph.values() for value in node["inputs"].values()]:
             if isinstance(value, str) and value.startswith(ASSET) and value not in self._uploads:
                 yield from self._own_asset(value)
@@ -182,7 +182,7 @@ class ComfyApi:
         return {}
 
     def submit(self, graph: Graph, *, deadline_s: float) -> Flow[Mapping[str, Any]]:
-        """Queue a graph and give its job.
+        """Queue a graph and return its job.
 
         A full queue and a deployment that still starts are waited for. All attempts have one
         idempotency key, so that however many arrive, one makes a job.
@@ -227,7 +227,7 @@ class ComfyApi:
             yield Sleep(delay)
 
     def job(self, job_id: str, link: str = "") -> Flow[Mapping[str, Any]]:
-        """Give a job as it is now.
+        """Return a job as it is now.
 
         Args:
             job_id: its id.
@@ -257,7 +257,7 @@ class ComfyApi:
         on_status: OnStatus,
         graph: Mapping[str, Any] | None = None,
     ) -> Flow[Mapping[str, Any]]:
-        """Wait for a job to end well, and give it. It goes on whatever happens here.
+        """Wait for a job to end well, and return it. It goes on whatever happens here.
 
         Yields a `backend.contract.RunProgress` whenever something changes; with the names of the nodes where
         the graph is given.

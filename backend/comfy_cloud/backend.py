@@ -100,7 +100,7 @@ class CloudBackend:
         return (yield from self._finish(record, done, planned, request.output_path, start))
 
     def submit(self, request: Request, *, deadline_s: float) -> Flow[str]:
-        """Submit a job that lives on without us, and give its id.
+        """Submit a job that lives on without us, and return its id.
 
         Args:
             request: the verb and its arguments.

@@ -83,7 +83,7 @@ def progress_of(job: Mapping[str, Any], graph: Mapping[str, Any]) -> dict[str, A
 
 
 def ended_well(job: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Give a job back when it succeeded.
+    """Return a job back when it succeeded.
 
     Raises:
         JobFailed, JobCancelled, JobExpired: it did not.

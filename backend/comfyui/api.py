@@ -60,7 +60,7 @@ class ComfyUI:
         return f"local {self.url}"
 
     def system_stats(self) -> Flow[Mapping[str, Any]]:
-        """Give its version and devices.
+        """Return its version and devices.
 
         Raises:
             Unavailable: it does not run; the message names COMFYUI_URL.
@@ -68,12 +68,12 @@ class ComfyUI:
         return (yield from self._get("/system_stats", "Check the health of ComfyUI"))
 
     def object_info(self, class_type: str = "") -> Flow[Mapping[str, Any]]:
-        """Give the definitions of all nodes, or of one; an unknown one gives ``{}``."""
+        """Return the definitions of all nodes, or of one; an unknown one gives ``{}``."""
         path = f"/object_info/{class_type}" if class_type else "/object_info"
         return (yield from self._get(path, "Ask ComfyUI for its nodes"))
 
     def metadata(self, folder: str, filename: str) -> Flow[Mapping[str, str]]:
-        """Give the metadata of a safetensors file; ``{}`` if it has none."""
+        """Return the metadata of a safetensors file; ``{}`` if it has none."""
         step = Send("GET", f"{self.url}/view_metadata/{folder}", query={"filename": filename})
         reply = yield from self._ask(step, f"Read the metadata of {filename}", allow=range(400, 600))
         value = reply.json() if reply.ok and reply.content else {}
@@ -94,7 +94,7 @@ class ComfyUI:
     def upload(
         self, source: Path | bytes, name: str, *, subfolder: str = "", overwrite: bool = False
     ) -> Flow[str]:
-        """Put a file among the inputs and give the name that ComfyUI gave it.
+        """Put a file among the inputs and return the name that ComfyUI gave it.
 
         Any kind of file may be sent: the route is called ``image`` for all of them.
         """
@@ -108,7 +108,7 @@ class ComfyUI:
         return f"{where}/{stored}" if where else stored
 
     def queue(self, graph: Mapping[str, Any], *, client_id: str | None = None) -> Flow[str]:
-        """Queue a graph and give its prompt id.
+        """Queue a graph and return its prompt id.
 
         The id is chosen here, so that a lost answer can be told from a lost request.
 
@@ -173,13 +173,13 @@ class ComfyUI:
             yield from ask(step, f"Stop the run {prompt_id}", retry=once)
 
     def history(self, prompt_id: str) -> Flow[Mapping[str, Any] | None]:
-        """Give a run's history entry, or None while it has none."""
+        """Return a run's history entry, or None while it has none."""
         path = f"/history/{check_id(prompt_id)}"
         entry = (yield from self._once(path, "Ask for the run")).get(prompt_id)
         return entry if isinstance(entry, dict) else None
 
     def position(self, prompt_id: str) -> Flow[int | None]:
-        """Give a run's place in the queue: 0 while it runs, 1 when it is next; None when it is not there."""
+        """Return a run's place in the queue: 0 while it runs, 1 when it is next; None if it is not there."""
         body = yield from self._once("/queue", "Look into the queue")
         if any(running == prompt_id for _, running in queued_runs(body.get("queue_running"))):
             return 0

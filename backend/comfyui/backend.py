@@ -115,7 +115,7 @@ class LocalBackend:
         return run(self.comfyui, graph, deadline_s=deadline_s, clock=self._clock, silence_s=self._silence_s)
 
     def submit(self, request: Request, *, deadline_s: float) -> Flow[str]:  # noqa: ARG002  # ComfyUI has no limit
-        """Queue a verb and give its prompt id."""
+        """Queue a verb and return its prompt id."""
         planned = yield from plan(self.comfyui, request)
         return (yield from self.comfyui.queue(planned.graph))
 

@@ -200,7 +200,7 @@ def _talking_head(comfyui: Target, request: Request) -> Flow[Planned]:
 
 
 def _sonic(request: Request) -> dict[str, Any]:
-    """Give what SONIC is told, by the names that the graph's builder has for it."""
+    """Return what SONIC is told, by the names that the graph's builder has for it."""
     from backend.comfyui.workflows.sonic import svd_name
 
     return {
@@ -223,7 +223,7 @@ def _workflow(comfyui: Target, request: Request) -> Flow[Planned]:
 
 
 def renamed(graph: Mapping[str, Any], names: Mapping[str, str]) -> Graph:
-    """Give a graph with the files it names under the names that ComfyUI gave them."""
+    """Return a graph with the files it names under the names that ComfyUI gave them."""
 
     def value_of(value: Any) -> Any:
         return names.get(value, value) if isinstance(value, str) else value

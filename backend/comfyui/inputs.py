@@ -31,7 +31,7 @@ class Holder(Protocol):
         """Tell whether an upload is there already."""
 
     def upload(self, source: Path, name: str, *, subfolder: str = "") -> Flow[str]:
-        """Put a file among the inputs and give the name by which jobs know it."""
+        """Put a file among the inputs and return the name by which jobs know it."""
 
 
 class Target(Holder, Protocol):
@@ -42,10 +42,10 @@ class Target(Holder, Protocol):
         """Its address."""
 
     def object_info(self, class_type: str = "") -> Flow[Mapping[str, Any]]:
-        """Give the definition of a node; {} where they are not shown."""
+        """Return the definition of a node; {} where they are not shown."""
 
     def metadata(self, folder: str, filename: str) -> Flow[Mapping[str, str]]:
-        """Give the metadata of a model file; {} where they are not shown."""
+        """Return the metadata of a model file; {} where they are not shown."""
 
     def read(self, name: str) -> Flow[bytes | None]:
         """Read a small file; None if the file does not exist or files are not shown."""
@@ -55,7 +55,7 @@ class Target(Holder, Protocol):
 
 
 def bring(holder: Holder, value: InputLike) -> Flow[str]:
-    """Make a file be among the inputs, and give the name by which LoadImage and LoadAudio know it.
+    """Make a file be among the inputs, and return the name by which LoadImage and LoadAudio know it.
 
     Uploads are named by their content, so that the same bytes travel once.
     """
@@ -111,7 +111,7 @@ def scratch() -> Iterator[Path]:
 
 
 def clean_name(name: str) -> str:
-    """Give a file name that means nothing to a shell, a URL or ComfyUI; letters of all scripts stay."""
+    """Return a file name that means nothing to a shell, a URL or ComfyUI; letters of all scripts stay."""
     return re.sub(r"[^\w.-]", "_", name)[-MAX_NAME_CHARS:]
 
 

@@ -54,14 +54,14 @@ _NODES: Final[Mapping[tuple[str, str], str]] = {
 
 
 def category_of(class_type: str, name: str) -> str | None:
-    """Give the category of models that an input of a node names a file of; None where it names none."""
+    """Return the category of models that an input of a node names a file of; None where it names none."""
     if special := _NODES.get((class_type, name)):
         return special
     return "text_encoders" if name.startswith("clip_name") else _INPUTS.get(name)
 
 
 def places_of(category: str, file: str) -> list[str]:
-    """Give every path from a volume's root at which ComfyUI finds a file of a category."""
+    """Return every path from a volume's root at which ComfyUI finds a file of a category."""
     folders = [category, *(folder for folder, meant in ALIASES.items() if meant == category)]
     return [f"{MODELS}/{folder}/{file}" for folder in folders]
 

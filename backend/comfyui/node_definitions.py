@@ -33,7 +33,7 @@ FRESH_S: Final = 600.0
 
 
 def definitions_path(endpoint_id: str) -> str:
-    """Give the place of an endpoint's definitions, from the volume's root."""
+    """Return the place of an endpoint's definitions, from the volume's root."""
     return f"{FOLDER}/{re.sub(r'[^A-Za-z0-9_-]', '_', endpoint_id)}.json.gz"
 
 
@@ -111,7 +111,7 @@ class DefinitionsCopy:
         self._known: tuple[float, NodeDefinitions | None] | None = None
 
     def get(self, *, fresh: bool = False) -> Flow[NodeDefinitions | None]:
-        """Give the definitions; None where no worker left any, or where they cannot be read.
+        """Return the definitions; None where no worker left any, or where they cannot be read.
 
         Args:
             fresh: as they are now, not as they were some minutes ago.

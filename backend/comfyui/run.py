@@ -41,7 +41,7 @@ def run(
     clock: Clock = time.monotonic,
     silence_s: float = SILENCE_S,
 ) -> Flow[tuple[str, Mapping[str, Any]]]:
-    """Queue a graph, wait for its end, and give its prompt id and history entry.
+    """Queue a graph, wait for its end, and return its prompt id and history entry.
 
     When the wait ends early for any reason, the run is taken out of the queue or interrupted: this run
     only, never whatever else this ComfyUI is doing.
@@ -83,7 +83,7 @@ def wait(
     hint: Callable[[str], Mapping[str, Any]] = lambda _: {},
     graph: Mapping[str, Any] | None = None,
 ) -> Flow[Mapping[str, Any]]:
-    """Wait for a run to end and give its history entry. The run goes on whatever happens here.
+    """Wait for a run to end and return its history entry. The run goes on whatever happens here.
 
     Yields a `backend.contract.RunProgress` whenever something changes.
 
@@ -134,7 +134,7 @@ def wait(
 
 
 def finished(entry: Mapping[str, Any], prompt_id: str) -> Mapping[str, Any]:
-    """Give a history entry back when the run ended well.
+    """Return a history entry back when the run ended well.
 
     Raises:
         JobFailed, JobCancelled: it did not.

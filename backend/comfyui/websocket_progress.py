@@ -69,7 +69,7 @@ class Hint:
                 open_socket.shutdown(socket.SHUT_RDWR)
 
     def latest(self, prompt_id: str) -> Mapping[str, Any]:
-        """Give the latest word about a run: ``{"node", "value", "max"}`` as far as it is known, or ``{}``."""
+        """Return the latest word about a run: ``{"node", "value", "max"}`` as far as known, or ``{}``."""
         return dict(self._latest.get(prompt_id, {}))
 
     def _listen(self) -> None:

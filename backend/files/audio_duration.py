@@ -12,7 +12,7 @@ _SEARCH_BYTES: Final = 64 * 1024
 
 
 def duration_s(path: Path) -> float | None:
-    """Give the length of an audio file in seconds; None where its format is another or is damaged."""
+    """Return the length of an audio file in seconds; None where its format is another or is damaged."""
     try:
         with path.open("rb") as file:
             start = file.read(12)

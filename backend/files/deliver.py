@@ -67,7 +67,7 @@ def result_of(
     prompt_id: str | None = None,
     job_id: str | None = None,
 ) -> GenerationResult:
-    """Give the result of a job that went well; without success where a file did not come."""
+    """Return the result of a job that went well; without success where a file did not come."""
     failure = delivered.failure
     return GenerationResult(
         success=failure is None,

@@ -18,7 +18,7 @@ MAX_SUFFIX_BYTES: Final = 20
 
 
 def places(output_path: Path, filenames: Sequence[str]) -> list[Path]:
-    """Give each file its place.
+    """Return each file its place.
 
     Args:
         output_path: a folder that exists, where files keep their names; else the first file's own
@@ -71,7 +71,7 @@ def _same_kind(name: str, other: str) -> bool:
 
 
 def within(folder: Path, filenames: Sequence[str]) -> list[Path]:
-    """Give each file a place of its own in a folder: nodes may save into folders of their own."""
+    """Return each file a place of its own in a folder: nodes may save into folders of their own."""
     return _apart(folder / file_name(name) for name in filenames)
 
 

@@ -91,7 +91,7 @@ class VolumeS3:
         return cls(url, volume_id, key, secret, find=find, retry=retry)
 
     def size_of(self, path: str) -> Flow[int | None]:
-        """Give a file's size in bytes, or None if the file does not exist."""
+        """Return a file's size in bytes, or None if the file does not exist."""
         reply = yield from self._asked("HEAD", path)
         return int(reply.headers.get("content-length", 0)) if reply.ok else None
 
@@ -203,7 +203,7 @@ def sign(
     *,
     query: str = "",
 ) -> dict[str, str]:
-    """Give the headers that sign a request.
+    """Return the headers that sign a request.
 
     Args:
         url: without a query, its path percent-encoded.

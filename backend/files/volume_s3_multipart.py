@@ -20,7 +20,7 @@ class Volume(Protocol):
     """What is asked of a volume over S3; see `backend.files.volume_s3.VolumeS3`."""
 
     def size_of(self, path: str) -> Flow[int | None]:
-        """Give a file's size in bytes, or None if the file does not exist."""
+        """Return a file's size in bytes, or None if the file does not exist."""
 
     def send(
         self, method: str, path: str, query: str, content: bytes = b"", *, timeout_s: float = 300.0

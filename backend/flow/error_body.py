@@ -16,7 +16,7 @@ BODY_SHOWN: Final = 500
 
 
 def said(content: bytes, headers: Mapping[str, str]) -> str:
-    """Give the server's own words, to end a sentence with: ``": no room left."`` or ``"."``.
+    """Return the server's own words, to end a sentence with: ``": no room left."`` or ``"."``.
 
     Source: RunPod's REST v2 answers ``{title, detail, errors}``, its job plane ``{title, detail, code}``,
         its load balancer ``{error}``; ComfyUI answers ``{error: {message, details}}`` or plain text.

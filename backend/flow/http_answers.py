@@ -172,7 +172,7 @@ class StreamReply:
         return cls(response.status_code, dict(response.headers), shown(str(response.url)), method, response)
 
     def iter_bytes(self, chunk_bytes: int | None = CHUNK_BYTES) -> Iterator[bytes]:
-        """Give the body in chunks, as it was sent (no content encoding is undone or asked for).
+        """Yield the body in chunks, as it was sent (no content encoding is undone or asked for).
 
         Args:
             chunk_bytes: size of a chunk; None gives bytes at once as they arrive.

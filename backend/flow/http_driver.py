@@ -67,7 +67,7 @@ def _is_once(step: Send | Upload) -> bool:
 
 
 def _advance(flow: Flow[Any], answer: object, error: BaseException | None) -> flows.Step:
-    """Give a flow the answer to its step, or the exception, and take its next step."""
+    """Return a flow the answer to its step, or the exception, and take its next step."""
     return flow.send(answer) if error is None else flow.throw(error)
 
 
@@ -105,7 +105,7 @@ class Http:
             return self._clients[once]
 
     def run(self, flow: Flow[T], *, on_progress: OnProgress | None = None) -> T:
-        """Drive a flow to its end and give its result.
+        """Drive a flow to its end and return its result.
 
         Whatever goes wrong in a step, Ctrl-C too, is raised inside the flow, which may
         still yield steps to tidy up before it passes the exception on.
@@ -231,7 +231,7 @@ class AsyncHttp:
         return self._clients[once]
 
     async def run(self, flow: Flow[T], *, on_progress: OnProgress | None = None) -> T:
-        """Drive a flow to its end and give its result; see `Http.run`.
+        """Drive a flow to its end and return its result; see `Http.run`.
 
         When the awaiting task is cancelled, the flow's own tidying up still runs to its end.
         """

@@ -12,7 +12,7 @@ CONNECT_TIMEOUT_S: Final = 10.0
 
 
 def request(step: Send | Upload, opened: contextlib.ExitStack) -> dict[str, Any]:
-    """Give the keywords of httpx's ``build_request``.
+    """Return the keywords of httpx's ``build_request``.
 
     Args:
         step: what to send.
@@ -44,7 +44,7 @@ def request(step: Send | Upload, opened: contextlib.ExitStack) -> dict[str, Any]
 
 
 def fetch(step: Download) -> Send:
-    """Give the request of a download."""
+    """Return the request of a download."""
     return Send(
         "GET",
         step.url,

@@ -104,7 +104,7 @@ class HedraBackend:
         return (yield from self._finish(record, request.output_path, start, left, warnings))
 
     def submit(self, request: Request, *, deadline_s: float) -> Flow[str]:  # noqa: ARG002  # Hedra has no limit
-        """Submit a job that lives on without us, and give its id."""
+        """Submit a job that lives on without us, and return its id."""
         record, _ = yield from self._begin(request)
         return record.entry.job_id
 
@@ -218,7 +218,7 @@ class HedraBackend:
         return status
 
     def _job(self, job_id: str) -> Flow[Mapping[str, Any]]:
-        """Give a job that has ended, its links good for another hour."""
+        """Return a job that has ended, its links good for another hour."""
         try:
             step = self._get(f"/jobs/{check_id(job_id)}")
             return (yield from ask(step, "Ask Hedra for the result")).object()
@@ -267,7 +267,7 @@ class HedraBackend:
 
 
 def _outputs(job: Mapping[str, Any], job_id: str) -> tuple[list[Mapping[str, Any]], list[str]]:
-    """Give what a job made that can be fetched, and sentences about what was lost.
+    """Return what a job made that can be fetched, and sentences about what was lost.
 
     Raises:
         JobFailed, JobCancelled, JobExpired: there is nothing.

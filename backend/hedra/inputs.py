@@ -73,7 +73,7 @@ class HedraInputs:
         return name in self._uploads and self._clock() - self._uploads[name][1] < UPLOAD_LIFE_S
 
     def upload(self, source: Path, name: str, *, subfolder: str = "") -> Flow[str]:
-        """Send a file up, which is free, and give the name that stands for it."""
+        """Send a file up, which is free, and return the name that stands for it."""
         form = Form(file=FormFile(name="file", filename=name, source=source))
         step = Send("POST", f"{self._url}/files", form=form, key=self._key, timeout_s=300.0)
         answer = (yield from ask(step, f"Send {name} to Hedra")).object()
@@ -82,7 +82,7 @@ class HedraInputs:
         return f"{subfolder}/{name}"
 
     def fill(self, request: Request) -> Flow[SchemaInput]:
-        """Give a model and what it takes, with what was asked for.
+        """Return a model and what it takes, with what was asked for.
 
         Raises:
             NotSupported: Hedra cannot do it; the hint says who can, or what it has instead.
@@ -168,7 +168,7 @@ class HedraInputs:
         return filled
 
     def _schema(self, model: str, modality: str) -> Flow[Mapping[str, Any]]:
-        """Give what a model takes.
+        """Return what a model takes.
 
         Raises:
             NotSupported: the model is unknown or withdrawn, or generates something else.
@@ -192,7 +192,7 @@ class HedraInputs:
         raise NotSupported(why, hint=f"Available: {names}. Set {MODEL_SETTINGS[modality]} to one of them.")
 
     def _reference(self, value: InputLike) -> Flow[dict[str, str]]:
-        """Bring a file to Hedra, unless it lies there, and give what stands for it in an input."""
+        """Bring a file to Hedra, unless it lies there, and return what stands for it in an input."""
         name = yield from bring(self, value)
         if name.startswith(ASSET):
             return {"source": "asset", "asset_id": name}
@@ -220,7 +220,7 @@ class HedraInputs:
         return None
 
     def _list(self, path: str) -> Flow[list[Mapping[str, Any]]]:
-        """Give all pages of a public list."""
+        """Return all pages of a public list."""
         found: list[Mapping[str, Any]] = []
         query: dict[str, str | int] = {}
         while True:

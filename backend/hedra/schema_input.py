@@ -30,7 +30,7 @@ class SchemaInput:
     warnings: list[str] = field(default_factory=list)
 
     def put(self, name: str, value: Any, asked: str) -> None:
-        """Give a value that was asked for: the nearest that the model takes, or none.
+        """Return a value that was asked for: the nearest that the model takes, or none.
 
         Args:
             name: the model's name for it.
@@ -49,13 +49,13 @@ class SchemaInput:
         self.values[name] = taken
 
     def put_rest(self, request: Request, names: Mapping[str, str], *, but: set[str]) -> None:
-        """Give the other arguments that the caller gave, by the model's names, else their own."""
+        """Return the other arguments that the caller gave, by the model's names, else their own."""
         for asked, value in request.given.items():
             if asked not in but:
                 self.put(names.get(asked, asked), value, asked)
 
     def put_shape(self, width: int, height: int, *, asked: bool) -> None:
-        """Give the aspect ratio and the resolution that are nearest to a size in pixels.
+        """Return the aspect ratio and the resolution that are nearest to a size in pixels.
 
         Args:
             width, height: the size.

@@ -92,7 +92,7 @@ class Entry:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain JSON."""
+        """Return plain JSON."""
         return asdict(self)
 
     @property
@@ -183,7 +183,7 @@ class Journal:
         return True
 
     def entries(self, limit: int | None = None) -> list[Entry]:
-        """Give the entries, newest first. One that cannot be read is left out, with a warning.
+        """Return the entries, newest first. One that cannot be read is left out, with a warning.
 
         Args:
             limit: how many at most; None for all.
@@ -197,7 +197,7 @@ class Journal:
         return found
 
     def find(self, name: str) -> Entry | None:
-        """Give the entry of a job id or of a key, or None."""
+        """Return the entry of a job id or of a key, or None."""
         if not is_id(name):
             return None
         value = self._read(lambda: self._database.get(name), None)
@@ -262,7 +262,7 @@ def state_folder(settings: Settings) -> Path:
 
 
 def now() -> str:
-    """Give the time as entries are dated: UTC, text that sorts."""
+    """Return the time as entries are dated: UTC, text that sorts."""
     return _stamp(datetime.now(UTC))
 
 

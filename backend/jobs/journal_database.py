@@ -164,7 +164,7 @@ class JournalDatabase:
                 path.unlink(missing_ok=True)
 
     def _set_aside(self, error: sqlite3.DatabaseError) -> None:
-        """Give a damaged database another name, and copy the rows that can be read into a new one."""
+        """Return a damaged database another name, and copy the rows that can be read into a new one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -90,7 +90,7 @@ def _seconds(milliseconds: Any) -> float | None:
 
 
 def outcome(job: JobStatus) -> Any:
-    """Give the output of a job that ended well.
+    """Return the output of a job that ended well.
 
     Raises:
         JobFailed, JobCancelled, JobExpired: it ended badly, each with its reason.

@@ -144,7 +144,7 @@ class RunPodBackend:
         return (yield from self._finish(record, output, request.output_path, seed, start))
 
     def submit(self, request: Request, *, deadline_s: float) -> Flow[str]:
-        """Submit a job that lives on without us, and give its id.
+        """Submit a job that lives on without us, and return its id.
 
         Args:
             request: the verb and its arguments.
@@ -253,7 +253,7 @@ class RunPodBackend:
         return (entry.endpoint_id, entry.job_id or job_id) if entry else (self.endpoint_id, job_id)
 
     def _prepare(self, request: Request) -> Flow[tuple[dict[str, Any], int | None]]:
-        """Check that the workers would take it, and send the files up; give the job's input and its seed."""
+        """Check that the workers would take it and upload the files; return the job's input and its seed."""
         if self._preflight is not None:
             yield from self._preflight.check(request)
         seed = None if request.verb == "workflow" else seed_of(request)

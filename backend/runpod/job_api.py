@@ -91,7 +91,7 @@ class JobPlane:
     def submit(
         self, endpoint_id: str, job_input: Mapping[str, Any], *, policy: Mapping[str, Any] | None = None
     ) -> Flow[str]:
-        """Put a job into the queue and give its id.
+        """Put a job into the queue and return its id.
 
         Args:
             endpoint_id: which endpoint.
@@ -143,7 +143,7 @@ class JobPlane:
         fresh: bool = False,
         on_status: OnStatus | None = None,
     ) -> Flow[Any]:
-        """Wait for a job to end and give its output. The job lives on whatever happens here.
+        """Wait for a job to end and return its output. The job lives on whatever happens here.
 
         Yields its progress updates, and ``{"progress": "job", "state", "job_id"}`` whenever the
         state changes.
@@ -275,7 +275,7 @@ class JobPlane:
         return True
 
     def find(self, endpoint_id: str, key: str) -> Flow[str | None]:
-        """Look in the endpoint's list of requests for the job that carries a key; give its id, or None.
+        """Look in the endpoint's list of requests for the job that carries a key; return its id, or None.
 
         Source: ``GET /requests`` is in RunPod's OpenAPI document, without the form of its answer. So any
             object counts that has an ``id`` and holds the key anywhere.

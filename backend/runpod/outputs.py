@@ -37,7 +37,7 @@ def _size(path: Path) -> int | None:
 
 
 def as_output(result: GenerationResult) -> dict[str, Any]:
-    """Give a result that was written down in the form of a job's answer, to fetch its files once more."""
+    """Return a result that was written down in the form of a job's answer, to fetch its files once more."""
     files = [
         {**file.to_json(), "url": file.remote_url, "volume_path": file.origin_path} for file in result.files
     ]

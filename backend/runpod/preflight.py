@@ -219,7 +219,7 @@ def _is_of_the_image(problem: Problem, object_info: Mapping[str, Any]) -> bool:
 
 
 def _places(problem: Problem) -> list[str]:
-    """Give where on the volume the model file may lie that a node does not find; [] if it cannot be known."""
+    """Return where on the volume the model file may lie that a node does not find; [] if unknown."""
     category = category_of(problem.class_type, problem.input)
     if problem.kind != "choice" or category is None or not isinstance(problem.received, str):
         return []
@@ -228,7 +228,7 @@ def _places(problem: Problem) -> list[str]:
 
 
 def _on_paper(request: Request) -> Request:
-    """Give a request with names instead of files: whether they are there is not what is asked."""
+    """Return a request with names instead of files: whether they are there is not what is asked."""
     names = {name: "input" for name in request.given if PARAMS[request.verb][name].what == "input"}
     wishes: dict[str, Any] = {
         name: {} for name in request.given if PARAMS[request.verb][name].what == "inputs"

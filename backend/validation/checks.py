@@ -51,7 +51,7 @@ def is_id(value: object) -> bool:
 
 
 def check_id(value: object, what: str = "job id") -> str:
-    """Give an id back. It may then be used as a file name and in an address.
+    """Return an id back. It may then be used as a file name and in an address.
 
     Args:
         value: from a caller, a file or a server.
@@ -71,7 +71,7 @@ def check_id(value: object, what: str = "job id") -> str:
 
 
 def check_path(path: str) -> str:
-    """Give a path back that stays inside whatever folder it is joined to, on every system.
+    """Return a path back that stays inside whatever folder it is joined to, on every system.
 
     It is safe under both path grammars, POSIX and Windows, because the same registry is used on laptops
     and on RunPod.

@@ -35,7 +35,7 @@ class Request:
     keep_there: bool = False
 
     def __getitem__(self, name: str) -> Any:
-        """Give an argument, or its default."""
+        """Return an argument, or its default."""
         value = self.given.get(name)
         return PARAMS[self.verb][name].default if value is None else value
 
@@ -81,7 +81,7 @@ def _did_you_mean(name: str, table: Mapping[str, Param]) -> str:
 
 
 def _checked(spec: Param, value: Any) -> Any:
-    """Give a value in its own type, or say in a ValueError what is wrong with it."""
+    """Return a value in its own type, or say in a ValueError what is wrong with it."""
     from backend.validation.checks import text_problem
     from backend.verbs.api_graph import api_graph  # loaded with the first call, not with the backend
     from backend.verbs.input_files import input_file, output_place

@@ -49,7 +49,7 @@ class GeneratedFile:
     origin_path: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain JSON, with a path that another process understands."""
+        """Return plain JSON, with a path that another process understands."""
         return {
             **asdict(self),
             "local_path": None if self.local_path is None else str(self.local_path.absolute()),
@@ -122,7 +122,7 @@ class GenerationResult:
         )
 
     def raise_for_failure(self) -> "GenerationResult":
-        """Give the result back, or raise its error.
+        """Return the result back, or raise its error.
 
         Raises:
             ComfyformError: the typed error of a failed run.
@@ -132,7 +132,7 @@ class GenerationResult:
         raise self.exception or JobFailed(self.error or "The run failed.", job_id=self.job_id)
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain JSON, without the exception."""
+        """Return plain JSON, without the exception."""
         return {
             "success": self.success,
             "backend": self.backend,
@@ -180,5 +180,5 @@ class Health:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain JSON."""
+        """Return plain JSON."""
         return asdict(self)

@@ -26,7 +26,7 @@ _ONLINE: Final = frozenset({"0", "false", "no"})
 
 
 def given(request: Request) -> str:
-    """Give the words that the caller gave with the request; "" without any."""
+    """Return the words that the caller gave with the request; "" without any."""
     return str(request["voice_reference_text"] or "").strip()
 
 

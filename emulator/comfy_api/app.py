@@ -242,7 +242,7 @@ class ComfyApi:
         return JSONResponse(self.jobs.to_json(self._job(request)))
 
     async def workflow(self, request: Request) -> Response:
-        """Give the graph that a job ran."""
+        """Return the graph that a job ran."""
         return JSONResponse({"workflow": self._job(request).graph, "format": "api"})
 
     async def cancel(self, request: Request) -> Response:

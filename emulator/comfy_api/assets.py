@@ -50,7 +50,7 @@ class Assets:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def get(self, asset_id: str) -> Asset:
-        """Give an asset.
+        """Return an asset.
 
         Raises:
             Refusal: there is none, or it has expired.
@@ -70,7 +70,7 @@ class Assets:
         return True
 
     def by_hash(self, blake3: str) -> Path | None:
-        """Give bytes that were uploaded before."""
+        """Return bytes that were uploaded before."""
         return next((one.path for one in self._assets.values() if one.hash == blake3), None)
 
     def take(self, file: UploadFile, fields: dict[str, str]) -> tuple[Asset, bool]:

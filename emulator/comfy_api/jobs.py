@@ -66,7 +66,7 @@ class Jobs:
         self._jobs.clear()
 
     def get(self, job_id: str) -> Job | None:
-        """Give a job that is not past its retention."""
+        """Return a job that is not past its retention."""
         job = self._jobs.get(job_id)
         if job is None or job.created_at + LIFE_S < self._clock.now():
             return None

@@ -31,7 +31,7 @@ def app(state: State) -> ASGIApp:
 
 
 def engine_of(state: State) -> Engine:
-    """Give the engine behind it."""
+    """Return the engine behind it."""
     return _mounted(state)[1]
 
 

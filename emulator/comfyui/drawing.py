@@ -43,7 +43,7 @@ def portrait(prompt: str, seed: int, width: int, height: int, caption: str) -> I
 
 
 def with_mouth(image: Image, opening: float) -> Image:
-    """Give a copy of a portrait whose mouth is open by 0 to 1, where `portrait` draws a mouth."""
+    """Return a copy of a portrait whose mouth is open by 0 to 1, where `portrait` draws a mouth."""
     from PIL import ImageDraw
 
     spoken = image.copy()

@@ -292,7 +292,7 @@ def _names(node_id: str, prompt_id: str) -> dict[str, Any]:
 
 
 def _order(graph: Graph, outputs: list[str]) -> Iterator[str]:
-    """Give the nodes that the outputs need, each after those it needs itself."""
+    """Yield the nodes that the outputs need, each after those it needs itself."""
     done: set[str] = set()
 
     def visit(node_id: str) -> Iterator[str]:

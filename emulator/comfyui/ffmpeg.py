@@ -60,7 +60,7 @@ def run(arguments: Sequence[str], feed: Iterable[bytes] = ()) -> bytes:
 
 
 def decode(path: Path, rate: int) -> bytes:
-    """Give the sound of a file as signed 16-bit mono samples."""
+    """Return the sound of a file as signed 16-bit mono samples."""
     return run(["-i", str(path), "-vn", "-f", "s16le", "-ac", "1", "-ar", str(rate), "-"])
 
 

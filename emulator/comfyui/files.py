@@ -113,7 +113,7 @@ async def _store(folders: Folders, form: FormData) -> Response:
 
 
 def _place(folder: Path, subfolder: str, filename: str) -> Path | None:
-    """Give the path of an upload, None when it would leave the folder."""
+    """Return the path of an upload, None when it would leave the folder."""
     into = Path(os.path.normpath(folder / subfolder))
     path = Path(os.path.normpath(into / filename))
     if not into.is_relative_to(folder) or not path.is_relative_to(folder):
@@ -150,7 +150,7 @@ def _same(source: BinaryIO, path: Path) -> bool:
 
 
 def model_metadata(path: Path | None) -> dict[str, Any] | None:
-    """Give the `__metadata__` of a safetensors file, None when there is none."""
+    """Return the `__metadata__` of a safetensors file, None when there is none."""
     if path is None or path.suffix != ".safetensors":
         return None
     try:

@@ -98,7 +98,7 @@ class Library:
         return sorted(found)
 
     def find(self, category: str, name: str) -> Path | None:
-        """Give the file behind a name; the first folder that has it wins."""
+        """Return the file behind a name; the first folder that has it wins."""
         known = self.categories.get(category)
         if known is None:
             return None
@@ -113,7 +113,7 @@ class Library:
         return sorted(name for name in names if Path(name).suffix.lower() in KINDS[kind])
 
     def input_file(self, name: str) -> Path | None:
-        """Give the file that `sub/x.png` or `x.png [output]` means, or None when there is none."""
+        """Return the file that `sub/x.png` or `x.png [output]` means, or None when there is none."""
         bare, kind = split_kind(name, "input")
         folder = self.folders.of_type(kind) or self.folders.input
         path = Path(os.path.normpath(folder / bare))

@@ -117,11 +117,11 @@ class Node:
         return self.combos == "new" or (self.combos == "new since 0.29" and modern)
 
     def inputs_of(self, *, modern: bool) -> dict[str, Input]:
-        """Give the inputs that a version has."""
+        """Return the inputs that a version has."""
         return {name: one for name, one in self.inputs.items() if modern or not one.only_modern}
 
     def output_types(self, *, modern: bool) -> tuple[str, ...]:
-        """Give the types of its outputs."""
+        """Return the types of its outputs."""
         return () if self.passes_through and not modern else self.outputs
 
     def info(self, library: Library, *, modern: bool) -> dict[str, Any]:

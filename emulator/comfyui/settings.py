@@ -32,7 +32,7 @@ class Folders:
         return self.models, self.input, self.output, self.temp
 
     def of_type(self, name: str) -> Path | None:
-        """Give the folder that ComfyUI's API calls `input`, `output` or `temp`; None for any other name."""
+        """Return the folder that ComfyUI's API calls `input`, `output` or `temp`; None for any other name."""
         return {"input": self.input, "output": self.output, "temp": self.temp}.get(name)
 
 
@@ -77,7 +77,7 @@ class Knobs:
         return problems
 
     def to_json(self) -> dict[str, Any]:
-        """Give every knob and its value."""
+        """Return every knob and its value."""
         return dataclasses.asdict(self)
 
 

@@ -46,12 +46,12 @@ def speak(text: str, seed: int, stretch: float = 1.0) -> Sound:
 
 
 def silence(seconds: float, rate: int) -> Sound:
-    """Give nothing to hear."""
+    """Return nothing to hear."""
     return Sound(bytes(2 * int(seconds * rate)), rate)
 
 
 def cut(sound: Sound, start_s: float, seconds: float) -> Sound:
-    """Give a part of a sound."""
+    """Return a part of a sound."""
     first = 2 * int(start_s * sound.rate)
     return Sound(sound.samples[first : first + 2 * int(seconds * sound.rate)], sound.rate)
 

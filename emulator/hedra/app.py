@@ -82,7 +82,7 @@ class Hedra:
         state.on_reset.append(self._calls.clear)
 
     async def guarded(self, request: Request, handler: Handler, *, needs_key: bool) -> Response:
-        """Check key and rate, answer, and give the rate's headers."""
+        """Check key and rate, answer, and return the rate's headers."""
         headers: dict[str, str] = {}
         try:
             if needs_key:
@@ -145,7 +145,7 @@ class Hedra:
         return JSONResponse({"data": VOICES if model.modality == "audio" else [], "next_cursor": None})
 
     async def estimate(self, request: Request) -> Response:
-        """Give the price of a job, and start none."""
+        """Return the price of a job, and start none."""
         model = self._account.model(request.path_params["model_id"])
         body = await self._body(request, {"input"})
         cost = await self._account.price(model, body["input"])

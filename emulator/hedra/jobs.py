@@ -117,7 +117,7 @@ class Account:
         return self.jobs[job_id]
 
     async def price(self, model: Model, settings: Any) -> float:
-        """Check an input, and give the price of its job."""
+        """Check an input, and return the price of its job."""
         details = list(problems(model.input_schema, settings))
         if details:
             raise invalid(details)
@@ -133,7 +133,7 @@ class Account:
         return model.cost_usd(settings, seconds)
 
     async def submit(self, model: Model, settings: Any, key: str | None) -> tuple[HedraJob, bool]:
-        """Start a job, or give the one that the same key started; tell whether it is a replay."""
+        """Start a job, or return the one that the same key started; tell whether it is a replay."""
         if key is not None and key in self.idempotent:
             return self.jobs[self.idempotent[key]], True
         cost = await self.price(model, settings)
@@ -178,7 +178,7 @@ class Account:
         return media.avatar(job.settings, image, audio)
 
     def _bytes(self, model: Model, settings: Document, name: str) -> bytes:
-        """Give the bytes that an input refers to.
+        """Return the bytes that an input refers to.
 
         Raises:
             Refused: 400 for a URL that is not of `/files` or too old, an unknown asset, a wrong type or size.
@@ -208,7 +208,7 @@ class Account:
         return data
 
     def status(self, job: HedraJob) -> Document:
-        """Give a job as `/jobs/{id}/status` shows it; speech shows no progress before its end."""
+        """Return a job as `/jobs/{id}/status` shows it; speech shows no progress before its end."""
         progress = 1.0 if job.status == "COMPLETED" else 0.0
         if job.status == "IN_PROGRESS" and job.model.modality != "audio":
             whole = self._state.limits.hedra_job_s or 1.0
@@ -221,7 +221,7 @@ class Account:
         }
 
     def result(self, job: HedraJob) -> Document:
-        """Give a job as `/jobs/{id}` shows it; each time with new links."""
+        """Return a job as `/jobs/{id}` shows it; each time with new links."""
         done_s = (job.finished_at or job.created_at) - job.created_at
         return {
             "job_id": job.id,

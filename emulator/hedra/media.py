@@ -46,7 +46,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def size(settings: Document) -> tuple[int, int]:
-    """Give width and height, even, for an aspect ratio and a resolution: that of the shorter side."""
+    """Return width and height, even, for an aspect ratio and a resolution: that of the shorter side."""
     across, down = (int(part) for part in settings["aspect_ratio"].split(":"))
     name = settings.get("resolution", "1K")
     side = SIDES.get(name) or int(name.partition("p")[0])

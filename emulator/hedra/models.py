@@ -109,7 +109,7 @@ class Model:
     usd: float
 
     def shown(self, *, whole: bool) -> Document:
-        """Give the model as the API shows it, with its schemas when `whole`."""
+        """Return the model as the API shows it, with its schemas when `whole`."""
         unit = {"video": "second", "audio": "1000 characters", "image": "image"}[self.modality]
         document: Document = {
             "id": self.id,
@@ -124,7 +124,7 @@ class Model:
         return document
 
     def cost_usd(self, settings: Document, seconds: float) -> float:
-        """Give the price of one job; `seconds` is the length of its audio."""
+        """Return the price of one job; `seconds` is the length of its audio."""
         if self.modality == "audio":
             return round(self.usd * len(settings["text"]) / 1000, 4)
         if self.modality == "video":
@@ -168,7 +168,7 @@ VOICES = [
 
 
 def problems(schema: Document, value: Any, field: str = "input") -> Iterator[Document]:
-    """Give every way in which a value breaks a schema, as `details` of an error."""
+    """Yield every way in which a value breaks a schema, as `details` of an error."""
     wanted = schema.get("type")
     if "oneOf" in schema:
         yield from _reference(schema, value, field)

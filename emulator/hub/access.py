@@ -67,7 +67,7 @@ class Reader:
 
 
 def find(repos: dict[str, Repo], name: str, reader: Reader) -> Repo:
-    """Give a repository that the reader may know of.
+    """Return a repository that the reader may know of.
 
     Raises:
         Refusal: it is not there, or this reader must not know that it is.

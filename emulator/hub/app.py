@@ -147,7 +147,7 @@ class HubPlane:
         return PlainTextResponse(kept, headers={"X-Repo-Commit": commit})
 
     def _file(self, request: Request) -> tuple[Repo, str, File]:
-        """Give the file that a path means, with its repository and commit.
+        """Return the file that a path means, with its repository and commit.
 
         Raises:
             Refusal: the reader may not have it, or it is not there.

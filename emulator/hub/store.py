@@ -139,7 +139,7 @@ class Hub:
 
 
 def hub_of(state: State) -> Hub:
-    """Give the one hub of an emulator."""
+    """Return the one hub of an emulator."""
     if state not in _hubs:
         _hubs[state] = hub = Hub()
         state.on_reset.append(hub.reset)

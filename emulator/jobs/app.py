@@ -53,7 +53,7 @@ class Refused(Exception):
         self.more = more
 
     def response(self) -> Response:
-        """Give the reply."""
+        """Return the reply."""
         body = {"status": self.status, "title": HTTPStatus(self.status).phrase, "detail": self.detail}
         return JSONResponse(
             body | self.more, self.status, {"Retry-After": "1"} if self.status == 429 else None
@@ -133,7 +133,7 @@ class JobPlane:
         self._in_flight: Counter[tuple[str, str]] = Counter()
 
     def admit(self, request: Request, operation: str) -> Endpoint:
-        """Check key, endpoint and rate; give the endpoint."""
+        """Check key, endpoint and rate; return the endpoint."""
         key = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
         if not key:
             raise Refused(401, "no token provided")
@@ -203,7 +203,7 @@ class JobPlane:
         return JSONResponse(job.shown())
 
     async def stream(self, request: Request, _: Endpoint) -> Response:
-        """Give the chunks since the last call; hold the request while there are none."""
+        """Return the chunks since the last call; hold the request while there are none."""
         job = self._job(request)
         hold_s = milliseconds(request, STREAM_HOLD_MS) / 1000
         if not job.chunks and job.status not in FINAL:
@@ -280,12 +280,12 @@ class JobPlane:
 
 
 def wait_of(request: Request) -> float:
-    """Give `?wait=`, milliseconds from 1000 to 300000, in seconds."""
+    """Return `?wait=`, milliseconds from 1000 to 300000, in seconds."""
     return min(max(milliseconds(request, WAIT_MS), MIN_WAIT_MS), MAX_WAIT_MS) / 1000
 
 
 def milliseconds(request: Request, default: int) -> int:
-    """Give `?wait=` as it is."""
+    """Return `?wait=` as it is."""
     wish = whole_number(request.query_params.get("wait", str(default)))
     if wish is None:
         raise Refused(400, "wait must be a number of milliseconds")

@@ -56,13 +56,13 @@ class Job:
         return bool(self.body.get("policy", {}).get("lowPriority"))
 
     def for_worker(self) -> dict[str, Any]:
-        """Give what a worker is handed: RunPod leaves an empty input out, and passes everything else on."""
+        """Return what a worker is handed: RunPod leaves an empty input out, and passes everything else on."""
         extras = {name: value for name, value in self.body.items() if name != "input"}
         wish = {"input": self.body["input"]} if self.body["input"] else {}
         return {"id": self.id, **wish, **extras}
 
     def shown(self) -> dict[str, Any]:
-        """Give the job as `/status` shows it."""
+        """Return the job as `/status` shows it."""
         document: dict[str, Any] = {"id": self.id, "status": self.status}
         if self.started_at is not None:
             document["delayTime"] = round((self.started_at - self.queued_at) * 1000)
@@ -150,14 +150,14 @@ class Jobs:
         return job if job is not None and job.endpoint_id == endpoint_id else None
 
     def of_endpoint(self, endpoint_id: str, *statuses: str) -> list[Job]:
-        """Give an endpoint's jobs, oldest first, of some statuses (all when none is named)."""
+        """Return an endpoint's jobs, oldest first, of some statuses (all when none is named)."""
         jobs = [job for job in self._jobs.values() if job.endpoint_id == endpoint_id]
         return sorted(
             (job for job in jobs if not statuses or job.status in statuses), key=lambda job: job.queued_at
         )
 
     def all(self) -> list[Job]:
-        """Give all jobs."""
+        """Return all jobs."""
         return list(self._jobs.values())
 
     def take(self, endpoint_id: str, worker_id: str, count: int) -> list[Job]:
@@ -189,7 +189,7 @@ class Jobs:
             self._bells.ring(("job", job.id))
 
     def drain(self, job: Job) -> list[Any]:
-        """Give the chunks that nobody has read yet."""
+        """Return the chunks that nobody has read yet."""
         chunks, job.chunks = job.chunks, []
         return chunks
 

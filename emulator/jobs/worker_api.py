@@ -24,7 +24,7 @@ STOP_AGAIN_S = 1.0
 
 
 def routes(state: State, supervisor: Supervisor) -> list[Route]:
-    """Give the routes of the protocol."""
+    """Return the routes of the protocol."""
     protocol = Protocol(state, supervisor)
 
     def route(path: str, method: str, answer: Callable[[Request, Worker], Awaitable[Response]]) -> Route:
@@ -57,7 +57,7 @@ class Protocol:
         self._supervisor = supervisor
 
     async def take(self, request: Request, worker: Worker) -> Response:
-        """Give one job, or 204 when none came while the request was held."""
+        """Return one job, or 204 when none came while the request was held."""
         if request.query_params.get("job_in_progress") == "0":
             self._release(worker, *self._to_stop(worker))
             if worker.jobs:
@@ -67,7 +67,7 @@ class Protocol:
         return JSONResponse(jobs[0].for_worker()) if jobs else Response(status_code=NOTHING)
 
     async def take_batch(self, request: Request, worker: Worker) -> Response:
-        """Give up to `batch_size` jobs as a list."""
+        """Return up to `batch_size` jobs as a list."""
         jobs = await self._next_jobs(worker, whole_number(request.query_params.get("batch_size", "1")) or 1)
         return JSONResponse([job.for_worker() for job in jobs]) if jobs else Response(status_code=NOTHING)
 
@@ -109,7 +109,7 @@ class Protocol:
         return Response(status_code=NOTHING)
 
     def _to_stop(self, worker: Worker) -> list[str]:
-        """Give the jobs that a worker holds although they have ended or are somebody else's."""
+        """Return the jobs that a worker holds although they have ended or are somebody else's."""
         held = ((job_id, self._state.jobs.get(worker.endpoint_id, job_id)) for job_id in sorted(worker.jobs))
         return [
             job_id

@@ -187,7 +187,7 @@ class Gate(BaseHTTPMiddleware):
             raise Problem(403, "access denied")
 
     def _limit(self) -> dict[str, str]:
-        """Count this request; give the headers, none when the caller is exempt."""
+        """Count this request; return the headers, none when the caller is exempt."""
         quota = self._state.limits.rate_limit_per_minute
         if not quota:
             self._times.clear()

@@ -184,7 +184,7 @@ def _cpu_usd_per_s(run: Run) -> float:
 
 
 def _spans(state: State, used: Run | Storage) -> Iterator[Span]:
-    """Give the span that billing knows of: its newest part may not have arrived yet."""
+    """Yield the span that billing knows of: its newest part may not have arrived yet."""
     known = state.clock.now() - state.limits.billing_lag_s
     end = min(known, used.ended_at if used.ended_at is not None else known)
     if end > used.started_at:

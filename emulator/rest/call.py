@@ -29,7 +29,7 @@ class Call:
         return self.params["id"]
 
     def checked(self, *rules: Rule) -> Document:
-        """Give the body, valid by every rule.
+        """Return the body, valid by every rule.
 
         Raises:
             Problem: 422 with every failure of the first rule that it breaks.
@@ -43,7 +43,7 @@ class Call:
         return body
 
     def words(self, name: str) -> list[str]:
-        """Give a comma-separated query parameter as a list."""
+        """Return a comma-separated query parameter as a list."""
         return [word.strip() for word in self.query.get(name, "").split(",") if word.strip()]
 
 

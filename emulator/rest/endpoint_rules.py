@@ -35,7 +35,7 @@ def with_template(body: Document, template: Document | None) -> Document:
 
 
 def created(body: Document, template: Document | None, default_timeout_ms: int) -> Document:
-    """Give the endpoint that a valid create makes, without id, urls and time.
+    """Return the endpoint that a valid create makes, without id, urls and time.
 
     Raises:
         Problem: where the request breaks a rule.
@@ -63,7 +63,7 @@ def created(body: Document, template: Document | None, default_timeout_ms: int) 
 
 
 def updated(endpoint: Document, body: Document, template: Document | None) -> Document:
-    """Give what a valid patch makes of an endpoint; the endpoint itself is left alone.
+    """Return what a valid patch makes of an endpoint; the endpoint itself is left alone.
 
     Raises:
         Problem: where the request breaks a rule.
@@ -104,12 +104,12 @@ def settled(endpoint: Document, *, asked_idle: bool) -> Document:
 
 
 def gpu_selection(gpu: Document) -> Document:
-    """Give an endpoint's `gpu` from a create."""
+    """Return an endpoint's `gpu` from a create."""
     return _checked_gpu({"count": 1, "allowedCudaVersions": [], "minCudaVersion": None} | gpu)
 
 
 def patched_gpu(current: Document, gpu: Document) -> Document:
-    """Give an endpoint's `gpu` after a patch: `pools` replaces the whole selection, exclusions included."""
+    """Return an endpoint's `gpu` after a patch: `pools` replaces the whole selection, exclusions included."""
     result = {**current, **gpu}
     if "pools" in gpu and "excludedTypes" not in gpu:
         result.pop("excludedTypes", None)
@@ -136,7 +136,7 @@ def _checked_gpu(gpu: Document) -> Document:
 
 
 def cpu_selection(cpus: list[Document]) -> list[Document]:
-    """Give an endpoint's `cpu`, with the memory that each flavor brings."""
+    """Return an endpoint's `cpu`, with the memory that each flavor brings."""
     result = []
     for wanted in cpus:
         flavor = catalog.cpu(wanted["id"])

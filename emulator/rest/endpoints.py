@@ -44,7 +44,7 @@ def create(state: State, call: Call) -> Answer:
 
 
 def find(state: State, endpoint_id: str) -> Endpoint:
-    """Give an endpoint or refuse with 404."""
+    """Return an endpoint or refuse with 404."""
     if endpoint_id not in state.resources.endpoints:
         raise not_found()
     return state.resources.endpoints[endpoint_id]
@@ -136,7 +136,7 @@ def _release(state: State, version: int, diff: list[Document]) -> Document:
 
 
 def _urls(state: State, endpoint_id: str, endpoint: Document) -> dict[str, str]:
-    """Give the addresses of an endpoint; a load balancer's own host is a path here."""
+    """Return the addresses of an endpoint; a load balancer's own host is a path here."""
     if endpoint["type"] == "LOAD_BALANCER":
         base = f"{state.url}/lb/{endpoint_id}"
         return {"base": base, "health": base + endpoint["env"].get("HEALTH_CHECK_PATH", "/ping")}

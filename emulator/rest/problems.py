@@ -26,7 +26,7 @@ class Problem(Exception):
         self.headers = headers or {}
 
     def to_json(self) -> dict[str, Any]:
-        """Give the problem document."""
+        """Return the problem document."""
         document: dict[str, Any] = {
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,

@@ -82,7 +82,7 @@ Rule = Text | Number | Flag | Items | Strings | Body | ByType
 
 
 def check(rule: Rule, value: Any, path: str = "$") -> list[str]:
-    """Give every way in which a value breaks a rule, each beginning with its path; none when it is valid."""
+    """Return every way in which a value breaks a rule, each beginning with its path; none if it is valid."""
     match rule:
         case Text():
             problems = _text(rule, value)

@@ -26,7 +26,7 @@ DEFAULTS: Document = {
 
 
 def shown(template: Document) -> Document:
-    """Give a template as REST shows it.
+    """Return a template as REST shows it.
 
     Source: the service omits empty `mounts` although the document requires it (review of
     runpod-python#584, 2026-09).
@@ -67,7 +67,7 @@ def check_container(state: State, body: Document) -> None:
 
 
 def find(state: State, template_id: str, *, own: bool) -> Document:
-    """Give a template or refuse with 404; a public one will do unless it must be `own`."""
+    """Return a template or refuse with 404; a public one will do unless it must be `own`."""
     template = state.resources.templates.get(template_id)
     if template is not None:
         return template

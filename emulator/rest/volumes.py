@@ -47,7 +47,7 @@ def create(state: State, call: Call) -> Answer:
 
 
 def find(state: State, volume_id: str) -> Document:
-    """Give a volume or refuse with 404."""
+    """Return a volume or refuse with 404."""
     if volume_id not in state.resources.volumes:
         raise not_found()
     return state.resources.volumes[volume_id]

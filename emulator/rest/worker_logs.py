@@ -53,7 +53,7 @@ def stream(state: State, call: Call) -> Answer:
 
 
 async def follow(state: State, worker: Worker, sources: tuple[str, ...], after: int) -> AsyncIterator[str]:
-    """Give each line after a time as an event, until the worker is gone.
+    """Yield each line after a time as an event, until the worker is gone.
 
     Args:
         state: knows the workers.

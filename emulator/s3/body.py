@@ -169,7 +169,7 @@ class _Lines:
         return False
 
     async def line(self) -> bytes:
-        """Give the next line without its end; empty at the end of the stream."""
+        """Return the next line without its end; empty at the end of the stream."""
         while b"\r\n" not in self._buffer:
             if not await self._more():
                 line, self._buffer = self._buffer, b""
@@ -178,7 +178,7 @@ class _Lines:
         return line
 
     async def exactly(self, size: int) -> bytes:
-        """Give so many bytes."""
+        """Return so many bytes."""
         pieces = [self._buffer]
         have = len(self._buffer)
         self._buffer = b""

@@ -108,7 +108,7 @@ def token(key: str) -> str:
 
 
 def after(query: Mapping[str, str]) -> str:
-    """Give the key that a page begins after.
+    """Return the key that a page begins after.
 
     Raises:
         S3Error: the continuation token is none of ours.

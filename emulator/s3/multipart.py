@@ -60,7 +60,7 @@ def create(volume: Volume, key: str) -> Upload:
 
 
 def find(volume: Volume, upload_id: str, key: str) -> Upload:
-    """Give an upload.
+    """Return an upload.
 
     Raises:
         S3Error: there is none of that id, or it is for another key.

@@ -65,7 +65,7 @@ class Volume:
         return path
 
     def get(self, key: str) -> Stored:
-        """Give an object.
+        """Return an object.
 
         Raises:
             S3Error: there is no such file; a directory is only found with its slash.
@@ -76,7 +76,7 @@ class Volume:
         return _stored(key, path)
 
     def aside(self) -> Path:
-        """Give a new path for a file on its way."""
+        """Return a new path for a file on its way."""
         folder = self.root / UPLOADS
         folder.mkdir(exist_ok=True)
         return folder / f"{uuid.uuid4().hex}.part"

@@ -13,7 +13,7 @@ SECRET = re.compile(r"\{\{\s*RUNPOD_SECRET_(\w+)\s*\}\}")
 
 
 def worker_environment(state: State, worker: Worker, endpoint: Endpoint) -> dict[str, str]:
-    """Give a worker's whole environment; of the emulator's own, nothing but what any program needs."""
+    """Return a worker's whole environment; of the emulator's own, nothing but what any program needs."""
     own = {name: os.environ[name] for name in INHERITED if name in os.environ}
     own["HOME"] = str(state.root / "scratch" / worker.id)
     declared = {
@@ -24,7 +24,7 @@ def worker_environment(state: State, worker: Worker, endpoint: Endpoint) -> dict
 
 
 def runpod_environment(state: State, worker: Worker) -> dict[str, str]:
-    """Give the variables that RunPod sets in every worker.
+    """Return the variables that RunPod sets in every worker.
 
     Source: runpod SDK 1.12 reads them at import; `$ID` and `$RUNPOD_POD_ID` are filled in by the SDK.
     """

@@ -91,7 +91,7 @@ class Worker:
         return "RUNNING" if self.jobs else "IDLE"
 
     def log_lines(self, begin: int = 0) -> list[str]:
-        """Give what its container wrote, from a byte on."""
+        """Return what its container wrote, from a byte on."""
         wrote = self.log.read_bytes()[begin:] if self.log.exists() else b""
         return wrote.decode(errors="replace").splitlines()
 
@@ -110,7 +110,7 @@ class Worker:
         self.lines += [Line(at + number, source, text) for number, (source, text) in enumerate(fresh)]
 
     def snapshot(self) -> Document:
-        """Give what `/_emulator/state` shows of it; `key` lets a test speak as this worker."""
+        """Return what `/_emulator/state` shows of it; `key` lets a test speak as this worker."""
         return {
             "id": self.id,
             "endpointId": self.endpoint_id,
@@ -133,7 +133,7 @@ class Fleet:
         self.workers: dict[str, Worker] = {}
 
     def of_endpoint(self, endpoint_id: str) -> list[Worker]:
-        """Give an endpoint's workers that are not being stopped."""
+        """Return an endpoint's workers that are not being stopped."""
         return [w for w in self.workers.values() if w.endpoint_id == endpoint_id and not w.stopping]
 
     def health(self, endpoint_id: str) -> dict[str, int]:
@@ -150,7 +150,7 @@ class Fleet:
 
 
 def wanted(endpoint: Document, jobs: list[Job], workers: list[Worker], now: float) -> int:
-    """Give how many workers an endpoint should have now, between its `min` and `max`.
+    """Return how many workers an endpoint should have now, between its `min` and `max`.
 
     Args:
         endpoint: the endpoint as REST shows it.
@@ -179,7 +179,7 @@ def wanted(endpoint: Document, jobs: list[Job], workers: list[Worker], now: floa
 def surplus(
     endpoint: Document, version: int, workers: list[Worker], *, queued: bool, idle_scale: float, now: float
 ) -> list[Worker]:
-    """Give the workers to stop: those without a job that are of an older version, too many, or idle too long.
+    """Return the workers to stop: those without a job: of an older version, too many, or idle too long.
 
     Args:
         endpoint: the endpoint as REST shows it.

@@ -31,7 +31,7 @@ class LocalRunPod:
     folder: Path
 
     def volume(self, volume_id: str) -> Path:
-        """Give the folder that stands for a network volume."""
+        """Return the folder that stands for a network volume."""
         return self.folder / "volumes" / volume_id
 
     @property
@@ -51,7 +51,7 @@ class LocalRunPod:
 
 
 def images() -> dict[str, str]:
-    """Give the command that stands for each container image: the same program that the Dockerfiles start."""
+    """Return the command that stands for each container image: the program that the Dockerfiles start."""
     python = shlex.quote(sys.executable)
     stand_in = shlex.quote(f"{python} -m emulator.comfyui")
     return {
@@ -113,6 +113,6 @@ def _pass_on(log: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 def clean_environment() -> dict[str, str]:
-    """Give this process's variables without those that would point at somebody's real account."""
+    """Return this process's variables without those that would point at somebody's real account."""
     foreign = ("RUNPOD_", "COMFY", "HF_", "CIVITAI_", "HEDRA_", "PULUMI_")
     return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}

@@ -71,7 +71,7 @@ class Project:
         _check(done, arguments)
 
     def ask(self, *arguments: str) -> str:
-        """Run a command and give what it prints."""
+        """Run a command and return what it prints."""
         done = pulumi_cli.run(
             self.cli, arguments, environ=self.environment, project=self.folder, capture=True
         )
@@ -79,12 +79,12 @@ class Project:
         return done.stdout
 
     def outputs(self) -> dict[str, Any]:
-        """Give the stack's outputs."""
+        """Return the stack's outputs."""
         outputs: dict[str, Any] = json.loads(self.ask("stack", "output", "--json"))
         return outputs
 
     def exports(self) -> dict[str, str]:
-        """Give the variables with which ``./inv stack.*``, and ``pulumi`` in this folder, see this stack."""
+        """Return the variables with which ``./inv stack.*``, and ``pulumi`` in this folder, see it."""
         names = ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_HOME", "PULUMI_STACK")
         return {"COMFYFORM_PROJECT": str(self.folder)} | {name: self.environment[name] for name in names}
 

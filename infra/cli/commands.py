@@ -91,7 +91,7 @@ def down(*, stack: str = "", yes: bool = False, project: str | Path = "") -> int
 
 
 def outputs(*, stack: str = "", json: bool = False, project: str | Path = "") -> int:
-    """Give the stack's outputs.
+    """Return the stack's outputs.
 
     Args:
         stack: its name; by default that of ``PULUMI_STACK``, else ``dev``.
@@ -282,7 +282,7 @@ def _existing(stack: str, project: str | Path) -> Stack:
 
 
 def _ready(opened: Stack, yes: bool, command: str) -> Stack:
-    """Give a stack that may be acted on: it is confirmed or can be, and no lock of a dead run is left."""
+    """Return a stack that may be acted on: it is confirmed or can be, and no lock of a dead run is left."""
     if not yes and not sys.stdin.isatty():
         raise ConfigError(
             f"inv stack.{command} needs confirmation, but stdin is not a terminal.", hint="Pass --yes."

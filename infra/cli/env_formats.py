@@ -9,7 +9,7 @@ from backend.errors import InvalidArgument
 
 
 def render(variables: Mapping[str, str], format: Literal["shell", "dotenv", "json"]) -> str:  # noqa: A002
-    """Give variables as text, one a line.
+    """Return variables as text, one a line.
 
     Raises:
         InvalidArgument: the format is unknown.

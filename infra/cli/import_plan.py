@@ -59,7 +59,7 @@ class Proposal:
         return None
 
     def keys(self) -> dict[str, str | list[str]]:
-        """Give the keys of the configuration, without namespace; defaults are left out."""
+        """Return the keys of the configuration, without namespace; defaults are left out."""
         keys: dict[str, str | list[str]] = {f"adopt_{role}": live.id for role, live in self.chosen.items()}
         wanted: dict[str, Any] = {}
         for role, table in ((VOLUME, _FROM_VOLUME), (WORKER, _FROM_WORKER), (OPS, _FROM_OPS)):
@@ -137,7 +137,7 @@ def propose(account: Account, states: Mapping[str, Collection[str]], asked: Mapp
 
 
 def assignments(keys: Mapping[str, str | list[str]]) -> list[str]:
-    """Give the assignments that ``pulumi config set-all --path`` takes; a list is set entry by entry."""
+    """Return the assignments that ``pulumi config set-all --path`` takes; a list is set entry by entry."""
     found = []
     for key, value in keys.items():
         if isinstance(value, list):

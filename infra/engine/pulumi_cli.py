@@ -137,7 +137,7 @@ def locate(environ: Mapping[str, str] | None = None, cache: Path | None = None) 
 def environment(
     pulumi: Pulumi, environ: Mapping[str, str] | None = None, *, data: Path | None = None
 ) -> dict[str, str]:
-    """Give the variables that the CLI needs; what the user has set stays.
+    """Return the variables that the CLI needs; what the user has set stays.
 
     The state goes where ``PULUMI_BACKEND_URL`` or ``PULUMI_ACCESS_TOKEN`` say;
     without them into a folder of comfyform, and only there is the passphrase empty

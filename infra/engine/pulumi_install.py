@@ -113,7 +113,7 @@ def _go(module: Path, *arguments: str) -> str:
 
 @contextmanager
 def _aside(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside ``folder`` that takes its place when the block succeeds."""
+    """Yield an empty folder beside ``folder`` that takes its place when the block succeeds."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left_over in folder.parent.glob(f".{folder.name}-*"):  # of a build that was killed
         shutil.rmtree(left_over, ignore_errors=True)

@@ -77,7 +77,7 @@ def recorded(stack: str) -> StackState | None:
 
 
 def held(stack: str = "") -> frozenset[str]:
-    """Give the ids that no creation may take over: those of the state, and what this process made."""
+    """Return the ids that no creation may take over: those of the state, and what this process made."""
     if _request() is None:
         return frozenset()
     known = _at_first(stack).ids()
@@ -125,7 +125,7 @@ def _request() -> Any:
 
 
 def _at_first(stack: str) -> StackState:
-    """Give the state as it was when this process first asked."""
+    """Return the state as it was when this process first asked."""
     with _lock:
         if stack not in _first:
             _first[stack] = _export(stack)

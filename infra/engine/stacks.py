@@ -165,11 +165,11 @@ class Stack:
         return [str(each["name"]).rpartition("/")[2] for each in self.ask("stack", "ls", "--json")]
 
     def run(self, *arguments: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
-        """Run a command of the CLI on this stack and give the finished process."""
+        """Run a command of the CLI on this stack and return the finished process."""
         return run(self.cli, arguments, environ=self.environ, project=self.project.folder, capture=capture)
 
     def ask(self, *arguments: str) -> Any:
-        """Run a command that prints JSON and give what it says.
+        """Run a command that prints JSON and return what it says.
 
         Raises:
             ComfyformError: it failed.
@@ -200,12 +200,12 @@ class Stack:
         return replace(self, name=name, environ={**self.environ, "PULUMI_STACK": reference})
 
     def outputs(self) -> dict[str, Any]:
-        """Give the stack's outputs, secrets masked."""
+        """Return the stack's outputs, secrets masked."""
         found: dict[str, Any] = self.ask("stack", "output", "--json")
         return found
 
     def ids(self) -> set[str]:
-        """Give the ids of all resources in the state."""
+        """Return the ids of all resources in the state."""
         return {
             resource["id"] for resource in self._deployment().get("resources") or () if resource.get("id")
         }

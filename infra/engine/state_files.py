@@ -31,7 +31,7 @@ class Lock:
 
 
 def state_folder(environ: Mapping[str, str]) -> Path | None:
-    """Give the folder that Pulumi keeps its state in, or None where it is elsewhere."""
+    """Return the folder that Pulumi keeps its state in, or None where it is elsewhere."""
     backend = urlsplit(environ.get("PULUMI_BACKEND_URL", ""))
     return Path(unquote(backend.path)) / ".pulumi" if backend.scheme == "file" else None
 

@@ -30,6 +30,6 @@ def carry_out(plan: Plan, remote: Remote, console: Console) -> None:
 
 
 def tell_done(plan: Plan, done: Sequence[Done], console: Console) -> None:
-    """Give a plan and what became of it."""
+    """Return a plan and what became of it."""
     console.data({"plan": plan.to_json(), "done": [entry.to_json() for entry in done]})
     show_done(console, done)

@@ -223,7 +223,7 @@ def _monthly(size_bytes: int) -> float:
 
 
 def _texts(name: str) -> list[str]:
-    """Give the texts in the workflow of a file."""
+    """Return the texts in the workflow of a file."""
     try:
         return texts(_read(name))
     except InvalidArgument as error:

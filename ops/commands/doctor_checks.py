@@ -38,7 +38,7 @@ class Finding:
     hint: str = ""
 
     def to_json(self) -> dict[str, str]:
-        """Give it as JSON."""
+        """Return it as JSON."""
         return asdict(self)
 
 

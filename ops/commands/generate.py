@@ -38,7 +38,7 @@ def generate(
         backend: by default that of the settings.
         json: give the result as JSON.
         timeout: total timeout in seconds.
-        detach: submit it and give the job's id; ``inv jobs.wait`` fetches the result.
+        detach: submit it and return the job's id; ``inv jobs.wait`` fetches the result.
         settings: by default those of the environment.
         params: the verb's own; texts are read as the numbers and lists that the verb takes.
     """

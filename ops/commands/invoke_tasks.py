@@ -97,7 +97,7 @@ def run(module: str, function: str, /, *arguments: Any, **options: Any) -> None:
 
 
 def tasks_of(module: str, names: Mapping[str, str] | None = None) -> Iterator[Task[Any]]:
-    """Give a task for every public function that a commands module defines.
+    """Yield a task for every public function that a commands module defines.
 
     Args:
         module: its dotted name.
@@ -158,7 +158,7 @@ def make_task(
 
 
 def _parameters(node: ast.FunctionDef, constants: Mapping[str, Any]) -> Iterator[inspect.Parameter]:
-    """Give the parameters that a command line can give; others, such as `settings`, are for callers."""
+    """Yield the parameters that a command line can give; others, such as `settings`, are for callers."""
     plain = node.args.args
     defaults: list[ast.expr | None] = [None] * (len(plain) - len(node.args.defaults))
     pairs = [*zip(plain, [*defaults, *node.args.defaults], strict=True)]
@@ -180,7 +180,7 @@ def _parameters(node: ast.FunctionDef, constants: Mapping[str, Any]) -> Iterator
 
 
 def _typed(parameter: inspect.Parameter, value: Any) -> Any:
-    """Give an option's value in the type of its parameter; a default of None leaves it as text."""
+    """Return an option's value in the type of its parameter; a default of None leaves it as text."""
     if not isinstance(value, str) or parameter.annotation is str:
         return value
     try:
@@ -191,7 +191,7 @@ def _typed(parameter: inspect.Parameter, value: Any) -> Any:
 
 
 def _constants(tree: ast.Module) -> dict[str, Any]:
-    """Give the module's constants with literal values, which a default may name."""
+    """Return the module's constants with literal values, which a default may name."""
     found = {}
     for node in tree.body:
         if not isinstance(node, ast.Assign | ast.AnnAssign) or not isinstance(node.value, ast.Constant):
@@ -203,7 +203,7 @@ def _constants(tree: ast.Module) -> dict[str, Any]:
 
 
 def _explanations(docstring: str) -> dict[str, str]:
-    """Give the sentence for each argument, from the docstring's ``Args:`` section."""
+    """Return the sentence for each argument, from the docstring's ``Args:`` section."""
     section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", docstring, re.MULTILINE)
     if section is None:
         return {}

@@ -22,7 +22,7 @@ _DETACH: Final = "Submit it and print the job's id; inv jobs.wait fetches the re
 
 
 def verb_tasks() -> Iterator[Task[Any]]:
-    """Give a task for each verb."""
+    """Yield a task for each verb."""
     for verb, table in PARAMS.items():
         ordered = sorted(table.items(), key=lambda item: not item[1].required)
         parameters = [_parameter(name, param) for name, param in ordered]
@@ -34,7 +34,7 @@ def verb_tasks() -> Iterator[Task[Any]]:
 
 
 def _parameter(name: str, param: Param) -> inspect.Parameter:
-    """Give an argument as an option. Texts are read by the command, which knows the verb's types."""
+    """Return an argument as an option. Texts are read by the command, which knows the verb's types."""
     return _option(name, inspect.Parameter.empty if param.required else "")
 
 
@@ -44,7 +44,7 @@ def _option(name: str, default: Any) -> inspect.Parameter:
 
 
 def _sentence(param: Param) -> str:
-    """Give an argument's sentence, with its choices and bounds."""
+    """Return an argument's sentence, with its choices and bounds."""
     sentence = param.sentence
     if param.choices:
         sentence += f" One of {', '.join(param.choices)}."

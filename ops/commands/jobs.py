@@ -124,7 +124,7 @@ def cancel_job(job: str, *, backend: str = "", json: bool = False, settings: Set
 
 
 def _found(name: str, backend: str, settings: Settings) -> tuple[str, str, str | None]:
-    """Give the backend, the id and the place of the result of a job, by its id or its journal key."""
+    """Return the backend, the id and the place of the result of a job, by its id or its journal key."""
     entry = Journal.from_settings(settings).find(check_id(name))
     if entry is None:
         return backend or RUNPOD, name, None

@@ -74,14 +74,14 @@ class Console:
             self._talk.print(Text(f"warning: {visible(sentence)}", style="yellow"))
 
     def data(self, value: Any) -> None:
-        """Give the answer as JSON, in json mode."""
+        """Return the answer as JSON, in json mode."""
         if self.mode == "json":
             json.dump(value, self._out, indent=2, ensure_ascii=True)
             self._out.write("\n")
             self._out.flush()
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, title: str = "") -> None:
-        """Give the answer as a table, in human mode. A column whose name ends with ``>`` is right-aligned."""
+        """Return the answer as a table, in human mode. A column named with a final ``>`` is right-aligned."""
         if self.mode != "human":
             return
         table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
@@ -95,7 +95,7 @@ class Console:
         self._data.print(table)
 
     def text(self, text: str) -> None:
-        """Give the answer as text, in human mode."""
+        """Return the answer as text, in human mode."""
         if self.mode == "human":
             self._data.print(Text(visible(text)), soft_wrap=True)
 
@@ -136,7 +136,7 @@ class Console:
 
     @contextlib.contextmanager
     def steps(self) -> Iterator[Callable[[str, float, float], None] | None]:
-        """Give what shows a step of so many on a bar, within a ``with``; None without a terminal."""
+        """Yield what shows a step of so many on a bar, within a ``with``; None without a terminal."""
         if self.mode != "human" or not self._talk.is_terminal:
             yield None
             return
@@ -160,7 +160,7 @@ class Console:
             yield show
 
     def fail(self, error: BaseException) -> int:
-        """Say what went wrong, in one line where one is enough, and give the exit code."""
+        """Say what went wrong, in one line where one is enough, and return the exit code."""
         if isinstance(error, KeyboardInterrupt):
             self._talk.print(Text("Interrupted. Run the same command again to go on.", style="yellow"))
             return INTERRUPTED
@@ -206,10 +206,10 @@ class _Lines:
 
 
 def fail(error: BaseException) -> int:
-    """Say on stderr what went wrong, and give the exit code."""
+    """Say on stderr what went wrong, and return the exit code."""
     return Console().fail(error)
 
 
 def opened(settings: Settings | None, *, json: bool) -> tuple[Settings, Console]:
-    """Give a command's settings, by default those of the environment, and the console that it asks for."""
+    """Return a command's settings, by default those of the environment, and the console that it asks for."""
     return settings or Settings.from_env(), Console("json" if json else "human")

@@ -141,7 +141,7 @@ class DownloadClient:
     def open(
         self, url: str, *, headers: Mapping[str, str], key: Secret | None, timeout_s: float
     ) -> Iterator[Response]:
-        """GET a URL and give the answer before its body is read, within a ``with``.
+        """GET a URL and yield the answer before its body is read, within a ``with``.
 
         Args:
             url: http or https.

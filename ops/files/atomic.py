@@ -40,7 +40,7 @@ def translated(path: str) -> Iterator[None]:
 
 
 def own_place(root: Path, path: str) -> Path:
-    """Give the place of one of comfyform's files on a volume, where no link is on its way.
+    """Return the place of one of comfyform's files on a volume, where no link is on its way.
 
     Whoever writes the volume, a node pack for example, could otherwise have us write or delete elsewhere.
 

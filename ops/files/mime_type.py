@@ -21,7 +21,7 @@ _ADDED: Final = {
 
 
 def mime_type(path: Path) -> str:
-    """Give a file's MIME type; ``application/octet-stream`` for what is not known."""
+    """Return a file's MIME type; ``application/octet-stream`` for what is not known."""
     return _known().guess_type(path.name)[0] or "application/octet-stream"
 
 

@@ -12,7 +12,7 @@ APP: Final = "comfyform"
 
 
 def cache_folder(settings: Settings) -> Path:
-    """Give the folder for what may be lost: the hash cache and files on their way."""
+    """Return the folder for what may be lost: the hash cache and files on their way."""
     if settings.comfyform_state_dir is not None:
         return user_path(settings.comfyform_state_dir, "COMFYFORM_STATE_DIR")
     return platformdirs.user_cache_path(APP)

@@ -50,7 +50,7 @@ class Lines:
     problems: tuple[tuple[int, str], ...] = ()
 
     def line(self, path: KeyPath) -> int:
-        """Give the line of a value, or of the nearest thing around it that is there."""
+        """Return the line of a value, or of the nearest thing around it that is there."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)

@@ -22,7 +22,7 @@ _NOT_MODELS = frozenset({"base_path", "is_default", _PACKS, "datasets"})
 
 
 def find(roots: Sequence[Root], path: str) -> Path | None:
-    """Give the file that ComfyUI would take for a path under its models folder; None if it does not exist.
+    """Return the file that ComfyUI would take for a path under its models folder; None if it does not exist.
 
     Args:
         roots: its folders, the first first.
@@ -106,7 +106,7 @@ def read_answer(value: Any) -> tuple[Root, ...]:
 
 
 def _folders(value: Any) -> Iterator[tuple[str, Path]]:
-    """Give each category's folders, in order, those that are absolute here.
+    """Yield each category's folders, in order, those that are absolute here.
 
     Raises:
         ValueError: it is not the answer of a ComfyUI.

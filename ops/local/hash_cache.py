@@ -70,7 +70,7 @@ class HashCache:
         return database
 
     def known(self, files: Sequence[ScannedFile]) -> dict[str, str]:
-        """Give the hashes of those files that have not changed since."""
+        """Return the hashes of those files that have not changed since."""
         with self._lock:
             self._write()
             # All at once: tens of thousands of questions take longer.
@@ -113,7 +113,7 @@ class HashCache:
 
 
 def _key(file: ScannedFile) -> bytes:
-    """Give a path as the system has it; this is ``os.fsencode`` without its questions."""
+    """Return a path as the system has it; this is ``os.fsencode`` without its questions."""
     return file.location.encode(_ENCODING, _ERRORS)
 
 

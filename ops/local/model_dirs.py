@@ -54,7 +54,7 @@ class LocalModels:
         return any(root.category is None and _is_folder(root.folder) for root in self.roots)
 
     def need(self, source: LocalSource, *, path: str | None = None) -> Path:
-        """Give the file of this machine that a source names.
+        """Return the file of this machine that a source names.
 
         Args:
             source: its path is ``<category>/<name>``; see `ops.local.comfyui_paths.find`.

@@ -64,7 +64,7 @@ class ScannedFile(NamedTuple):
     problem: str | None = None
 
     def hashed(self, sha256: str) -> "ScannedFile":
-        """Give the same file with its hash; `_replace` takes four times as long."""
+        """Return the same file with its hash; `_replace` takes four times as long."""
         return ScannedFile(*self[:7], sha256, *self[8:])
 
 
@@ -85,7 +85,7 @@ class Scan:
     unreadable: tuple[str, ...] = ()
 
     def inventory(self) -> Inventory:
-        """Give what compare reads: the files as a volume would have them."""
+        """Return what compare reads: the files as a volume would have them."""
         return Inventory.of(
             FileRecord(
                 path=file.path,
@@ -97,12 +97,12 @@ class Scan:
         )
 
     def with_hashes(self, known: Mapping[str, str]) -> "Scan":
-        """Give the same scan with the hashes that are known, by location."""
+        """Return the same scan with the hashes that are known, by location."""
         files = [file.hashed(known[file.location]) if file.location in known else file for file in self.files]
         return replace(self, files=tuple(files))
 
     def to_json(self) -> dict[str, Any]:
-        """Give the manifest: ``categories.checkpoints[…]`` and so on."""
+        """Return the manifest: ``categories.checkpoints[…]`` and so on."""
         categories: dict[str, list[dict[str, Any]]] = {}
         for file in self.files:
             entry: dict[str, Any] = {
@@ -130,7 +130,7 @@ class Hashes(Protocol):
     """Hashes that are remembered; see ``ops.local.hash_cache``."""
 
     def known(self, files: Sequence[ScannedFile]) -> dict[str, str]:
-        """Give the hashes of those files that have not changed since."""
+        """Return the hashes of those files that have not changed since."""
         ...
 
     def keep(self, file: ScannedFile, sha256: str) -> None:

@@ -80,7 +80,7 @@ class Here:
             return scanned.with_hashes(hashes.known(scanned.files))
 
     def inventory(self) -> Inventory | None:
-        """Give what compare reads, with the hashes that are remembered; None if the folder does not exist."""
+        """Return what compare reads, with the hashes that are remembered; None if there is no folder."""
         found = self.locate()
         if not found.there:
             self._tell(_nowhere(found))
@@ -93,5 +93,5 @@ def _nowhere(found: LocalModels) -> str:
 
 
 def hashes_of(settings: Settings) -> Path:
-    """Give the place of the remembered hashes."""
+    """Return the place of the remembered hashes."""
     return cache_folder(settings) / "hashes.sqlite"

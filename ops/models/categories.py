@@ -46,13 +46,13 @@ PICKLE_NOTE: Final = "it may hold pickled code, which runs when it is loaded"
 
 
 def category(path: str) -> str:
-    """Give the category of a path under the models root; a file at the root itself has ``""``."""
+    """Return the category of a path under the models root; a file at the root itself has ``""``."""
     folder, slash, _ = path.partition("/")
     return ALIASES.get(folder, folder) if slash else ""
 
 
 def canonical(path: str) -> str:
-    """Give the one name of a path under the models root, whichever alias its folder goes by."""
+    """Return the one name of a path under the models root, whichever alias its folder goes by."""
     folder, slash, rest = path.partition("/")
     return f"{ALIASES.get(folder, folder)}{slash}{rest}"
 

@@ -60,7 +60,7 @@ class Inventory:
         return names
 
     def to_json(self) -> dict[str, Any]:
-        """Give the JSON that the worker's ``inventory`` action answers with (see ``backend.contract``)."""
+        """Return the JSON that the worker's ``inventory`` action answers with (see ``backend.contract``)."""
         return {
             "inventory": list(self.files.values()),
             "total_bytes": self.total_bytes,

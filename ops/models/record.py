@@ -40,7 +40,7 @@ class Record:
         return cls(size_bytes, sha256, source, datetime.now(UTC).isoformat(timespec="seconds"), modified_s)
 
     def to_bytes(self) -> bytes:
-        """Give the file's content."""
+        """Return the file's content."""
         return (json.dumps(asdict(self), indent=1) + "\n").encode()
 
     @classmethod
@@ -109,7 +109,7 @@ def judge(wanted: WantedFile, held: FileRecord | None) -> tuple[Standing, str]:
 
 
 def verdict(wanted: WantedFile, held: FileRecord | None) -> VerifiedFile:
-    """Give the answer of ``verify`` for one file."""
+    """Return the answer of ``verify`` for one file."""
     standing, reason = judge(wanted, held)
     return VerifiedFile(
         path=wanted["path"],

@@ -60,7 +60,7 @@ _SHARED_OBJECT: Final = re.compile(r"\.so(\.\d+)+\Z")
 
 
 def check_model_path(path: str) -> str:
-    """Give the path back when it is a model file's path from the volume root.
+    """Return the path back when it is a model file's path from the volume root.
 
     Raises:
         InvalidArgument: as `check_path`, or it lies outside the folders of models.
@@ -74,7 +74,7 @@ def check_model_path(path: str) -> str:
 
 
 def check_wanted_path(path: str) -> str:
-    """Give the path back when a file may be put there: it is a model file's place, and not code.
+    """Return the path back when a file may be put there: it is a model file's place, and not code.
 
     Raises:
         InvalidArgument: as `check_model_path`, or ComfyUI would run the file or read it as configuration.
@@ -130,7 +130,7 @@ def models_path(path: str) -> str:
 
 
 def hf_cache_path(repo: str, revision: str, file: str) -> str:
-    """Give the place of a file in the Hugging Face cache on the volume, from the volume root.
+    """Return the place of a file in the Hugging Face cache on the volume, from the volume root.
 
     Args:
         repo: ``ORG/NAME``.
@@ -151,7 +151,7 @@ def repo_folder(repo: str) -> str:
 
 
 def cache_ref(path: str) -> tuple[str, str] | None:
-    """For a file in the cache, give the path of its repository's ``refs/main`` and the commit for it."""
+    """For a file in the cache, return the path of its repository's ``refs/main`` and the commit for it."""
     parts = path.removeprefix(f"{HF_HUB}/").split("/")
     if not path.startswith(f"{HF_HUB}/") or len(parts) < 4 or parts[1] != "snapshots":
         return None
@@ -197,22 +197,22 @@ def replaced_path(path: str, stamp: str) -> str:
 
 
 def record_path(path: str) -> str:
-    """Give the place of a model file's record."""
+    """Return the place of a model file's record."""
     return f"{RECORDS}/{path}.json"
 
 
 def partial_path(path: str) -> str:
-    """Give the place of a model file's bytes on their way."""
+    """Return the place of a model file's bytes on their way."""
     return f"{PARTIAL}/{path}"
 
 
 def lock_path(path: str) -> str:
-    """Give the place of a model file's lock: flat, so that locks need no folders of their own."""
+    """Return the place of a model file's lock: flat, so that locks need no folders of their own."""
     return f"{LOCKS}/{hashlib.sha256(path.encode()).hexdigest()[:32]}.lock"
 
 
 def quarantine_path(path: str, sha256: str) -> str:
-    """Give the place for bytes that were not what was asked for."""
+    """Return the place for bytes that were not what was asked for."""
     return f"{QUARANTINE}/{path}.{sha256[:12]}"
 
 

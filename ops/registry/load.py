@@ -70,7 +70,7 @@ class ModelFile:
         return composed(f"{MODELS}/{canonical(self.path)}")
 
     def wanted(self) -> WantedFile:
-        """Give the job contract's form."""
+        """Return the job contract's form."""
         wanted = WantedFile(
             path=self.volume_path, source=self.source, size_bytes=self.size_bytes, sha256=self.sha256
         )
@@ -119,11 +119,11 @@ class Registry:
         return self.required + self.optional
 
     def files(self, required_only: bool = True) -> tuple[ModelFile, ...]:
-        """Give the files in order, each place once."""
+        """Return the files in order, each place once."""
         return tuple(file for _, file in self.entries(required_only))
 
     def entries(self, required_only: bool = True) -> tuple[tuple[Model, ModelFile], ...]:
-        """Give the files with their models in order, each place once, whichever alias its folder goes by."""
+        """Return the files with their models in order, each place once, under any alias of its folder."""
         found: dict[str, tuple[Model, ModelFile]] = {}
         for model in self.required if required_only else self.models:
             for file in model.files:
@@ -132,7 +132,7 @@ class Registry:
 
 
 def lock_file(path: Path) -> Path:
-    """Give the lock's place: beside the registry."""
+    """Return the lock's place: beside the registry."""
     return path.with_name(f"{path.name.removesuffix('.yaml')}.lock.yaml")
 
 

@@ -71,7 +71,7 @@ def _unusable(name: str, problem: str, hint: str | None = None) -> RegistryError
 
 
 def splice(content: bytes, sections: Mapping[str, Any], name: str = THE_REGISTRY) -> bytes:
-    """Give the file with the tool's sections replaced; the part above is the same bytes.
+    """Return the file with the tool's sections replaced; the part above is the same bytes.
 
     Args:
         content: the file.

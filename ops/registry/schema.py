@@ -53,7 +53,7 @@ def _known_source(text: str) -> str:
 
 
 def check_name(text: str) -> str:
-    """Give a model's name back when it is one.
+    """Return a model's name back when it is one.
 
     Raises:
         ValueError: it is something else.
@@ -127,7 +127,7 @@ class RegistryShape(_Strict):
 
 
 def json_schema() -> dict[str, Any]:
-    """Give the registry's JSON Schema, for editors."""
+    """Return the registry's JSON Schema, for editors."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **RegistryShape.model_json_schema(),
@@ -136,7 +136,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def valid_models(section: Any) -> dict[str, ModelShape]:
-    """Give the models of a section that are in order, so that the others do not hide their problems."""
+    """Return the models of a section that are in order, so that the others do not hide their problems."""
     models: dict[str, ModelShape] = {}
     for name, value in section.items() if isinstance(section, dict) else ():
         try:

@@ -87,12 +87,12 @@ class _Deployment:
     remote: Inventory | None = None
 
     def resources(self) -> tuple[Resource, ...]:
-        """Give what is deployed."""
+        """Return what is deployed."""
         volumes = [_volume(self.volume, self.remote)] if self.volume is not None else []
         return (*volumes, *(_endpoint(live, self.workers.get(live.id, {})) for live in self.endpoints))
 
     def costs(self) -> tuple[Cost, ...]:
-        """Give what it costs, where volume and prices are known."""
+        """Return what it costs, where volume and prices are known."""
         if self.prices is None or self.volume is None:
             return ()
         return _costs(self.prices, self.volume, self.endpoints)

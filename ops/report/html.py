@@ -44,7 +44,7 @@ def element(name: str, /, *children: Child, **attributes: str | bool | None) -> 
 
 
 def document(title: str, *body: Element) -> str:
-    """Give the whole page as text.
+    """Return the whole page as text.
 
     Args:
         title: of the window; the page's own heading is part of the body.
@@ -151,10 +151,10 @@ def path_text(path: str) -> Element:
 
 
 def data_url(path: Path) -> str:
-    """Give a file as a URL that holds it."""
+    """Return a file as a URL that holds it."""
     return f"data:{mime_type(path)};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def size(count: int | None) -> str:
-    """Give bytes for a reader: ``6.94 GB``; a dash if unknown."""
+    """Return bytes for a reader: ``6.94 GB``; a dash if unknown."""
     return "–" if count is None else amount(count)

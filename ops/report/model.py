@@ -142,7 +142,7 @@ class Report:
     problems: tuple[Problem, ...] = ()
 
     def problems_of(self, section: Section) -> tuple[Problem, ...]:
-        """Give what a section lacks."""
+        """Return what a section lacks."""
         return tuple(problem for problem in self.problems if problem.section == section)
 
     @property

@@ -33,7 +33,7 @@ _TONES: Final = {
 
 
 def draw(report: Report) -> str:
-    """Give the page as text."""
+    """Return the page as text."""
     return document(f"{report.title} · comfyform", _head(report), _summary(report), *_sections(report))
 
 

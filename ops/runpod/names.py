@@ -21,7 +21,7 @@ def taken(found: "Sequence[Live[S]]") -> str:
 
 
 def only(found: "Sequence[Live[S]]") -> "Live[S]":
-    """Give the only object of a name.
+    """Return the only object of a name.
 
     Raises:
         Conflict: there are several.

@@ -9,7 +9,7 @@ _NOTHING: Any = object()
 
 
 def creation(spec: type[Spec], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the body that creates a resource: every declared field."""
+    """Return the body that creates a resource: every declared field."""
     body: dict[str, Any] = {}
     for name, wire in wires(spec).items():
         value = values.get(name)
@@ -21,7 +21,7 @@ def creation(spec: type[Spec], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def patch(spec: type[Spec], values: Mapping[str, Any], changed: Collection[str]) -> dict[str, Any]:
-    """Give the body that brings the changed fields to their values.
+    """Return the body that brings the changed fields to their values.
 
     A nested group goes out whole: to RunPod, ``gpu.pools`` without
     ``excludedTypes`` means that nothing is excluded any more.
@@ -39,7 +39,7 @@ def patch(spec: type[Spec], values: Mapping[str, Any], changed: Collection[str])
 
 
 def reading(spec: type[Spec], body: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the fields that an answer shows; what RunPod never shows is left out."""
+    """Return the fields that an answer shows; what RunPod never shows is left out."""
     values: dict[str, Any] = {}
     for name, wire in wires(spec).items():
         if wire.secret:

@@ -249,7 +249,7 @@ def _defaults(values: dict[str, Any], names: Iterable[str], defaults: Iterable[A
 
 @cache
 def wires(spec: type[Spec]) -> Mapping[str, Wire]:
-    """Give the table of a kind: field name → where it is at RunPod."""
+    """Return the table of a kind: field name → where it is at RunPod."""
     return {
         name: wire
         for name, info in spec.model_fields.items()

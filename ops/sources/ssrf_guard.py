@@ -26,7 +26,7 @@ def resolve_host(host: str) -> Sequence[str]:
 
 
 def check_public(url: str, *, allow_hosts: Sequence[str] = (), resolve: Resolve = resolve_host) -> str:
-    """Give the URL back when it may be fetched for a remote client.
+    """Return the URL back when it may be fetched for a remote client.
 
     A name that changes its address between this check and the connection is not
     caught; a worker that must withstand that needs a network without a private side.

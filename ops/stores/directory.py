@@ -232,7 +232,7 @@ class FolderStore(FileByFile):
             )
 
     def _target(self, path: str) -> Path:
-        """Give a model file's place, refusing one that a link leads out of the root."""
+        """Return a model file's place, refusing one that a link leads out of the root."""
         target = self._root / check_held_path(path)
         real = target.parent.resolve()
         if not real.is_relative_to(self._root.resolve()):

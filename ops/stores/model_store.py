@@ -223,11 +223,11 @@ class FileByFile(ABC):
 
     @abstractmethod
     def _held(self, path: str) -> FileRecord | None:
-        """Give what is there under a path, by its record."""
+        """Return what is there under a path, by its record."""
 
     @abstractmethod
     def _hashed(self, held: FileRecord, on_progress: OnProgress) -> FileRecord:
-        """Read a file and give its record with the hash of its bytes."""
+        """Read a file and return its record with the hash of its bytes."""
 
     @abstractmethod
     def _disown(self, recorded: FileRecord) -> None:

@@ -216,14 +216,14 @@ class Bucket:
         )
 
     def begin_upload(self, key: str) -> str:
-        """Begin a multipart upload and give its id."""
+        """Begin a multipart upload and return its id."""
         answer = self._ask(
             f"Begin {key}", lambda: self._client.create_multipart_upload(Bucket=self._name, Key=key)
         )
         return answer["UploadId"]
 
     def upload_part(self, key: str, upload_id: str, number: int, body: io.RawIOBase) -> str:
-        """Send a part, at most 500 MB, and give its ETag without quotes."""
+        """Send a part, at most 500 MB, and return its ETag without quotes."""
 
         def send() -> str:
             body.seek(0)

@@ -76,7 +76,7 @@ class JobStore:
         )
 
     def _call(self, job: Mapping[str, Any], deadline_s: float, on_progress: OnProgress) -> Mapping[str, Any]:
-        """Run one job and give its output."""
+        """Run one job and return its output."""
 
         jobs: set[str] = set()
 
@@ -102,7 +102,7 @@ class JobStore:
 
 
 def _entries(output: Mapping[str, Any], key: str, count: int) -> list[dict[str, Any]]:
-    """Give a list of the answer, which must have an entry for each file that was asked for."""
+    """Return a list of the answer, which must have an entry for each file that was asked for."""
     entries = output.get(key)
     if (
         not isinstance(entries, list)

@@ -39,7 +39,7 @@ class Done:
     set_aside: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Give a JSON value."""
+        """Return a JSON value."""
         return {
             "path": self.action.path,
             "kind": self.action.kind,

@@ -64,7 +64,7 @@ class Action:
     allow_pickle: bool = False
 
     def wanted(self) -> WantedFile:
-        """Give the job contract's form of the wanted file."""
+        """Return the job contract's form of the wanted file."""
         wanted = WantedFile(
             path=self.path, source=self.source, size_bytes=self.size_bytes, sha256=self.sha256
         )
@@ -142,7 +142,7 @@ class Plan:
         return _plan(chosen, self.free_bytes, self.elsewhere)
 
     def to_json(self) -> dict[str, Any]:
-        """Give a JSON value."""
+        """Return a JSON value."""
         return {
             "actions": [asdict(action) for action in self.actions],
             "free_bytes": self.free_bytes,
@@ -327,7 +327,7 @@ def _plan(actions: tuple[Action, ...], free_bytes: int | None, elsewhere: tuple[
 
 
 def _key(path: str) -> str:
-    """Give a path's one name over all aliases of its folder, and over composed and decomposed letters."""
+    """Return a path's one name over all aliases of its folder, and over composed and decomposed letters."""
     under = path.removeprefix(f"{MODELS}/")
     return composed(path if under == path else f"{MODELS}/{canonical(under)}")
 

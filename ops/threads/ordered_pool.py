@@ -92,13 +92,13 @@ class Crew(Generic[T, R]):
         self._stop.wait(seconds)
 
     def join(self, seconds: float) -> None:
-        """Give the threads so long to end; those that do not are left behind."""
+        """Return the threads so long to end; those that do not are left behind."""
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def take(self) -> R:
-        """Give the next result, or raise what its work raised.
+        """Return the next result, or raise what its work raised.
 
         Raises:
             KeyboardInterrupt: the crew above was stopped.

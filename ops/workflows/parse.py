@@ -162,7 +162,7 @@ def _saved_nodes(graph: Mapping[str, Any]) -> Iterator[Node]:
 
 
 def _changed(node: Node, changed: Mapping[str, Any]) -> Node:
-    """Give a node the values that the outside of its subgraph sets."""
+    """Return a node the values that the outside of its subgraph sets."""
     if not changed:
         return node
     before = [node.values[name] for name in changed if isinstance(node.values.get(name), str)]
@@ -217,10 +217,10 @@ def _sha256(model: Mapping[str, Any]) -> str | None:
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
-    """Give a JSON object, or an empty one in the place of anything else."""
+    """Return a JSON object, or an empty one in the place of anything else."""
     return value if isinstance(value, dict) else {}
 
 
 def _mappings(value: object) -> list[Mapping[str, Any]]:
-    """Give the JSON objects of a list; anything else has none."""
+    """Return the JSON objects of a list; anything else has none."""
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []

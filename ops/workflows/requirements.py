@@ -126,7 +126,7 @@ def needs(content: str, registry: Registry, remote: Inventory | None = None) -> 
 
 
 def texts(content: str) -> list[str]:
-    """Give every text that a workflow holds, however deep, in lower case.
+    """Return every text that a workflow holds, however deep, in lower case.
 
     Raises:
         InvalidArgument: it is not a workflow.

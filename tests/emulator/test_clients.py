@@ -18,7 +18,7 @@ from tests.support.emulation import Emulator
 
 @pytest.fixture
 def endpoint(emu: Emulator) -> str:
-    """Make an endpoint whose worker never starts, and give its id."""
+    """Make an endpoint whose worker never starts, and return its id."""
     return str(emu.rest("POST", "/serverless", ENDPOINT).json()["id"])
 
 

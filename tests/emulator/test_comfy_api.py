@@ -25,7 +25,7 @@ def checkpoint(emu: Emulator) -> None:
 
 @pytest.fixture
 def sdk(emu: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Comfy]:
-    """Give the official client; its address comes from the environment alone."""
+    """Yield the official client; its address comes from the environment alone."""
     monkeypatch.setenv("COMFY_BASE_URL", emu.env["COMFY_BASE_URL"])
     monkeypatch.setenv("COMFY_API_KEY", emu.env["COMFY_API_KEY"])
     with Comfy() as client:
@@ -40,7 +40,7 @@ def api(emu: Emulator) -> Iterator[httpx.Client]:
 
 
 def finished(api: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
-    """Follow a job's events to its end, and give it as it is then."""
+    """Follow a job's events to its end, and return it as it is then."""
     with api.stream("GET", job["urls"]["events"]) as stream:
         stream.read()
     done: dict[str, Any] = api.get(job["urls"]["self"]).json()

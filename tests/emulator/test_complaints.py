@@ -30,11 +30,11 @@ class Terminal:
     words: Path
 
     def lines(self) -> list[str]:
-        """Give what was said so far."""
+        """Return what was said so far."""
         return self.said.read_text().splitlines()
 
     def until_said(self, words: str) -> str:
-        """Wait for a line that holds some words, and give the first."""
+        """Wait for a line that holds some words, and return the first."""
         found = until(lambda: [line for line in self.lines() if words in line])
         return str(found[0])
 
@@ -43,7 +43,7 @@ class Terminal:
         self.emu.jobs("POST", f"/{endpoint_id}/run", {"input": {"a": 1}})
 
     def worker(self, endpoint_id: str) -> str:
-        """Give the id of an endpoint's one worker."""
+        """Return the id of an endpoint's one worker."""
         workers = self.emu.state()["workers"]
         return next(str(worker["id"]) for worker in workers if worker["endpointId"] == endpoint_id)
 

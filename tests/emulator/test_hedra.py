@@ -29,7 +29,7 @@ class Client:
         return httpx.request(method, self.url + path, json=body, headers=self.headers, timeout=120, **more)
 
     def run(self, model: str, **settings: Any) -> dict[str, Any]:
-        """Submit, wait, and give the result."""
+        """Submit, wait, and return the result."""
         reply = self.ask("POST", f"/models/{model}", {"input": settings})
         assert reply.status_code == 202, reply.text
         path = reply.json()["result_url"]

@@ -56,7 +56,7 @@ class Worker:
 
 @pytest.fixture
 def endpoint(emu: Emulator) -> str:
-    """Give the id of an endpoint whose worker never starts."""
+    """Return the id of an endpoint whose worker never starts."""
     return str(emu.rest("POST", "/serverless", ENDPOINT).json()["id"])
 
 

@@ -26,7 +26,7 @@ def ask(emu: Emulator, method: str, path: str, body: Any = None) -> httpx.Respon
 
 
 def make(emu: Emulator, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Create something, and give it as the create answered."""
+    """Create something, and return it as the create answered."""
     reply = ask(emu, "POST", path, body)
     assert reply.status_code == 201, reply.text
     return dict(reply.json())

@@ -36,7 +36,7 @@ def client_of(emu: Emulator, *, secret: str | None = None, region: str = "EU-RO-
 
 @pytest.fixture
 def s3(emu: Emulator) -> Iterator[Any]:
-    """Give boto3's client in its default settings."""
+    """Yield boto3's client in its default settings."""
     client = client_of(emu)
     yield client
     client.close()

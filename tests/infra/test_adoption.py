@@ -29,7 +29,7 @@ def infra(emu: Emulator, tmp_path: Path) -> Iterator[Project]:
 
 
 def bodies(emu: Emulator) -> dict[str, Any]:
-    """Give what RunPod shows of everything, by id."""
+    """Return what RunPod shows of everything, by id."""
     state = emu.state()
     return {each["id"]: each for kind in KINDS for each in state[kind]}
 

@@ -53,7 +53,7 @@ GONE = {
 
 
 def gone_from_state(infra: Project, before: list[str]) -> list[str]:
-    """Give the logical names that a refresh has taken out of the state."""
+    """Return the logical names that a refresh has taken out of the state."""
     return sorted(urn.rpartition("::")[2] for urn in set(before) - set(infra.urns()))
 
 

@@ -47,7 +47,7 @@ def infra(emu: Emulator, tmp_path: Path) -> Iterator[Project]:
 
 
 def owned(emu: Emulator) -> list[str]:
-    """Give the logical names of everything on the emulator that a stack makes."""
+    """Return the logical names of everything on the emulator that a stack makes."""
     state = emu.state()
     names = [
         each["name"] for kind in ("volumes", "templates", "endpoints", "registries") for each in state[kind]

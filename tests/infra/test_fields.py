@@ -158,7 +158,7 @@ class Row(NamedTuple):
         return f"{self.start.fields['name']}-{self.case.field}"
 
     def declared(self, *, changed: bool) -> list[Any]:
-        """Give the entry of the program."""
+        """Return the entry of the program."""
         fields = {**self.start.fields, "name": self.name}
         if changed:
             value = f"{self.name}-{self.case.value}" if self.case.field == "name" else self.case.value
@@ -207,21 +207,21 @@ class Table:
         (self.folder / "resources.json").write_text(json.dumps(entries))
 
     def ids(self) -> dict[str, str]:
-        """Give the ids in the state, by row."""
+        """Return the ids in the state, by row."""
         return {name: each["id"] for name, each in self.infra.resources().items()}
 
     def live(self) -> dict[str, Any]:
-        """Give what RunPod shows, by row."""
+        """Return what RunPod shows, by row."""
         ids = self.ids()
         return {row.name: self.emu.rest("GET", f"/{row.start.path}/{ids[row.name]}").json() for row in ROWS}
 
     def planned(self) -> dict[str, dict[str, Any]]:
-        """Preview, and give the step of each row."""
+        """Preview, and return the step of each row."""
         steps = json.loads(self.infra.pulumi("preview", "--json").stdout)["steps"]
         return {step["urn"].rpartition("::")[2]: step for step in steps}
 
     def drift(self) -> dict[str, list[str]]:
-        """Refresh, and give the properties that it names, by row."""
+        """Refresh, and return the properties that it names, by row."""
         said = self.infra.pulumi("refresh", "--yes", "--skip-preview", "--diff").stdout
         return {
             block.partition("]")[0].rpartition("::")[2]: re.findall(
@@ -278,7 +278,7 @@ def test_every_field_on_the_engine(emu: Emulator, tmp_path: Path) -> None:
 
 
 def reasons(step: dict[str, Any]) -> set[str]:
-    """Give the fields that a step of a preview is about."""
+    """Return the fields that a step of a preview is about."""
     if step["op"] == REPLACE:
         return set(step["replaceReasons"])
     old, new = step["oldState"]["inputs"], step["newState"]["inputs"]
@@ -294,7 +294,7 @@ def _runpod(emu: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def checked(provider: ResourceProvider, news: dict[str, Any]) -> dict[str, Any]:
-    """Give the inputs that pass the provider's check."""
+    """Return the inputs that pass the provider's check."""
     result = provider.check({}, news)
     assert [(each.property, each.reason) for each in result.failures] == []
     return dict(result.inputs)

@@ -67,7 +67,7 @@ class Recorder(MockMonitor):
 
 
 def declared(program: Callable[[], Any]) -> dict[str, Request]:
-    """Run a program to its end and give what it declared, by kind and logical name."""
+    """Run a program to its end and return what it declared, by kind and logical name."""
     recorder = Recorder()
 
     def run() -> None:

@@ -89,7 +89,7 @@ class Life:
         until(lambda: not self.emu.state()["workers"], 60)
 
     def moments(self, *, model: bool) -> list[Moment]:
-        """Give the moments of an undisturbed up."""
+        """Return the moments of an undisturbed up."""
         before = len(self.emu.requests())
         with self.up(model=model) as run:
             said, _ = run.communicate(timeout=60)
@@ -125,7 +125,7 @@ class Life:
         assert self.made() == {}
 
     def made(self) -> dict[str, list[str]]:
-        """Give what is at RunPod, by environment."""
+        """Return what is at RunPod, by environment."""
         state = self.emu.state()
         kinds = ("volumes", "templates", "endpoints", "registries")
         names = [logical_name(each["name"]) for kind in kinds for each in state[kind]]
@@ -143,7 +143,7 @@ def life(tmp_path: Path) -> Iterator[Life]:
 
 
 def moments_of(life: Life, part: str) -> tuple[list[Moment], bool]:
-    """Give the moments while `resources` are made, or those that a `model` adds; and whether there is one."""
+    """Return moments while `resources` are made, or those that a `model` adds, and whether there is one."""
     found = life.moments(model=False)
     creates = {moment.path for moment in found if moment.after}
     kinds = ("network-volumes", "templates", "serverless", "registries")

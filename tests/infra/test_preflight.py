@@ -25,7 +25,7 @@ def api(emu: Emulator) -> Iterator[RunPodApi]:
 
 
 def volume(emu: Emulator, name: str, data_center: str = "EU-RO-1", **more: Any) -> str:
-    """Make a volume, and give its id."""
+    """Make a volume, and return its id."""
     body = {"name": name, "size": 10, "dataCenter": data_center, **more}
     return str(emu.rest("POST", "/network-volumes", body).json()["id"])
 

@@ -58,7 +58,7 @@ def runpod(emulated: Emulator, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 def head(path: str) -> bytes:
-    """Give a file's first bytes."""
+    """Return a file's first bytes."""
     return Path(path).read_bytes()[:12]
 
 

@@ -32,7 +32,7 @@ def demo(home: Path) -> subprocess.Popen[str]:
 
 
 def processes_of(home: Path) -> list[str]:
-    """Give the command lines of all processes that work in `home`."""
+    """Return the command lines of all processes that work in `home`."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -31,7 +31,7 @@ NOT_RUN = {
 
 
 def console_commands(page: str) -> list[str]:
-    """Give the commands of a page that cannot be run here, a line each."""
+    """Return the commands of a page that cannot be run here, a line each."""
     return [line for block in blocks(page, "console") for line in block.splitlines()]
 
 

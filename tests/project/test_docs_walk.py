@@ -27,7 +27,7 @@ DOWN = "## 8. Down"
 
 
 def images() -> dict[str, str]:
-    """Give our worker's programs for the images that the deployment page has you push."""
+    """Return our worker's programs for the images that the deployment page has you push."""
     config = next(block for block in blocks("first-deployment", "sh") if "Pulumi.dev.yaml" in block)
     named = dict(re.findall(r"comfyform:(ops|worker)_image: (\S+)", config))
     return {image: IMAGES[f"comfyform/{kind}"] for kind, image in named.items()}
@@ -47,7 +47,7 @@ def fill(volume: Path, scratch: Path) -> None:
 
 
 def job_of_the_worker_page(picture: bytes) -> dict[str, Any]:
-    """Give the worker page's job, its two placeholders filled in."""
+    """Return the worker page's job, its two placeholders filled in."""
     (text,) = blocks("worker", "json")
     job: dict[str, Any] = json.loads(text)
     (file,) = job["input"]["inputs"]

@@ -48,7 +48,7 @@ def inv(*words: str, variables: Mapping[str, str] | None = None) -> subprocess.C
 
 
 def refusal(*words: str, code: int = 2, lines: int = 1, variables: Mapping[str, str] | None = None) -> str:
-    """Give what a command says that refuses: on stderr, in so many lines, with this exit code."""
+    """Return what a command says that refuses: on stderr, in so many lines, with this exit code."""
     done = inv(*words, variables=variables)
     assert "Traceback" not in done.stderr, done.stderr
     assert (done.returncode, len(done.stderr.splitlines())) == (code, lines), done.stderr
@@ -56,7 +56,7 @@ def refusal(*words: str, code: int = 2, lines: int = 1, variables: Mapping[str, 
 
 
 def account(emu: Emulator, studio: Studio, tmp_path: Path) -> dict[str, str]:
-    """Give the environment of somebody who has a volume and an ops endpoint."""
+    """Return the environment of somebody who has a volume and an ops endpoint."""
     return {
         **emu.env,
         "RUNPOD_OPS_ENDPOINT_ID": studio.endpoint_id,

@@ -21,21 +21,21 @@ ENDPOINT = {
 
 
 def endpoint(emu: Emulator, **changes: Any) -> str:
-    """Make an endpoint on the echo image, and give its id."""
+    """Make an endpoint on the echo image, and return its id."""
     reply = emu.rest("POST", "/serverless", ENDPOINT | changes)
     assert reply.status_code == 201, reply.text
     return str(reply.json()["id"])
 
 
 def run(emu: Emulator, endpoint_id: str, **wish: Any) -> dict[str, Any]:
-    """Run one job to its end, and give what /runsync said."""
+    """Run one job to its end, and return what /runsync said."""
     reply = emu.jobs("POST", f"/{endpoint_id}/runsync?wait=60000", {"input": wish})
     assert reply.status_code == 200, reply.text
     return dict(reply.json())
 
 
 def log_events(emu: Emulator, path: str, **headers: str) -> Generator[tuple[str, dict[str, Any]]]:
-    """Give the events of a worker's log as they come: id and data."""
+    """Return the events of a worker's log as they come: id and data."""
     key = {"Authorization": f"Bearer {emu.env['RUNPOD_API_KEY']}"}
     with httpx.stream("GET", emu.url("rest") + path, headers=key | headers, timeout=120) as reply:
         assert reply.headers["content-type"].startswith("text/event-stream")
@@ -48,5 +48,5 @@ def log_events(emu: Emulator, path: str, **headers: str) -> Generator[tuple[str,
 
 
 def first_line(emu: Emulator, path: str) -> str:
-    """Give the first line of a worker's log."""
+    """Return the first line of a worker's log."""
     return str(next(log_events(emu, path))[1]["line"])

@@ -40,7 +40,7 @@ class Emulator:
         self._http = httpx.Client(timeout=60, trust_env=False)
 
     def url(self, plane: str) -> str:
-        """Give the address of a plane: "rest", "jobs", "s3", "hub", "civitai", "comfyui" or "control"."""
+        """Return the address of a plane: "rest", "jobs", "s3", "hub", "civitai", "comfyui" or "control"."""
         names = {"rest": "RUNPOD_REST_URL", "jobs": "RUNPOD_JOBS_URL", "s3": "RUNPOD_S3_URL"}
         names |= {"hub": "HF_ENDPOINT", "civitai": "CIVITAI_URL", "comfyui": "COMFYUI_URL"}
         names |= {"control": "EMULATOR_CONTROL_URL"}
@@ -59,7 +59,7 @@ class Emulator:
         return self._http.request(method, self.url(plane) + path, json=body, headers=headers)
 
     def control(self, method: str, path: str, body: Any = None, /, **query: str) -> Any:
-        """Ask the emulator's own plane, and give the parsed answer; a refusal fails the test."""
+        """Ask the emulator's own plane, and return the parsed answer; a refusal fails the test."""
         reply = self._http.request(method, self.url("control") + path, json=body, params=query)
         assert reply.is_success, reply.text
         return reply.json() if reply.content else None
@@ -82,23 +82,23 @@ class Emulator:
         return answer
 
     def requests(self, method: str | None = None, path: str | None = None) -> list[dict[str, Any]]:
-        """Give the requests so far, oldest first, by method and by a glob over the path."""
+        """Return the requests so far, oldest first, by method and by a glob over the path."""
         query = {name: value for name, value in {"method": method, "path": path}.items() if value}
         found: list[dict[str, Any]] = self.control("GET", "/requests", **query)["requests"]
         return found
 
     def state(self) -> dict[str, Any]:
-        """Give everything that the emulator knows: resources, jobs, workers with pid and log tail."""
+        """Return everything that the emulator knows: resources, jobs, workers with pid and log tail."""
         state: dict[str, Any] = self.control("GET", "/state")
         return state
 
     def submitted(self) -> dict[str, Any]:
-        """Give the input of every job that was taken, by the job's id: what was paid for."""
+        """Return the input of every job that was taken, by the job's id: what was paid for."""
         bodies = [json.loads(path.read_text()) for path in (self.root / "jobs").glob("*.json")]
         return {body["id"]: body["body"]["input"] for body in bodies}
 
     def volume_dir(self, volume_id: str) -> Path:
-        """Give the folder of a network volume."""
+        """Return the folder of a network volume."""
         return self.root / "volumes" / volume_id
 
     def set(self, **knobs: Any) -> None:
@@ -114,7 +114,7 @@ class Emulator:
         self.control("POST", "/reset")
 
     def unhit_faults(self) -> list[dict[str, Any]]:
-        """Give the faults that never happened."""
+        """Return the faults that never happened."""
         return [fault for fault in self.control("GET", "/faults")["faults"] if not fault["hits"]]
 
     def close(self) -> None:
@@ -169,7 +169,7 @@ def running_emulator(
 
 
 def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
-    """Ask again and again until the answer is truthy, and give it; processes tell nobody when they end."""
+    """Ask again and again until the answer is truthy, and return it; processes tell nobody when they end."""
     deadline, pause = time.monotonic() + seconds, threading.Event()
     while not (answer := condition()):
         assert time.monotonic() < deadline, "it never came"

@@ -80,7 +80,7 @@ def running_server(
 
 
 def settings(tmp_path: Path, **more: str) -> dict[str, str]:
-    """Give settings that keep a server's files below a folder of the test."""
+    """Return settings that keep a server's files below a folder of the test."""
     return {
         "COMFYFORM_STATE_DIR": str(tmp_path / "state"),
         "COMFYFORM_OUTPUT_DIR": str(tmp_path / "outputs"),
@@ -89,12 +89,12 @@ def settings(tmp_path: Path, **more: str) -> dict[str, str]:
 
 
 def text_of(result: CallToolResult) -> str:
-    """Give an answer's words."""
+    """Return an answer's words."""
     return "\n".join(block.text for block in result.content if block.type == "text")
 
 
 def data_of(result: CallToolResult) -> dict[str, Any]:
-    """Give an answer's structured content; a tool error fails the test."""
+    """Return an answer's structured content; a tool error fails the test."""
     assert not result.is_error, text_of(result)
     assert isinstance(result.structured_content, dict)
     return result.structured_content

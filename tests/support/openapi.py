@@ -22,19 +22,19 @@ PATH = Path(__file__).parents[3] / "shared/specs/runpod-rest-v2.openapi.json"
 
 @cache
 def document() -> dict[str, Any] | None:
-    """Give the document, or None where it is not at hand."""
+    """Return the document, or None where it is not at hand."""
     return json.loads(PATH.read_text()) if PATH.exists() else None
 
 
 @cache
 def registry() -> Any:
-    """Give what resolves the references of the document."""
+    """Return what resolves the references of the document."""
     resource = DRAFT202012.create_resource(document())
     return Registry().with_resource("urn:rest-v2", resource)
 
 
 def problems(method: str, path: str, reply: httpx.Response) -> list[str]:
-    """Give every way in which a reply does not conform: status, media type, body, headers."""
+    """Return every way in which a reply does not conform: status, media type, body, headers."""
     if document() is None:
         return []
     template, operation = _operation(method, path)

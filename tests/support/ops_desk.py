@@ -47,7 +47,7 @@ class Desk:
         self._capsys = capsys
 
     def run(self, command: Any, *arguments: str, **options: Any) -> Any:
-        """Run a command with --json and give what it printed."""
+        """Run a command with --json and return what it printed."""
         self._capsys.readouterr()
         assert command(*arguments, json=True, settings=self.settings, **options) == 0
         return json.loads(self._capsys.readouterr().out)

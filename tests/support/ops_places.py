@@ -55,17 +55,17 @@ def serve(emu: Emulator, *, name: str = "a.bin", size: int = 5 * PIECE + 123, **
 
 
 def settings_of(emu: Emulator, **more: str) -> Settings:
-    """Give the settings that point at the emulator."""
+    """Return the settings that point at the emulator."""
     return Settings.from_env(emu.env | more)
 
 
 def sources_of(emu: Emulator, http: Http, **more: str) -> Sources:
-    """Give the sources that the emulator serves."""
+    """Return the sources that the emulator serves."""
     return Sources.from_settings(settings_of(emu, **more), http)
 
 
 def folder(root: Path, sources: Sources, **options: Any) -> FolderStore:
-    """Give a folder store that loses patience quickly."""
+    """Return a folder store that loses patience quickly."""
     return FolderStore(root, sources, **({"pace": QUICK} | options))
 
 

@@ -120,7 +120,7 @@ class Cell(NamedTuple):
         return f"{self.name}-later" if WAYS[self.way].rename else self.name
 
     def entry(self, *, protect: bool, changed: bool = False, id_: str = "") -> list[Any]:
-        """Give the entry of the program."""
+        """Return the entry of the program."""
         way = WAYS[self.way]
         fields = {**FIELDS[self.kind], **way.before[0]}
         options = {**way.before[1], "protect": protect}
@@ -155,16 +155,16 @@ class Studio:
         (self.folder / "resources.json").write_text(json.dumps(entries))
 
     def state(self) -> dict[str, str]:
-        """Give the ids in the state, by logical name."""
+        """Return the ids in the state, by logical name."""
         return {name: each["id"] for name, each in self.infra.resources().items()}
 
     def urns(self, names: list[str]) -> list[str]:
-        """Give the URNs of resources."""
+        """Return the URNs of resources."""
         resources = self.infra.resources()
         return [resources[name]["urn"] for name in names]
 
     def live(self) -> dict[str, set[str]]:
-        """Give the ids at RunPod, by kind; a model's is its path."""
+        """Return the ids at RunPod, by kind; a model's is its path."""
         state = self.emu.state()
         found = {kind: {each["id"] for each in state[key]} for kind, (key, _) in COLLECTIONS.items()}
         folders = [(each["id"], self.emu.volume_dir(each["id"])) for each in state["volumes"]]
@@ -176,12 +176,12 @@ class Studio:
         return found
 
     def bodies(self) -> dict[str, Any]:
-        """Give what RunPod shows of each object, by id."""
+        """Return what RunPod shows of each object, by id."""
         state = self.emu.state()
         return {each["id"]: each for key, _ in COLLECTIONS.values() for each in state[key]}
 
     def owned(self) -> dict[str, set[str]]:
-        """Give the ids in the state, by kind."""
+        """Return the ids in the state, by kind."""
         found: dict[str, set[str]] = {kind: set() for kind in (*COLLECTIONS, "Model")}
         for each in self.infra.resources().values():
             found[each["type"].rpartition(":")[2]].add(each["id"])

@@ -23,7 +23,7 @@ PAGES = {
 
 
 def blocks(page: str, language: str, *, before: str = "", after: str = "") -> list[str]:
-    """Give the code blocks of a page in one language.
+    """Return the code blocks of a page in one language.
 
     Args:
         page: its name, a key of `PAGES`.
@@ -43,7 +43,7 @@ def blocks(page: str, language: str, *, before: str = "", after: str = "") -> li
 
 
 def languages(page: str) -> set[str]:
-    """Give the languages of a page's code blocks; one without a language is a drawing or an answer."""
+    """Return the languages of a page's code blocks; one without a language is a drawing or an answer."""
     return set(re.findall(r"^ *```(\w+)", PAGES[page].read_text(encoding="utf-8"), re.MULTILINE))
 
 
@@ -78,7 +78,7 @@ class Shell:
         self.env = {**os.environ, "PATH": f"{own}:{os.environ['PATH']}", **env}
 
     def run(self, block: str) -> str:
-        """Run a block that must succeed, keep its variables for the next, and give what it printed."""
+        """Run a block that must succeed, keep its variables for the next, and return what it printed."""
         keep = f"\nenv -0 > '{self._scratch / 'env'}'\njobs -p >> '{self._scratch / 'jobs'}'\n"
         said = self._start(["bash", "-euc", block + keep], block)
         pairs = (self._scratch / "env").read_text().split("\0")
@@ -86,7 +86,7 @@ class Shell:
         return said
 
     def python(self, block: str) -> str:
-        """Run a block of Python as a program of its own, and give what it printed."""
+        """Run a block of Python as a program of its own, and return what it printed."""
         return self._start([sys.executable, "-W", "error", "-c", block], block)
 
     def _start(self, command: list[str], block: str) -> str:

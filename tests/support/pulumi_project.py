@@ -100,25 +100,25 @@ class Project:
         self.pulumi("config", "set-all", *pairs)
 
     def outputs(self) -> dict[str, Any]:
-        """Give the stack's outputs."""
+        """Return the stack's outputs."""
         found: dict[str, Any] = json.loads(self.pulumi("stack", "output", "--json").stdout)
         return found
 
     def entries(self) -> list[dict[str, Any]]:
-        """Give the resources of the state, without the stack and the providers."""
+        """Return the resources of the state, without the stack and the providers."""
         state = json.loads(self.pulumi("stack", "export").stdout)["deployment"].get("resources") or []
         return [each for each in state if "dynamic" in each.get("type", "")]
 
     def resources(self) -> dict[str, dict[str, Any]]:
-        """Give the resources of the state by logical name."""
+        """Return the resources of the state by logical name."""
         return {each["urn"].rpartition("::")[2]: each for each in self.entries()}
 
     def urns(self) -> list[str]:
-        """Give the URNs of the resources of the state."""
+        """Return the URNs of the resources of the state."""
         return [each["urn"] for each in self.entries()]
 
     def state_text(self) -> str:
-        """Give everything that Pulumi has written to disk about this project, as one text."""
+        """Return everything that Pulumi has written to disk about this project, as one text."""
         files = [path for path in (self.root / "pulumi").rglob("*") if path.is_file()]
         return "\n".join(path.read_text(errors="replace") for path in files)
 
@@ -137,12 +137,12 @@ def project(root: Path, emulator: Emulator, *, extra: Mapping[str, str] | None =
 
 
 def logical_name(name: str) -> str:
-    """Give the logical name of an object of the stack by its name at RunPod."""
+    """Return the logical name of an object of the stack by its name at RunPod."""
     return re.sub("-[0-9a-f]{6}$", "", name.removeprefix(f"comfyform-{STACK}-"))
 
 
 def kill(process: subprocess.Popen[str]) -> str:
-    """End a CLI as a crash would, and give what it said."""
+    """End a CLI as a crash would, and return what it said."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGKILL)
     said, _ = process.communicate(timeout=120)

@@ -39,25 +39,25 @@ class Studio:
         self.endpoint_id = str(reply.json()["id"])
 
     def run(self, **job_input: Any) -> dict[str, Any]:
-        """Run a job to its end and give RunPod's answer."""
+        """Run a job to its end and return RunPod's answer."""
         reply = self.emu.jobs("POST", f"/{self.endpoint_id}/runsync?wait=60000", {"input": job_input})
         assert reply.status_code == 200, reply.text
         return dict(reply.json())
 
     def output(self, **job_input: Any) -> dict[str, Any]:
-        """Run a job that must end well and give its output."""
+        """Run a job that must end well and return its output."""
         job = self.run(**job_input)
         assert job["status"] == "COMPLETED", job.get("error")
         return dict(job["output"])
 
     def error(self, **job_input: Any) -> str:
-        """Run a job that must fail and give its error."""
+        """Run a job that must fail and return its error."""
         job = self.run(**job_input)
         assert job["status"] == "FAILED", job
         return str(job["error"])
 
     def submit(self, **job_input: Any) -> str:
-        """Put a job into the queue and give its id."""
+        """Put a job into the queue and return its id."""
         return str(self.emu.jobs("POST", f"/{self.endpoint_id}/run", {"input": job_input}).json()["id"])
 
     def status(self, job_id: str) -> dict[str, Any]:
@@ -69,20 +69,20 @@ class Studio:
         assert self.emu.jobs("POST", f"/{self.endpoint_id}/cancel/{job_id}").status_code == 200
 
     def wait(self, job_id: str) -> dict[str, Any]:
-        """Wait for a job's end and give RunPod's answer."""
+        """Wait for a job's end and return RunPod's answer."""
         ended = until(
             lambda: (job := self.status(job_id))["status"] not in {"IN_QUEUE", "IN_PROGRESS"} and job
         )
         return dict(ended)
 
     def worker_pid(self) -> int:
-        """Give the process id of the one worker."""
+        """Return the process id of the one worker."""
         (worker,) = self.emu.state()["workers"]
         return int(worker["pid"])
 
 
 def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
-    """Ask again and again until the answer is truthy, and give it."""
+    """Ask again and again until the answer is truthy, and return it."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
         assert time.monotonic() < deadline, "it never came"

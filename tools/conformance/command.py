@@ -74,7 +74,7 @@ def conform(
 def _server(
     url: str, comfyui: str, python: str, folder: Path, more: list[str]
 ) -> Iterator[tuple[str, Server | None]]:
-    """Give the address of the ComfyUI, and its process where it is started here."""
+    """Yield the address of the ComfyUI, and its process where it is started here."""
     if url:
         yield url, None
         return

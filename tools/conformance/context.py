@@ -77,7 +77,7 @@ class Run:
             pause(0.1)
 
     def saved(self, result: GenerationResult, kind: str) -> Path:
-        """Require one file of a kind on this machine, and give its path."""
+        """Require one file of a kind on this machine, and return its path."""
         result.raise_for_failure()
         require(bool(result.files), "no file came")
         file = result.files[0]

@@ -92,7 +92,7 @@ class Folders:
         return self.scratch / "comfyui.log"
 
     def arguments(self) -> list[str]:
-        """Give ComfyUI's arguments for all this."""
+        """Return ComfyUI's arguments for all this."""
         return [
             "--extra-model-paths-config",
             str(self.model_paths),
@@ -110,7 +110,7 @@ class Folders:
         ]
 
     def connect(self, volume: Path, comfyui_home: Path | None) -> list[str]:
-        """Show the volume to ComfyUI, and give what could not be shown, one sentence each.
+        """Show the volume to ComfyUI, and return what could not be shown, one sentence each.
 
         Args:
             volume: the volume's root; where none is mounted nothing is linked.

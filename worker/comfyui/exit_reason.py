@@ -27,5 +27,5 @@ def death(code: int, tail: Sequence[str]) -> str:
 
 
 def quoted(lines: Sequence[str]) -> str:
-    """Give log lines as the end of a message, or nothing."""
+    """Return log lines as the end of a message, or nothing."""
     return f" Its last lines: {' | '.join(line.strip() for line in lines)}" if lines else ""

@@ -7,7 +7,7 @@ from backend.errors import ComfyformError, JobFailed
 
 
 def explained(error: ComfyformError) -> ComfyformError:
-    """Give an error with a remedy that fits a worker, where it is about model files that are not there."""
+    """Return an error with a remedy that fits a worker, where it is about model files that are not there."""
     if isinstance(error, JobFailed) and (error.output or {}).get("missing_models"):
         paths = missing_models(error.worker_error)
         if paths:
@@ -17,7 +17,7 @@ def explained(error: ComfyformError) -> ComfyformError:
 
 
 def missing_models(refusal: str) -> list[str]:
-    """Give the places on the volume of the model files that ComfyUI's refusal says are missing.
+    """Return the places on the volume of the model files that ComfyUI's refusal says are missing.
 
     Args:
         refusal: the body of ``POST /prompt`` as it came, JSON.

@@ -9,14 +9,14 @@ HOST: Final = "127.0.0.1"
 
 
 def free_port() -> int:
-    """Give a port on loopback that was free a moment ago."""
+    """Return a port on loopback that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
 def system_stats(port: int) -> dict[str, Any] | None:
-    """Ask what it is, or give None where none answers."""
+    """Ask what it is, or return None where none answers."""
     return _ask(port, "/system_stats")
 
 

@@ -115,7 +115,7 @@ class ComfyUIProcess:
             return dict(self._imports.found)
 
     def log_tail(self, lines: int = 20) -> list[str]:
-        """Give the last lines that it printed."""
+        """Return the last lines that it printed."""
         return self._log.tail(lines)
 
     def start(self) -> None:
@@ -131,7 +131,7 @@ class ComfyUIProcess:
             self._thread.join(STOP_S + 5)
 
     def wait_ready(self, deadline_s: float, cancelled: threading.Event) -> str:
-        """Wait until it answers, and give its address.
+        """Wait until it answers, and return its address.
 
         Args:
             deadline_s: how long to wait.

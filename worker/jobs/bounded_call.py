@@ -14,7 +14,7 @@ LOOK_S: Final = 0.2
 
 
 def bounded_call(call: Callable[[], T], stop: StopSign, end: float) -> T:
-    """Make a call in a thread of its own and give its result.
+    """Make a call in a thread of its own and return its result.
 
     Args:
         call: a library's, such as an upload. When it is given up, its thread goes on until the library

@@ -40,7 +40,7 @@ LARGEST_BYTES: Final = 2 << 30
 
 
 def checked_addresses(url: str, allow_hosts: Sequence[str], resolve: Resolve = resolve_host) -> Sequence[str]:
-    """Decide whether a job may name this URL, and give the addresses it may be fetched from.
+    """Decide whether a job may name this URL, and return the addresses it may be fetched from.
 
     Args:
         url: from outside.
@@ -80,7 +80,7 @@ def fetch(
     end: float = math.inf,
     largest_bytes: int = LARGEST_BYTES,
 ) -> str:
-    """Fetch a URL into a file, written aside and renamed, and give its sha256.
+    """Fetch a URL into a file, written aside and renamed, and return its sha256.
 
     Args:
         url: from a job.
@@ -191,7 +191,7 @@ def _connect_to(connection: socket.socket, address: tuple[str, int], cutoff: Soc
 
 
 def _ask(connection: http.client.HTTPConnection, url: str) -> http.client.HTTPResponse:
-    """Send the request and give the answer's head."""
+    """Send the request and return the answer's head."""
     parts = urlsplit(url)
     path = quote(parts.path or "/", safe=_IN_TARGETS)
     target = path + (f"?{quote(parts.query, safe=_IN_TARGETS)}" if parts.query else "")

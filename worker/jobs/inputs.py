@@ -123,7 +123,7 @@ def _refuse_collisions(names: Sequence[str]) -> None:
 
 
 def _checked(file: Mapping[str, Any]) -> tuple[str, str]:
-    """Give an entry's name and the way it comes, which must be one."""
+    """Return an entry's name and the way it comes, which must be one."""
     name = file.get("name")
     if not isinstance(name, str):
         raise InvalidArgument("An input has no 'name'.", hint='Send {"name": "odin.png", "data": "…"}.')
@@ -139,7 +139,7 @@ def _checked(file: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _decode(text: str, path: Path, name: str) -> str:
-    """Write base64, also in a data URI, to a file, and give the sha256 of its bytes."""
+    """Write base64, also in a data URI, to a file, and return the sha256 of its bytes."""
     # Clients paste what browsers give them, data:image/png;base64,iVBOR…, with and without its beginning.
     payload = text.partition(",")[2] if "," in text else text
     try:
@@ -153,7 +153,7 @@ def _decode(text: str, path: Path, name: str) -> str:
 
 
 def _link(volume_path: str, path: Path, volume: Path, *, hashed: bool, stop: StopSign) -> str | None:
-    """Make an input lead to a file of the volume, and give its sha256 where it is asked for."""
+    """Make an input lead to a file of the volume, and return its sha256 where it is asked for."""
     source = place(volume, volume_path, "The input's volume_path")
     if volume_path.split("/", maxsplit=1)[0] not in READABLE:
         raise InvalidArgument(

@@ -104,7 +104,7 @@ def read(job: Mapping[str, Any]) -> Request:
 
 
 def _own_names(action: str, params: dict[str, Any]) -> dict[str, Any]:
-    """Give the fields under their own names, without those that the envelope reads."""
+    """Return the fields under their own names, without those that the envelope reads."""
     result = {name: value for name, value in params.items() if name not in ENVELOPE}
     for other, name in ALIASES.get(action, {}).items():
         if other in result:
@@ -127,7 +127,7 @@ def _inputs(params: Mapping[str, Any]) -> tuple[InputFile, ...]:
 
 
 def _deadline_s(policy: object) -> float | None:
-    """Give the seconds that RunPod allows the job, less what the answer's way takes."""
+    """Return the seconds that RunPod allows the job, less what the answer's way takes."""
     limit_ms = policy.get("executionTimeout") if isinstance(policy, Mapping) else None
     if not isinstance(limit_ms, int | float) or limit_ms <= 0:
         return None
@@ -152,7 +152,7 @@ def success(request: Request, worker_version: str, answer: Mapping[str, Any]) ->
 
 
 def _image(file: OutputFile) -> dict[str, Any]:
-    """Give a file as worker-comfyui does; what it cannot express, a file on the volume, is a type of its own.
+    """Return a file as worker-comfyui does; a file on the volume, which it cannot express, is its own type.
 
     Source: runpod-workers/worker-comfyui d2a5572 (facts: comfyui.md 8).
     """
@@ -187,7 +187,7 @@ def failure(error: BaseException, worker_version: str, action: str) -> dict[str,
 
 
 def _sendable(answer: dict[str, Any]) -> dict[str, Any]:
-    """Give an answer that the SDK can send: it dies of half a character, and RunPod runs the job once more.
+    """Return an answer that the SDK can send: it dies of half a character, and RunPod runs the job once more.
 
     A file's name may hold one, see `os.fsdecode`. Source: runpod 1.12, rp_http, read 2026-11-24.
     """

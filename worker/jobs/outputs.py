@@ -124,7 +124,7 @@ class Outlet:
         return sent
 
     def _keep(self, made: Made, folder: str) -> str:
-        """Copy a file to the volume, aside and renamed, and give its path from the volume's root."""
+        """Copy a file to the volume, aside and renamed, and return its path from the volume's root."""
         if not self.volume.is_dir():
             raise NotSupported(
                 f"{made.filename} is too large for RunPod's answer ({self.inline_limit_bytes} bytes), "
@@ -165,7 +165,7 @@ def copy_durably(source: Path, place: Path) -> None:
 def upload(
     bucket: Bucket, made: Made, folder: str, stop: StopSign | None = None, end: float = math.inf
 ) -> str:
-    """Put a file in the bucket with RunPod's own helper, and give a URL that is good for a week."""
+    """Put a file in the bucket with RunPod's own helper, and return a URL that is good for a week."""
     from runpod.serverless.utils.rp_upload import upload_file_to_bucket
 
     def send() -> str:

@@ -7,7 +7,7 @@ from backend.validation.checks import path_problem
 
 
 def place(root: Path, name: object, what: str) -> Path:
-    """Give the path of a name from outside below a folder.
+    """Return the path of a name from outside below a folder.
 
     Args:
         root: the folder that the name must stay in, after links.

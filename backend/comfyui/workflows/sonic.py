@@ -92,5 +92,5 @@ def talking_head(
 
 
 def svd_name(checkpoint: str) -> str:
-    """Give an SVD checkpoint's name with its folder, however it was given."""
+    """Return an SVD checkpoint's name with its folder, however it was given."""
     return checkpoint if "/" in checkpoint else SVD_FOLDER + checkpoint

@@ -64,7 +64,7 @@ def load_audio(run: Run, audio: str) -> tuple[Sound]:
     module=MODULE,
 )
 def empty_audio(run: Run, duration: float, sample_rate: int, channels: int) -> tuple[Sound]:
-    """Give silence."""
+    """Return silence."""
     return (sound.silence(duration, sample_rate),)
 
 

@@ -32,7 +32,7 @@ BYTES_PER_PIXEL = 1_500
 def sample(
     run: Run, model: Weights, prompt: str, seed: int, steps: int, latent: Latent, denoise: float
 ) -> Latent:
-    """Go through the steps and give a latent that decodes to a drawing.
+    """Go through the steps and return a latent that decodes to a drawing.
 
     Raises:
         Failure: the batch is too big for the GPU.
@@ -150,7 +150,7 @@ def ksampler(
     module="comfy_extras.nodes_custom_sampler",
 )
 def random_noise(run: Run, noise_seed: int) -> tuple[int]:
-    """Give the noise of a seed: the seed itself."""
+    """Return the noise of a seed: the seed itself."""
     return (noise_seed,)
 
 

@@ -24,7 +24,7 @@ Answers = Callable[[float, str], Any]
 
 
 def play(answer: Answers, *, heard: Any = None, **options: Any) -> tuple[Any, list[Any], float]:
-    """Wait for a run whose ComfyUI answers by time and path; give the end, the news and the time it took."""
+    """Wait for a run whose ComfyUI answers by time and path; return the end, the news and the seconds."""
     now = 0.0
     told: list[Any] = []
     given: dict[str, Any] = {"deadline_s": 600.0, "clock": lambda: now, "hint": lambda _: heard or {}}
@@ -149,7 +149,7 @@ def text(message: Any, *, final: bool = True, code: int = 1) -> bytes:
 
 
 def heard_from(frames: bytes, *, status: str = "101 Switching Protocols") -> tuple[Any, bytes, str]:
-    """Listen to a server that sends these frames and hangs up; give what was heard, sent and asked."""
+    """Listen to a server that sends these frames and hangs up; return what was heard, sent and asked."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         got: list[bytes] = []
 

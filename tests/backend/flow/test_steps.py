@@ -103,7 +103,7 @@ def test_the_policy_backs_off_and_gives_up():
 
 
 def play(flow: Flow[Any], answers: list[Any]) -> tuple[list[Any], Any]:
-    """Hand a flow its answers, exceptions too; give the steps it took and its result."""
+    """Hand a flow its answers, exceptions too; return the steps it took and its result."""
     steps, answer = [], None
     try:
         step = next(flow)

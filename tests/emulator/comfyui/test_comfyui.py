@@ -32,7 +32,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
 
 @pytest.fixture
 def comfyui(program: ComfyUI) -> ComfyUI:
-    """Give the one stand-in, with nothing cached and all knobs at rest."""
+    """Return the one stand-in, with nothing cached and all knobs at rest."""
     program.http.post("/free", json={"free_memory": True})
     program.emulate(history_delay_s=0.005, step_s=0.0, oom_in="", raise_in="", hang_in="", missing_nodes="")
     return program

@@ -44,7 +44,7 @@ class Desk:
         self._capsys = capsys
 
     def run(self, command: str, code: int = 0, **options: Any) -> Any:
-        """Run a command with --json, check its exit code and give what it printed."""
+        """Run a command with --json, check its exit code and return what it printed."""
         if command != "scan":
             options = {"registry": DEMO, "transport": self.transport} | options
         self._capsys.readouterr()
@@ -56,7 +56,7 @@ class Desk:
 def desk(
     request: pytest.FixtureRequest, emu: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Desk:
-    """Give a desk for each transport."""
+    """Return a desk for each transport."""
     return Desk(emu, tmp_path, capsys, request.param)
 
 

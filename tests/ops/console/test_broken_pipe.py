@@ -27,7 +27,7 @@ PROGRAMS = [
 
 
 def program(words: str, tmp_path: Path) -> list[str]:
-    """Give the command line of a module of ours, with its folders made."""
+    """Return the command line of a module of ours, with its folders made."""
     models = tmp_path / "models"
     models.joinpath("checkpoints").mkdir(parents=True)
     models.joinpath("checkpoints", "sdxl.safetensors").touch()
@@ -36,7 +36,7 @@ def program(words: str, tmp_path: Path) -> list[str]:
 
 
 def run(command: list[str], *, unbuffered: str, with_stderr: bool = False) -> tuple[int, str]:
-    """Run a program that writes into a pipe which nobody reads; give its exit status and what it says."""
+    """Run a program that writes into a pipe which nobody reads; return its exit status and what it says."""
     reading, writing = os.pipe()
     os.close(reading)
     try:

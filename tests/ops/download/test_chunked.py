@@ -33,7 +33,7 @@ GLOB = "/hub/files/*"
 
 @pytest.fixture
 def sources(emu: Emulator) -> Iterator[Sources]:
-    """Give the sources of the emulator."""
+    """Yield the sources of the emulator."""
     with Http() as http:
         yield sources_of(emu, http)
 

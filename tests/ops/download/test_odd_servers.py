@@ -197,7 +197,7 @@ class Ends:
 
 @pytest.fixture
 def ends(emu: Emulator, tmp_path: Path) -> Iterator[Ends]:
-    """Give a folder as a worker sees it, and a volume over S3."""
+    """Yield a folder as a worker sees it, and a volume over S3."""
     with Http() as http:
         sources = Sources(http, allow_hosts=("127.0.0.1",))
         shelf = Shelf(emu, http, tmp_path / "machine")

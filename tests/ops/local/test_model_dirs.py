@@ -30,7 +30,7 @@ UNTOLD = "the server at URL does not report its folders as ComfyUI does"
 
 @pytest.fixture
 def usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the usual place of somebody, where nothing is yet."""
+    """Return the usual place of somebody, where nothing is yet."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return tmp_path / "home/Documents/ComfyUI/models"
 

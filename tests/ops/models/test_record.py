@@ -21,7 +21,7 @@ from tests.support.ops_places import PATH, folder, serve, sources_of
 
 @pytest.fixture
 def sources(emu: Emulator) -> Iterator[Sources]:
-    """Give the sources of the emulator."""
+    """Yield the sources of the emulator."""
     with Http() as http:
         yield sources_of(emu, http)
 

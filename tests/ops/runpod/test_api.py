@@ -50,7 +50,7 @@ def api(emu: Emulator) -> Iterator[RunPodApi]:
 
 
 def refusal(api: RunPodApi, kind: Kind[Spec], values: dict[str, Any]) -> str:
-    """Create, and give what the error says, or nothing."""
+    """Create, and return what the error says, or nothing."""
     try:
         api.create(kind, values, own_name=True)
     except Unavailable as error:

@@ -29,7 +29,7 @@ SVD = "stabilityai/stable-video-diffusion-img2vid-xt-1-1"
 
 @pytest.fixture
 def http_() -> Iterator[Http]:
-    """Give a driver."""
+    """Yield a driver."""
     with Http() as driver:
         yield driver
 

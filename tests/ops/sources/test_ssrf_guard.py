@@ -207,7 +207,7 @@ def test_a_token_never_goes_out_in_clear(file: str, mirror: str, tmp_path: Path)
 
 
 def self_signed(folder: Path, name: str) -> Path:
-    """Write a certificate for a name with its key, signed by itself, and give the file."""
+    """Write a certificate for a name with its key, signed by itself, and return the file."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)

@@ -29,7 +29,7 @@ from tests.support.ops_places import FILE_GLOB, PATH, PIECE, folder, put, serve,
 
 @pytest.fixture
 def sources(emu: Emulator) -> Iterator[Sources]:
-    """Give the sources of the emulator."""
+    """Yield the sources of the emulator."""
     with Http() as http:
         yield sources_of(emu, http)
 

@@ -29,7 +29,7 @@ from tests.support.ops_shelf import LOCAL, PART, Shelf
 
 @pytest.fixture
 def shelf(emu: Emulator, tmp_path: Path) -> Iterator[Shelf]:
-    """Give an empty volume and somebody with a file."""
+    """Yield an empty volume and somebody with a file."""
     with Http() as http:
         yield Shelf(emu, http, tmp_path)
 

@@ -28,7 +28,7 @@ from tests.support.ops_shelf import LOCAL, PART, SIZE, Shelf
 
 @pytest.fixture
 def shelf(emu: Emulator, tmp_path: Path) -> Iterator[Shelf]:
-    """Give an empty volume and somebody with a file."""
+    """Yield an empty volume and somebody with a file."""
     with Http() as http:
         yield Shelf(emu, http, tmp_path)
 

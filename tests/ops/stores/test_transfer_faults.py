@@ -131,12 +131,12 @@ class Bench:
 
 
 def slug(name: str) -> str:
-    """Give a row's file name."""
+    """Return a row's file name."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") + ".bin"
 
 
 def place(name: str) -> str:
-    """Give the place of a row's file on the volume."""
+    """Return the place of a row's file on the volume."""
     return f"models/checkpoints/{slug(name)}"
 
 
@@ -156,7 +156,7 @@ def put_rows(emu: Emulator, size: int) -> dict[str, Served]:
 
 
 def attempt(store: ModelStore, wanted: WantedFile) -> ProvisionedFile | ComfyformError:
-    """Provision one file and give how it ended."""
+    """Provision one file and return how it ended."""
     try:
         return store.provision([wanted])[0]
     except ComfyformError as error:

@@ -120,7 +120,7 @@ def test_killed_on_a_disk(emu: Emulator, tmp_path: Path, at: tuple[str, int, boo
 
 @pytest.fixture
 def shelf(emu: Emulator, tmp_path: Path) -> Iterator[Shelf]:
-    """Give an empty volume and somebody with a file."""
+    """Yield an empty volume and somebody with a file."""
     with Http() as http:
         yield Shelf(emu, http, tmp_path)
 

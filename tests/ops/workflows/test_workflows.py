@@ -106,7 +106,7 @@ def test_a_talking_head_is_provided(registry: Registry):
 
 
 def saved(*nodes: Any, **more: Any) -> str:
-    """Give a workflow as the editor saves it."""
+    """Return a workflow as the editor saves it."""
     return json.dumps({"nodes": nodes} | more)
 
 

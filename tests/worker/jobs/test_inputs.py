@@ -21,7 +21,7 @@ DATA = base64.b64encode(CONTENT).decode()
 
 @pytest.fixture
 def put(tmp_path):
-    """Place files for a moment and give what was then in the input folder."""
+    """Place files for a moment and return what was then in the input folder."""
     (tmp_path / "input").mkdir()
     (tmp_path / "arriving").mkdir()
     (tmp_path / "volume" / "outputs").mkdir(parents=True)

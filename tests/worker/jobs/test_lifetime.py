@@ -36,7 +36,7 @@ def slow(steps: int, delay_s: float) -> dict[str, Any]:
 
 
 def comfyui_of(pid: int) -> int | None:
-    """Give the process id of a worker's ComfyUI."""
+    """Return the process id of a worker's ComfyUI."""
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             stat = (entry / "stat").read_text().rpartition(")")[2].split()
