@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from emulator.cdn import cdn_of
-from emulator.content import Content, Plain, digest, model_file
+from emulator.files.cdn import cdn_of
+from emulator.files.content import Content, Plain, digest, model_file
 from emulator.hub.repos import KB, MB
 from emulator.numbers import whole_number
 from emulator.state import State

@@ -21,10 +21,10 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
 from emulator import planes
+from emulator.control.faults import Fault
+from emulator.control.limits import Limits
 from emulator.document import Document
-from emulator.faults import Fault
 from emulator.jobs.app import not_emulated
-from emulator.limits import Limits
 from emulator.rest.app import OPERATIONS
 from emulator.s3.app import HANDLERS
 from emulator.state import State

@@ -15,14 +15,14 @@ from emulator.state import State
 MODULES = {
     "/rest/v2": "emulator.rest.app",
     "/jobs/v2": "emulator.jobs.app",
-    "/lb": "emulator.balancer",
+    "/lb": "emulator.load_balancer",
     "/s3": "emulator.s3.app",
     "/hub": "emulator.hub.app",
     "/civitai": "emulator.civitai",
     "/comfyui": "emulator.comfyui.app",
     "/hedra": "emulator.hedra.app",
     "/comfy-api": "emulator.comfy_api.app",
-    "/_emulator": "emulator.control",
+    "/_emulator": "emulator.control.app",
 }
 """Prefix → module with `app(state) -> ASGIApp`. A Starlette app's lifespan runs with the emulator's.
 

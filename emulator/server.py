@@ -16,9 +16,9 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from emulator import absent, planes
-from emulator.damage import Damaged, cutter, forced
-from emulator.faults import Fault
+from emulator import planes, unsupported
+from emulator.control.fault_injection import Damaged, cutter, forced
+from emulator.control.faults import Fault
 from emulator.state import State
 
 
@@ -42,9 +42,10 @@ def app(state: State) -> ASGIApp:
     routes += [Mount(plane.prefix, app=plane.app) for plane in loaded]
     # A mount has no path without the slash behind it, and S3's list of buckets is asked for there.
     routes += [Route(plane.prefix, plane.app) for plane in loaded if not isinstance(plane.app, Starlette)]
-    routes += absent.routes()
+    routes += unsupported.routes()
     return Front(
-        Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: absent.refuse}), state
+        Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: unsupported.refuse}),
+        state,
     )
 
 

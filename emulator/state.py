@@ -18,14 +18,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emulator.bells import Bells
-from emulator.clock import Clock
+from emulator.control.clock import Clock
+from emulator.control.faults import Faults
+from emulator.control.limits import Limits
+from emulator.control.request_log import RequestLog
 from emulator.document import Document
-from emulator.faults import Faults
 from emulator.jobs.queue import Jobs
-from emulator.ledger import Ledger
-from emulator.limits import Limits
-from emulator.request_log import RequestLog
+from emulator.notifier import Bells
+from emulator.usage import Ledger
 from emulator.workers.fleet import Fleet
 
 

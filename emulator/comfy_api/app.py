@@ -20,13 +20,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from emulator.cdn import cdn_of
 from emulator.comfy_api.assets import Assets, retention
 from emulator.comfy_api.errors import Refusal
 from emulator.comfy_api.jobs import TERMINAL, Job, Jobs
 from emulator.comfyui.app import engine_of
-from emulator.comfyui.validation import ServerTrouble
-from emulator.content import OnDisk
+from emulator.comfyui.graph.validation import ServerTrouble
+from emulator.files.cdn import cdn_of
+from emulator.files.content import OnDisk
 from emulator.numbers import whole_number
 from emulator.state import State
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from starlette.datastructures import UploadFile
 
-from emulator.clock import Clock
 from emulator.comfy_api.errors import Refusal, timestamp
+from emulator.control.clock import Clock
 from emulator.numbers import whole_number
 
 COPY_BYTES = 1 << 20

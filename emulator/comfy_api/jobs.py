@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emulator.clock import Clock
 from emulator.comfy_api.assets import Assets
 from emulator.comfy_api.errors import timestamp
-from emulator.comfyui.engine import Engine
+from emulator.comfyui.graph.engine import Engine
+from emulator.control.clock import Clock
 
 LIFE_S = 24 * 3600
 TERMINAL = ("succeeded", "failed", "canceled", "expired")

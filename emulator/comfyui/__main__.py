@@ -17,7 +17,7 @@ import uvicorn
 
 from emulator.comfyui import console
 from emulator.comfyui.app import build
-from emulator.comfyui.node import NODES
+from emulator.comfyui.nodes.declarations import NODES
 from emulator.comfyui.settings import Folders, Knobs, Settings, Version
 
 logger = logging.getLogger("comfyui")

@@ -15,11 +15,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from emulator.comfyui import jobs
-from emulator.comfyui.engine import Engine
-from emulator.comfyui.routes import all_routes, json_body, route
+from emulator.comfyui.api import jobs
+from emulator.comfyui.api.routes import all_routes, json_body, route
+from emulator.comfyui.graph.engine import Engine
+from emulator.comfyui.graph.validation import ServerTrouble
 from emulator.comfyui.settings import Folders, Settings
-from emulator.comfyui.validation import ServerTrouble
 from emulator.state import State
 
 _comfyuis: WeakKeyDictionary[State, tuple[Starlette, Engine]] = WeakKeyDictionary()

@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Iterable
 
-from emulator.comfyui.node import Node
+from emulator.comfyui.nodes.declarations import Node
 
 logger = logging.getLogger("comfyui")
 COLORS = {"DEBUG": 36, "INFO": 32, "WARNING": 33, "ERROR": 31, "CRITICAL": 35}

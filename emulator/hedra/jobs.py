@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from emulator.cdn import cdn_of
-from emulator.content import Plain
 from emulator.document import Document
+from emulator.files.cdn import cdn_of
+from emulator.files.content import Plain
 from emulator.hedra import media
 from emulator.hedra.media import Made
 from emulator.hedra.models import MODELS, RETIRED, VOICES, Model, problems

@@ -7,8 +7,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from emulator.comfyui import drawing, film, sound
-from emulator.comfyui.values import Film, Picture
+from emulator.comfyui.graph.values import Film, Picture
+from emulator.comfyui.media import audio_synthesis, image_rendering, video_encoding
 from emulator.document import Document
 
 FPS = 25
@@ -59,13 +59,13 @@ def seconds_of(audio: bytes) -> float:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "audio"
         path.write_bytes(audio)
-        return sound.read(path).seconds
+        return audio_synthesis.read(path).seconds
 
 
 def picture(settings: Document, seed: int) -> Made:
     """Draw an image."""
     width, height = size(settings)
-    image = drawing.portrait(settings["prompt"], settings.get("seed", seed), width, height, "hedra")
+    image = image_rendering.portrait(settings["prompt"], settings.get("seed", seed), width, height, "hedra")
     kind = settings.get("output_format", "png")
     out = io.BytesIO()
     image.save(out, kind)
@@ -75,8 +75,8 @@ def picture(settings: Document, seed: int) -> Made:
 def speech(settings: Document) -> Made:
     """Hum a text."""
     seed = sum(settings["voice_id"].encode())
-    spoken = sound.speak(settings["text"], seed, 1 / settings.get("speed", 1.0))
-    return Made(sound.wav(spoken), "audio/wav", duration_ms=round(spoken.seconds * 1000))
+    spoken = audio_synthesis.speak(settings["text"], seed, 1 / settings.get("speed", 1.0))
+    return Made(audio_synthesis.wav(spoken), "audio/wav", duration_ms=round(spoken.seconds * 1000))
 
 
 def avatar(settings: Document, image: bytes, audio: bytes) -> Made:
@@ -87,13 +87,15 @@ def avatar(settings: Document, image: bytes, audio: bytes) -> Made:
     with tempfile.TemporaryDirectory() as folder:
         heard = Path(folder) / "audio"
         heard.write_bytes(audio)
-        spoken = sound.read(heard)
+        spoken = audio_synthesis.read(heard)
         seconds = settings.get("duration_ms", spoken.seconds * 1000) / 1000
-        spoken = sound.cut(spoken, 0, seconds)
+        spoken = audio_synthesis.cut(spoken, 0, seconds)
         face = ImageOps.fit(Image.open(io.BytesIO(image)).convert("RGB"), (width, height))
         count = max(1, round(seconds * FPS))
-        openings = sound.loudness(spoken, count, FPS)
-        frames = Picture(width, height, count, lambda index: drawing.with_mouth(face, openings[index]))
+        openings = audio_synthesis.loudness(spoken, count, FPS)
+        frames = Picture(
+            width, height, count, lambda index: image_rendering.with_mouth(face, openings[index])
+        )
         path = Path(folder) / "film.mp4"
-        film.write(Film(frames, FPS, spoken), path, film.H264, lambda: None)
+        video_encoding.write(Film(frames, FPS, spoken), path, video_encoding.H264, lambda: None)
         return Made(path.read_bytes(), "video/mp4", width, height, round(seconds * 1000), FPS)

@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from emulator import ranges
-from emulator.cdn import cdn_of
+from emulator.files import ranges
+from emulator.files.cdn import cdn_of
 from emulator.hub import api
 from emulator.hub.access import RateLimit, Reader, Refusal, check_gate, find
 from emulator.hub.control import control_routes

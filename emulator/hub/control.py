@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
-from emulator.content import Content, Plain, digest, model_file
+from emulator.files.content import Content, Plain, digest, model_file
 from emulator.hub.store import Hub, PlainFile, hub_of
 from emulator.state import State
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from emulator import ranges
+from emulator.files import ranges
+from emulator.files.ranges import Span
 from emulator.hub.store import Hub, PlainFile
-from emulator.ranges import Span
 
 MEDIA_TYPE = "application/octet-stream"
 

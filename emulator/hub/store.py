@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from weakref import WeakKeyDictionary
 
-from emulator.content import Content, Plain, digest, model_file
+from emulator.files.content import Content, Plain, digest, model_file
 from emulator.hub.repos import REPOSITORIES, Listed
 from emulator.state import State
 

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emulator.bells import Bells
-from emulator.clock import Clock
-from emulator.limits import Limits
+from emulator.control.clock import Clock
+from emulator.control.limits import Limits
+from emulator.notifier import Bells
 
 IN_QUEUE, IN_PROGRESS = "IN_QUEUE", "IN_PROGRESS"
 COMPLETED, FAILED, CANCELLED, TIMED_OUT = "COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"

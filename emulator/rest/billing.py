@@ -11,11 +11,11 @@ from datetime import datetime
 
 from emulator import catalog
 from emulator.document import Document
-from emulator.ledger import Run, Span, Storage
 from emulator.rest.billing_window import Window, window
 from emulator.rest.call import Answer, Call
 from emulator.rest.endpoints import timestamp
 from emulator.state import State
+from emulator.usage import Run, Span, Storage
 
 HOURS_PER_MONTH = 730
 DISK_USD_PER_GB_MONTH = 0.10

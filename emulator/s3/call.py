@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
-from emulator.limits import Limits
+from emulator.control.limits import Limits
 from emulator.s3.auth import Signed
 from emulator.s3.volume import Volume
 

@@ -10,8 +10,8 @@ from urllib.parse import unquote
 
 from starlette.responses import Response, StreamingResponse
 
-from emulator import ranges
-from emulator.ranges import Span
+from emulator.files import ranges
+from emulator.files.ranges import Span
 from emulator.s3 import listing
 from emulator.s3.body import receive
 from emulator.s3.call import Call

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emulator import catalog
+from emulator.control.limits import Limits
 from emulator.document import Document
 from emulator.jobs.queue import IN_PROGRESS, IN_QUEUE, Job
-from emulator.limits import Limits
 
 IDLE_DEFAULT_S = 5.0
 """For endpoints without an `idleTimeout`: RunPod does not say how long those idle."""

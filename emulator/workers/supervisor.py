@@ -18,8 +18,8 @@ from pathlib import Path
 
 from emulator.document import Document
 from emulator.jobs.queue import IN_PROGRESS, IN_QUEUE
-from emulator.ledger import Run
 from emulator.state import Endpoint, State
+from emulator.usage import Run
 from emulator.workers import fleet
 from emulator.workers.complaints import Complaints
 from emulator.workers.environment import worker_environment

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator.clock import Clock
-from emulator.ledger import Ledger, Run
+from emulator.control.clock import Clock
 from emulator.rest.billing_window import SIZES, following, snapped
 from emulator.rest.billing_window import window as read_window
 from emulator.rest.call import Call
+from emulator.usage import Ledger, Run
 from tests.support import openapi
 from tests.support.echo_endpoint import endpoint, run
 from tests.support.emulation import Emulator, until

@@ -7,7 +7,7 @@ import struct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.content import BLOCK_BYTES, Seeded, digest, model_file
+from emulator.files.content import BLOCK_BYTES, Seeded, digest, model_file
 
 SIZE = 2 * BLOCK_BYTES + 12_345
 WHOLE = Seeded("key", SIZE, b"a prefix").read(0, SIZE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from emulator import coverage
-from emulator.limits import Limits
+from emulator.control.limits import Limits
 from emulator.rest.app import OPERATIONS
 from tests.support import openapi
 

@@ -75,7 +75,7 @@ class Emulator:
             skip: let so many pass first.
             times: how many are hit; 0 for all.
             what: `status`, `body`, `headers`, `delay_s`, `cut` ("before", "after" or bytes), `corrupt`,
-                `truncate`, `die`, as `emulator.faults.Fault` describes them.
+                `truncate`, `die`, as `emulator.control.faults.Fault` describes them.
         """
         match = {"path": path, "method": method, "skip": skip}
         answer: dict[str, Any] = self.control("POST", "/faults", {"match": match, "times": times, **what})
@@ -102,7 +102,7 @@ class Emulator:
         return self.root / "volumes" / volume_id
 
     def set(self, **knobs: Any) -> None:
-        """Turn knobs; their names are the fields of `emulator.limits.Limits`."""
+        """Turn knobs; their names are the fields of `emulator.control.limits.Limits`."""
         self.control("PATCH", "/knobs", knobs)
 
     def advance(self, seconds: float) -> None:

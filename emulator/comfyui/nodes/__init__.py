@@ -1,4 +1,4 @@
-"""The node classes of this ComfyUI, by topic. Importing the package fills `emulator.comfyui.node.NODES`."""
+"""The node classes of this ComfyUI, by topic; importing them fills `declarations.NODES`."""
 
 from emulator.comfyui.nodes import audio, f5tts, fixtures, images, loaders, sampling, sonic, texts, video
 

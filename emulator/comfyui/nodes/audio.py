@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from emulator.comfyui import ffmpeg, sound
-from emulator.comfyui.library import Library
-from emulator.comfyui.node import choice, integer, link, node, number, text, upload
+from emulator.comfyui.graph.run import Failure, Run
+from emulator.comfyui.graph.values import Shown, Sound
+from emulator.comfyui.media import audio_synthesis, ffmpeg
+from emulator.comfyui.model_files import Library
+from emulator.comfyui.nodes.declarations import choice, integer, link, node, number, text, upload
 from emulator.comfyui.nodes.images import TEMP_SUFFIX
-from emulator.comfyui.run import Failure, Run
-from emulator.comfyui.values import Shown, Sound
 
 MODULE = "comfy_extras.nodes_audio"
 MP3 = {"V0": ("-q:a", "0"), "128k": ("-b:a", "128k"), "320k": ("-b:a", "320k")}
@@ -48,7 +48,7 @@ def load_audio(run: Run, audio: str) -> tuple[Sound]:
         raise Failure(
             "FileNotFoundError", f"[Errno 2] No such file or directory: '{run.folders.input / audio}'"
         )
-    return (sound.read(path),)
+    return (audio_synthesis.read(path),)
 
 
 @node(
@@ -65,7 +65,7 @@ def load_audio(run: Run, audio: str) -> tuple[Sound]:
 )
 def empty_audio(run: Run, duration: float, sample_rate: int, channels: int) -> tuple[Sound]:
     """Return silence."""
-    return (sound.silence(duration, sample_rate),)
+    return (audio_synthesis.silence(duration, sample_rate),)
 
 
 @node(
@@ -83,7 +83,7 @@ def trim_audio_duration(run: Run, audio: Sound, start_index: float, duration: fl
         raise Failure(
             "ValueError", "AudioTrim: Start time must be less than end time and be within the audio length."
         )
-    return (sound.cut(audio, start, duration),)
+    return (audio_synthesis.cut(audio, start, duration),)
 
 
 def _save(

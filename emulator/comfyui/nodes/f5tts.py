@@ -10,11 +10,11 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from emulator.comfyui import sound
-from emulator.comfyui.library import Library
-from emulator.comfyui.node import NEVER_CACHED, Input, choice, link, node, number, text
-from emulator.comfyui.run import Failure, Run
-from emulator.comfyui.values import Sound
+from emulator.comfyui.graph.run import Failure, Run
+from emulator.comfyui.graph.values import Sound
+from emulator.comfyui.media import audio_synthesis
+from emulator.comfyui.model_files import Library
+from emulator.comfyui.nodes.declarations import NEVER_CACHED, Input, choice, link, node, number, text
 
 MODULE = "custom_nodes.ComfyUI-F5-TTS"
 MODELS = ("F5v1", "F5", "F5-DE", "F5-ES", "F5-FR", "F5-HI", "F5-IT", "F5-JP", "F5-TH", "E2")
@@ -80,7 +80,7 @@ def _say(
         raise Failure("RuntimeError", "The sample audio is empty.")
     run.steps(32)
     chosen = random.randrange(2**31) if seed < 0 else seed
-    return (sound.speak(speech, chosen, speed),)
+    return (audio_synthesis.speak(speech, chosen, speed),)
 
 
 COMMON: dict[str, Input] = {
@@ -114,7 +114,7 @@ def f5tts_audio_inputs(
     model_type: str,
 ) -> tuple[Sound]:
     """Say a text in the voice of a sound. `speed` above 1 is slower."""
-    sample = sound.cut(sample_audio, 0.0, LONGEST_SAMPLE_S)
+    sample = audio_synthesis.cut(sample_audio, 0.0, LONGEST_SAMPLE_S)
     return _say(run, sample, sample_text, speech, seed, model, vocoder, speed)
 
 
@@ -138,6 +138,6 @@ def f5tts_audio(
 ) -> tuple[Sound]:
     """Say a text in the voice of a file whose text lies beside it."""
     path = run.folders.input / sample
-    heard = sound.cut(sound.read(path), 0.0, LONGEST_SAMPLE_S)
+    heard = audio_synthesis.cut(audio_synthesis.read(path), 0.0, LONGEST_SAMPLE_S)
     said = path.with_suffix(".txt").read_text()
     return _say(run, heard, said, speech, seed, model, vocoder, speed)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from emulator.comfyui import drawing
-from emulator.comfyui.node import boolean, choice, integer, link, node, number, text
+from emulator.comfyui.graph.run import Failure, Run
+from emulator.comfyui.graph.values import Picture, Shown
+from emulator.comfyui.media import image_rendering
+from emulator.comfyui.nodes.declarations import boolean, choice, integer, link, node, number, text
 from emulator.comfyui.nodes.loaders import out_of_memory
-from emulator.comfyui.run import Failure, Run
-from emulator.comfyui.values import Picture, Shown
 
 MODULE = "custom_nodes.emulator"
 
@@ -25,7 +25,7 @@ MODULE = "custom_nodes.emulator"
 )
 def emulator_slow(run: Run, image: Picture, steps: int, delay: float, preview: bool) -> tuple[Picture]:
     """Take `steps` times `delay` seconds, with progress."""
-    jpeg = drawing.preview(image.draw(0)) if preview else None
+    jpeg = image_rendering.preview(image.draw(0)) if preview else None
     for step in range(1, steps + 1):
         run.wait(delay)
         run.report(step, steps, jpeg)

@@ -9,11 +9,11 @@ import string
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from emulator.comfyui import drawing
-from emulator.comfyui.library import Library
-from emulator.comfyui.node import choice, integer, link, node, text, upload
-from emulator.comfyui.run import Failure, Run
-from emulator.comfyui.values import Latent, Picture, Shown, Weights
+from emulator.comfyui.graph.run import Failure, Run
+from emulator.comfyui.graph.values import Latent, Picture, Shown, Weights
+from emulator.comfyui.media import image_rendering
+from emulator.comfyui.model_files import Library
+from emulator.comfyui.nodes.declarations import choice, integer, link, node, text, upload
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -76,7 +76,7 @@ def load_image(run: Run, image: str) -> tuple[Picture, Picture]:
 )
 def empty_image(run: Run, width: int, height: int, batch_size: int, color: int) -> tuple[Picture]:
     """Make a picture of one colour."""
-    return (Picture(width, height, batch_size, lambda _: drawing.flat(color, width, height)),)
+    return (Picture(width, height, batch_size, lambda _: image_rendering.flat(color, width, height)),)
 
 
 @node(
@@ -139,7 +139,7 @@ def vae_decode(run: Run, samples: Latent, vae: Weights) -> tuple[Picture]:
         samples.width,
         samples.height,
         samples.count,
-        lambda _: drawing.flat(0x7F7F7F, samples.width, samples.height),
+        lambda _: image_rendering.flat(0x7F7F7F, samples.width, samples.height),
     )
     return (samples.picture or grey,)
 

@@ -7,9 +7,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from emulator.comfyui.node import choice, integer, link, model, node, number, words
-from emulator.comfyui.run import Failure, Run
-from emulator.comfyui.values import Weights
+from emulator.comfyui.graph.run import Failure, Run
+from emulator.comfyui.graph.values import Weights
+from emulator.comfyui.nodes.declarations import choice, integer, link, model, node, number, words
 
 HEADER_LIMIT = 100_000_000
 SAFETENSORS_ERROR = "safetensors._safetensors_rust.SafetensorError"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emulator.comfyui import drawing
-from emulator.comfyui.node import Input, choice, integer, link, node, number, text, words
+from emulator.comfyui.graph.run import Run
+from emulator.comfyui.graph.values import Conditioning, Latent, Picture, Weights
+from emulator.comfyui.media import image_rendering
+from emulator.comfyui.nodes.declarations import Input, choice, integer, link, node, number, text, words
 from emulator.comfyui.nodes.loaders import out_of_memory
-from emulator.comfyui.run import Run
-from emulator.comfyui.values import Conditioning, Latent, Picture, Weights
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,13 +45,13 @@ def sample(
 
     def draw(index: int) -> Image:
         caption = f"{model.name}{loras} · seed {seed + index} · {steps} steps"
-        fresh = drawing.portrait(prompt, seed + index, latent.width, latent.height, caption)
+        fresh = image_rendering.portrait(prompt, seed + index, latent.width, latent.height, caption)
         if start is None or denoise >= 1.0:
             return fresh
-        return drawing.blend(start.draw(index), fresh, denoise)
+        return image_rendering.blend(start.draw(index), fresh, denoise)
 
     picture = Picture(latent.width, latent.height, latent.count, draw)
-    run.steps(steps, lambda: drawing.preview(drawing.noise_blend(draw(0), 0.5)))
+    run.steps(steps, lambda: image_rendering.preview(image_rendering.noise_blend(draw(0), 0.5)))
     return Latent(latent.width, latent.height, latent.count, picture)
 
 

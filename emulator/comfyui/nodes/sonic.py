@@ -12,11 +12,11 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from emulator.comfyui import drawing, sound
-from emulator.comfyui.node import boolean, choice, integer, link, model, node, number
+from emulator.comfyui.graph.run import Failure, Run
+from emulator.comfyui.graph.values import Picture, Sound, Weights
+from emulator.comfyui.media import audio_synthesis, image_rendering
+from emulator.comfyui.nodes.declarations import boolean, choice, integer, link, model, node, number
 from emulator.comfyui.nodes.loaders import out_of_memory
-from emulator.comfyui.run import Failure, Run
-from emulator.comfyui.values import Picture, Sound, Weights
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -105,14 +105,14 @@ def sonic_predata(
     """Find the face, scale the picture, and cut the sound."""
     # The pack leaves this file behind with every run; whoever runs it must tidy up.
     left_behind = run.folders.input / f"audio_{random.randrange(10**6):06}_temp.wav"
-    left_behind.write_bytes(sound.wav(audio))
+    left_behind.write_bytes(audio_synthesis.wav(audio))
     picture = image.draw(0).convert("RGB")
-    if drawing.contrast(picture) < FLAT:
+    if image_rendering.contrast(picture) < FLAT:
         raise Failure("AttributeError", "'NoneType' object has no attribute 'items'")
     scale = min_resolution / min(picture.size)
     width, height = (max(64, round(side * scale / 64) * 64) for side in picture.size)
     seconds = min(duration, audio.seconds)
-    return (Prepared(picture.resize((width, height)), sound.cut(audio, 0.0, seconds), seconds),)
+    return (Prepared(picture.resize((width, height)), audio_synthesis.cut(audio, 0.0, seconds), seconds),)
 
 
 @node(
@@ -145,10 +145,10 @@ def sonic_sampler(
     if wanted > run.knobs.vram_gb:
         raise out_of_memory(wanted, run.knobs.vram_gb)
     count = max(1, math.floor(data_dict.seconds * fps))
-    openings = sound.loudness(data_dict.sound, count, fps)
+    openings = audio_synthesis.loudness(data_dict.sound, count, fps)
 
     def draw(index: int) -> Image:
-        return drawing.with_mouth(face, min(1.0, openings[index] * dynamic_scale))
+        return image_rendering.with_mouth(face, min(1.0, openings[index] * dynamic_scale))
 
-    run.steps(inference_steps, lambda: drawing.preview(draw(0)))
+    run.steps(inference_steps, lambda: image_rendering.preview(draw(0)))
     return Picture(face.width, face.height, count, draw), fps

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from emulator.comfyui.node import Input, node, text
-from emulator.comfyui.run import Run
-from emulator.comfyui.values import Shown
+from emulator.comfyui.graph.run import Run
+from emulator.comfyui.graph.values import Shown
+from emulator.comfyui.nodes.declarations import Input, node, text
 
 
 @node(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from emulator.comfyui import film as films
-from emulator.comfyui.node import Input, boolean, choice, integer, link, node, number, text
-from emulator.comfyui.run import Failure, Run
-from emulator.comfyui.values import Film, Picture, Shown, Sound
+from emulator.comfyui.graph.run import Failure, Run
+from emulator.comfyui.graph.values import Film, Picture, Shown, Sound
+from emulator.comfyui.media import video_encoding as films
+from emulator.comfyui.nodes.declarations import Input, boolean, choice, integer, link, node, number, text
 
 VHS = "custom_nodes.ComfyUI-VideoHelperSuite"
 VP9 = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "1M")

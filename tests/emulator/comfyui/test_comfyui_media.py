@@ -161,7 +161,7 @@ def lipsync(portrait: str = "face.png", **changes: Any) -> Graph:
 
 def face(program: ComfyUI) -> None:
     """Put a drawn portrait into the input folder."""
-    from emulator.comfyui.drawing import portrait
+    from emulator.comfyui.media.image_rendering import portrait
 
     portrait("a face", 3, 96, 128, "").save(program.folder / "input/face.png")
 

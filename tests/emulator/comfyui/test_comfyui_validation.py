@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 import emulator.comfyui.nodes  # noqa: F401 - for the node classes that it registers
-from emulator.comfyui.library import Library
-from emulator.comfyui.node import NODES
+from emulator.comfyui.graph.validation import ServerTrouble, Verdict, validate
+from emulator.comfyui.model_files import Library
+from emulator.comfyui.nodes.declarations import NODES
 from emulator.comfyui.nodes.sampling import SAMPLERS
 from emulator.comfyui.settings import Folders, Settings
-from emulator.comfyui.validation import ServerTrouble, Verdict, validate
 
 EMPTY = {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": 7}}
 SCALE = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from emulator.content import Content
+from emulator.files.content import Content
 
 CHUNK_BYTES = 2 << 20
 

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from emulator.comfyui.library import Library
-from emulator.comfyui.node import NEVER_CACHED, Node
-from emulator.comfyui.prompt import Item, Outcome
-from emulator.comfyui.run import Failure, Interrupted, Run
+from emulator.comfyui.api.websocket import PNG, Sockets
+from emulator.comfyui.graph.prompt import Item, Outcome
+from emulator.comfyui.graph.run import Failure, Interrupted, Run
+from emulator.comfyui.graph.validation import Graph
+from emulator.comfyui.graph.values import Shown
+from emulator.comfyui.model_files import Library
+from emulator.comfyui.nodes.declarations import NEVER_CACHED, Node
 from emulator.comfyui.settings import Settings
-from emulator.comfyui.sockets import PNG, Sockets
-from emulator.comfyui.validation import Graph
-from emulator.comfyui.values import Shown
 
 OOM_ADVICE = (
     "\nThis error means you ran out of memory on your GPU.\n\n"

@@ -12,10 +12,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from emulator.comfyui import files
-from emulator.comfyui.engine import Engine
-from emulator.comfyui.machine import features, stats
-from emulator.comfyui.validation import ServerTrouble
+from emulator.comfyui.api import files
+from emulator.comfyui.graph.engine import Engine
+from emulator.comfyui.graph.validation import ServerTrouble
+from emulator.comfyui.system import features, stats
 
 Handler = Callable[[Request], Awaitable[Response]]
 

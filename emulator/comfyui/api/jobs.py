@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from emulator.comfyui.engine import Engine
-from emulator.comfyui.prompt import Item, Outcome
+from emulator.comfyui.graph.engine import Engine
+from emulator.comfyui.graph.prompt import Item, Outcome
 
 STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
 Job = dict[str, Any]

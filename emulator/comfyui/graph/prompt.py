@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from emulator.comfyui.validation import Graph
+from emulator.comfyui.graph.validation import Graph
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emulator.clock import Clock
+from emulator.control.clock import Clock
 
 Span = tuple[float, float]
 """A begin and an end, in seconds since the epoch."""

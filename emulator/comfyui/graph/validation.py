@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from emulator.comfyui.library import Library
-from emulator.comfyui.node import Input, Node
+from emulator.comfyui.model_files import Library
+from emulator.comfyui.nodes.declarations import Input, Node
 
 Graph = dict[str, dict[str, Any]]
 Report = dict[str, Any]

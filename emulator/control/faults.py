@@ -6,7 +6,7 @@ import fnmatch
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from emulator.bells import Bells
+from emulator.notifier import Bells
 
 
 @dataclass(slots=True)

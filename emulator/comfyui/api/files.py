@@ -13,11 +13,11 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from emulator.comfyui.library import split_kind
+from emulator.comfyui.graph.run import Failure
+from emulator.comfyui.graph.validation import ServerTrouble
+from emulator.comfyui.model_files import split_kind
 from emulator.comfyui.nodes.loaders import read_header
-from emulator.comfyui.run import Failure
 from emulator.comfyui.settings import Folders
-from emulator.comfyui.validation import ServerTrouble
 
 COPY_BYTES = 1 << 20
 SVG_AND_HTML = {".html": "application/octet-stream", ".svg": "application/octet-stream"}

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from emulator.faults import Fault, globs_overlap
+from emulator.control.faults import Fault, globs_overlap
 from emulator.state import State
 
 SETTABLE = {field.name for field in dataclasses.fields(Fault)} - {

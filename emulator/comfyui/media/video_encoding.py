@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from emulator.comfyui import ffmpeg, sound
-from emulator.comfyui.values import Film, Picture
+from emulator.comfyui.graph.values import Film, Picture
+from emulator.comfyui.media import audio_synthesis, ffmpeg
 
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 EVEN = ("-vf", "scale=trunc(iw/2)*2:trunc(ih/2)*2")
@@ -28,7 +28,7 @@ def write(film: Film, path: Path, codec: tuple[str, ...], check: Callable[[], No
         audio: list[str] = []
         if film.sound is not None:
             heard = Path(folder) / "sound.wav"
-            heard.write_bytes(sound.wav(film.sound))
+            heard.write_bytes(audio_synthesis.wav(film.sound))
             audio = ["-i", str(heard), "-shortest", "-c:a", "libopus" if path.suffix == ".webm" else "aac"]
         ffmpeg.run([*video, *audio, *EVEN, *codec, str(path)], _pixels(frames, check))
 
@@ -39,7 +39,7 @@ def add_sound(silent: Path, path: Path, film: Film) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         heard = Path(folder) / "sound.wav"
-        heard.write_bytes(sound.wav(film.sound))
+        heard.write_bytes(audio_synthesis.wav(film.sound))
         ffmpeg.run(["-i", str(silent), "-i", str(heard), "-c:v", "copy", "-c:a", "aac", str(path)])
 
 

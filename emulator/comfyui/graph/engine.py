@@ -11,13 +11,13 @@ import uuid
 from typing import Any
 
 import emulator.comfyui.nodes  # noqa: F401 - for the node classes that it registers
-from emulator.comfyui.execution import Executor
-from emulator.comfyui.library import Library
-from emulator.comfyui.node import NODES, Node
-from emulator.comfyui.prompt import Item, Outcome
+from emulator.comfyui.api.websocket import Sockets
+from emulator.comfyui.graph.execution import Executor
+from emulator.comfyui.graph.prompt import Item, Outcome
+from emulator.comfyui.graph.validation import validate
+from emulator.comfyui.model_files import Library
+from emulator.comfyui.nodes.declarations import NODES, Node
 from emulator.comfyui.settings import Knobs, Settings
-from emulator.comfyui.sockets import Sockets
-from emulator.comfyui.validation import validate
 
 HISTORY_LIMIT = 10_000
 SENSITIVE = ("auth_token_comfy_org", "api_key_comfy_org")

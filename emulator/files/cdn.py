@@ -21,8 +21,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from emulator import ranges
-from emulator.content import Content
+from emulator.files import ranges
+from emulator.files.content import Content
 from emulator.state import State
 
 LINK_LIFE_S = 3600

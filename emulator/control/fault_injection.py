@@ -9,7 +9,7 @@ from collections.abc import Callable
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Send
 
-from emulator.faults import Fault, Faults
+from emulator.control.faults import Fault, Faults
 
 
 class Damaged:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from emulator.comfyui import console
-from emulator.comfyui.library import Library
+from emulator.comfyui.model_files import Library
 from emulator.comfyui.settings import Folders, Knobs
 
 

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from emulator.comfyui.run import Failure
+from emulator.comfyui.graph.run import Failure
 
 STDERR_BYTES = 2000
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from emulator.comfyui.library import Library
+from emulator.comfyui.model_files import Library
 
 Options = tuple[str, ...] | Callable[[Library], list[str]]
 Combos = Literal["old", "new", "new since 0.29"]

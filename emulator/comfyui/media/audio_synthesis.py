@@ -10,8 +10,8 @@ import struct
 import wave
 from pathlib import Path
 
-from emulator.comfyui import ffmpeg
-from emulator.comfyui.values import Sound
+from emulator.comfyui.graph.values import Sound
+from emulator.comfyui.media import ffmpeg
 
 RATE = 24_000
 LETTER_S = 0.065

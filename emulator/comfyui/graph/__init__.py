@@ -1,0 +1,1 @@
+"""Graphs: the queue, validation, execution and results."""

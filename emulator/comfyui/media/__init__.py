@@ -1,0 +1,1 @@
+"""Rendered images, synthesized speech and encoded videos."""

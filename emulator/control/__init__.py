@@ -1,0 +1,1 @@
+"""The emulator's own API, `/_emulator`: faults, settings, clock and request log."""

@@ -1,0 +1,1 @@
+"""Downloads: generated contents, byte ranges and the CDN."""
