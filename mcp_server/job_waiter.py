@@ -32,12 +32,14 @@ class Watch:
     Attributes:
         job: its handle.
         verb, backend: what runs, where.
+        is_job: True where the wait is the job: its backend keeps none, and it ends with this process.
     """
 
-    def __init__(self, job: str, verb: str, backend: str) -> None:
+    def __init__(self, job: str, verb: str, backend: str, *, is_job: bool = False) -> None:
         self.job = job
         self.verb = verb
         self.backend = backend
+        self.is_job = is_job
         self._started = time.monotonic()
         self._told = ["submitted"]
         self._changed = asyncio.Event()

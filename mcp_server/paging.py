@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from backend.errors import InvalidArgument
+from backend.validation.printable import quoted
 
 T = TypeVar("T")
 
 PAGE: Final = 50
 """Entries a page: what a model can read at once without losing its thread."""
+
+MAX_CURSOR_DIGITS: Final = 9
 
 
 def page(entries: Sequence[T], cursor: str | None, *, size: int = PAGE) -> tuple[list[T], str | None]:
@@ -25,11 +28,21 @@ def page(entries: Sequence[T], cursor: str | None, *, size: int = PAGE) -> tuple
     Raises:
         InvalidArgument: the cursor was not issued by this server.
     """
+    start = start_of(cursor)
+    return list(entries[start : start + size]), next_cursor(start, size, len(entries))
+
+
+def start_of(cursor: str | None) -> int:
+    """Return how many entries the pages before have; errors as for `page`."""
     if cursor is None:
-        start = 0
-    elif cursor.isascii() and cursor.isdigit():
-        start = int(cursor)
-    else:
-        raise InvalidArgument(f"{cursor!r} is not a cursor.", hint="Pass the next_cursor of the page before.")
-    end = start + size
-    return list(entries[start:end]), str(end) if end < len(entries) else None
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= MAX_CURSOR_DIGITS):
+        raise InvalidArgument(
+            f"{quoted(cursor)} is not a cursor.", hint="Pass the next_cursor of the page before."
+        )
+    return int(cursor)
+
+
+def next_cursor(start: int, size: int, total: int) -> str | None:
+    """Return the cursor of the page after the one at ``start``; None where that is the last."""
+    return str(start + size) if start + size < total else None

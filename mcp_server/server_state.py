@@ -95,7 +95,7 @@ class Studio:
         return self.state / "comparison.json"
 
     def flows(self, name: str | None = None) -> "BackendFlows":
-        """Return a backend, made on first use.
+        """Return a backend, made on first use, whose jobs the journal keeps.
 
         Flows and not a face, because here a job is submitted by one call and waited for by another.
 
@@ -106,10 +106,12 @@ class Studio:
             ConfigError: the backend is unknown, or a setting that it needs is missing.
         """
         from backend import get_async_backend
+        from mcp_server.journaled_backend import with_journal
 
         chosen = name or self.settings.comfy_backend
         if chosen not in self._flows:
-            self._flows[chosen] = get_async_backend(chosen, settings=self.settings).flows
+            flows = get_async_backend(chosen, settings=self.settings).flows
+            self._flows[chosen] = with_journal(flows, self.journal)
         return self._flows[chosen]
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -182,14 +182,20 @@ class Journal:
             return False
         return True
 
-    def entries(self, limit: int | None = None) -> list[Entry]:
+    def count(self) -> int:
+        """Return the number of entries."""
+        number: int = self._read(self._database.count, 0)
+        return number
+
+    def entries(self, limit: int | None = None, *, skip: int = 0) -> list[Entry]:
         """Return the entries, newest first. One that cannot be read is left out, with a warning.
 
         Args:
             limit: how many at most; None for all.
+            skip: how many of the newest are left out.
         """
         found = []
-        for value in self._read(lambda: self._database.newest(limit), []):
+        for value in self._read(lambda: self._database.newest(limit, skip), []):
             try:
                 found.append(Entry.from_json(value))
             except InvalidArgument as error:

@@ -80,14 +80,18 @@ class JournalDatabase:
 
         return next(iter(self._entries(query)), None)
 
-    def newest(self, limit: int | None) -> list[Mapping[str, Any]]:
-        """The newest entries first; one that is damaged is left out, with a warning."""
-        statement = "SELECT entry FROM jobs ORDER BY key DESC LIMIT ?"
-        return list(
-            self._entries(
-                lambda database: database.execute(statement, (-1 if limit is None else limit,)).fetchall()
-            )
-        )
+    def count(self) -> int:
+        """The number of entries."""
+        if not self.path.parent.is_dir():
+            return 0
+        number: int = self._run(lambda database: database.execute("SELECT count(*) FROM jobs").fetchone()[0])
+        return number
+
+    def newest(self, limit: int | None, skip: int) -> list[Mapping[str, Any]]:
+        """The newest entries first, after ``skip`` of them; one that is damaged is left out, with a warning."""
+        statement = "SELECT entry FROM jobs ORDER BY key DESC LIMIT ? OFFSET ?"
+        window = (-1 if limit is None else limit, skip)
+        return list(self._entries(lambda database: database.execute(statement, window).fetchall()))
 
     def open_before(self, submitted_at: str, limit: int) -> list[Mapping[str, Any]]:
         """Open entries that were submitted before a time, oldest first."""

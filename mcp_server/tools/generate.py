@@ -1,5 +1,6 @@
 """The tools that make something: portrait, tts, lipsync, imagine and talk."""
 
+import asyncio
 from typing import Any, Final
 
 from backend.verbs.params import PARAMS, TALK
@@ -29,7 +30,8 @@ _DESCRIPTIONS: Final = {
 
 def _tool(verb: str) -> Tool:
     async def run(call: Call) -> Answer:
-        return await start(call, verb, _params(call, verb))
+        # In a thread: it looks at the files that are named.
+        return await start(call, verb, await asyncio.to_thread(_params, call, verb))
 
     return Tool(
         name=verb,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backend.errors import InvalidArgument, JobError, MissingSetting
 from mcp_server import results
 from mcp_server.generation import answer, cancel, find, watch_of
-from mcp_server.paging import page
+from mcp_server.paging import next_cursor, start_of
 from mcp_server.schemas import BACKEND, WAITING
 from mcp_server.tool import Answer, Call, Schema, Tool, an_object
 
@@ -36,7 +36,7 @@ async def _job(call: Call) -> Answer:
     if job is None:
         raise InvalidArgument(f'job: the action "{action}" needs a job.', hint='"list" shows them.')
     if action in ("wait", "resume"):
-        return await answer(call, watch_of(call.studio, job, call.arguments.get("backend")))
+        return await answer(call, await watch_of(call.studio, job, call.arguments.get("backend")))
     return await (_status(call, job) if action == "status" else _cancel(call, job))
 
 
@@ -50,7 +50,7 @@ async def _status(call: Call, job: str) -> Answer:
             return await answer(call, watch)
         except JobError as error:
             return _said(job, watch.verb, watch.backend, "failed", str(error))
-    found = find(studio, job, call.arguments.get("backend"))
+    found = await find(studio, job, call.arguments.get("backend"))
     status: JobStatus = await studio.run(found.flows.status(found.job))
     state = _STATES.get(status.state, "failed")
     text = {"done": 'done; "wait" fetches the result', "running": status.state.lower().replace("_", " ")}
@@ -71,9 +71,11 @@ def _said(job: str, verb: str, backend: str, status: str, said: str) -> Answer:
 
 
 async def _list(call: Call) -> Answer:
-    studio = call.studio
-    entries = await asyncio.to_thread(studio.journal.entries)
-    listed: list[dict[str, Any]] = [
+    start = start_of(call.arguments.get("cursor"))
+    journal = call.studio.journal
+    total = await asyncio.to_thread(journal.count)
+    entries = await asyncio.to_thread(journal.entries, JOBS_A_PAGE, skip=start)
+    shown: list[dict[str, Any]] = [
         {
             "job": entry.job_id or entry.key,
             "verb": entry.verb,
@@ -85,9 +87,9 @@ async def _list(call: Call) -> Answer:
         }
         for entry in entries
     ]
-    shown, cursor = page(listed, call.arguments.get("cursor"), size=JOBS_A_PAGE)
-    lines = [f"{len(listed)} jobs, newest first."]
+    lines = [f"{total} jobs, newest first."]
     lines += [f"{e['submitted_at']} {e['verb']} {e['job']}: {e['status']}" for e in shown]
+    cursor = next_cursor(start, JOBS_A_PAGE, total)
     return Answer({"status": "listed", "jobs": shown, "next_cursor": cursor}, "\n".join(lines))
 
 
