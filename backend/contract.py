@@ -10,7 +10,13 @@ relative to the folder that their key names.
 
 from typing import Any, Final, Literal, NotRequired, Required, TypedDict
 
-CONTRACT: Final = 1
+CONTRACT: Final = 2
+"""The version, in every job and every answer. A worker takes jobs of its own version and of earlier ones.
+
+- 2: a job carries the key of its journal entry as ``journal_key``. A worker of version 1 would refuse it as
+  an unknown argument; because of the version it says instead that its image must be updated.
+- 1: the first.
+"""
 
 Verb = Literal["portrait", "tts", "lipsync", "talk", "imagine", "workflow"]
 ModelAction = Literal["inventory", "provision", "verify", "remove"]

@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from backend.contract import CONTRACT
 from backend.errors import ComfyformError
 from backend.files.volume_s3 import VolumeS3
 from backend.flow import Flow, work
@@ -28,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 FOLDER: Final = ".comfyform/nodes"
 """From the volume's root."""
+FORMAT: Final = 1
+"""Version of the file's form, under its key ``contract``; a job's form has a version of its own."""
 FRESH_S: Final = 600.0
 """How long a copy here is taken for what lies there."""
 
@@ -35,7 +36,6 @@ FRESH_S: Final = 600.0
 def definitions_path(endpoint_id: str) -> str:
     """Return the place of an endpoint's definitions, from the volume's root."""
     return f"{FOLDER}/{re.sub(r'[^A-Za-z0-9_-]', '_', endpoint_id)}.json.gz"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeDefinitions:
@@ -56,7 +56,7 @@ class NodeDefinitions:
     def to_bytes(self) -> bytes:
         """Write them: JSON in gzip, the same bytes for the same definitions."""
         value = {
-            "contract": CONTRACT,
+            "contract": FORMAT,
             "worker_version": self.worker_version,
             "started_at": self.started_at.isoformat(),
             "failed_imports": self.failed_imports,
@@ -70,12 +70,12 @@ class NodeDefinitions:
         """Read what `to_bytes` wrote.
 
         Raises:
-            ValueError: it is something else, or of a later contract.
+            ValueError: it is something else, or in a later format.
         """
         try:
             value = json.loads(gzip.decompress(content))
-            if value["contract"] > CONTRACT or not isinstance(value["object_info"], dict):
-                raise ValueError("of a later contract")
+            if value["contract"] > FORMAT or not isinstance(value["object_info"], dict):
+                raise ValueError("in a later format")
             return cls(
                 object_info=value["object_info"],
                 started_at=datetime.fromisoformat(value["started_at"]),

@@ -25,7 +25,7 @@ async def test_an_answer_is_framed():
     answer = await handler(work).handle({"id": "j", "input": {"prompt": "x", "seed": 7}})
 
     assert answer == {
-        "contract": 1,
+        "contract": 2,
         "worker_version": "1.0",
         "version": "1.0",
         "action": "portrait",

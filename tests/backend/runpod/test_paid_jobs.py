@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from backend import get_async_backend, get_backend
+from backend.contract import CONTRACT
 from backend.errors import VolumeFull
 from backend.flow import Retry
 from backend.flow.request_slots import LEAST, MOST, most_at_once
@@ -26,6 +28,7 @@ from tests.backend.runpod.test_job_outputs import PNG
 from tests.support.job_plane_server import PaidJobs, json_answer, paid_jobs
 from tests.support.small_server import Answer, Seen
 from tests.support.worker_endpoint import Studio
+from worker.handler import Handler
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -292,3 +295,28 @@ def test_a_disk_that_fills_up_while_a_result_lands_is_a_typed_error(tmp_path):
 
     assert done.stdout.count("out.png cannot be written: File too large.") == 3, done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_of_an_earlier_contract_names_the_remedy(tmp_path, monkeypatch):
+    """An image of before refuses the job by its contract and not by an argument that no caller gave."""
+    monkeypatch.setattr("worker.jobs.messages.CONTRACT", 1)
+
+    def old_worker(request: Seen) -> Answer | None:
+        job_id = request.path.partition("?")[0].rpartition("/")[2]
+        if job_id not in plane.jobs:
+            return None
+        handler = Handler(work=lambda *_: {}, version="0.1.0", jobs_at_once=1, post_progress=None)
+        answer = asyncio.run(handler.handle({"id": job_id, "input": plane.jobs[job_id]}))
+        # As RunPod's SDK ends a job whose answer has an error.
+        return json_answer({"id": job_id, "status": "FAILED", "error": json.dumps(answer)})
+
+    with paid_jobs() as plane:
+        plane.before = old_worker
+        with get_backend("runpod", settings=plane.settings(tmp_path)) as backend:
+            result = backend.portrait(prompt="x")
+
+    assert not result.success
+    assert f"The job speaks contract {CONTRACT}, and this worker understands 1. Deploy the worker" in str(
+        result.error
+    )
+    assert "journal_key" not in str(result.error)

@@ -53,6 +53,16 @@ def test_the_origins_field_names_are_understood(job_input, action, params):
     assert (request.action, request.params) == (action, params)
 
 
+@pytest.mark.parametrize(
+    "envelope", [{}, {"contract": 1}, {"contract": 2, "journal_key": "20261130T1-ab"}, {"journal_key": "k"}]
+)
+def test_jobs_of_this_contract_and_earlier_ones_are_taken(envelope):
+    """A worker that is deployed before its clients serves them; the journal's key is not an argument."""
+    request = read({"action": "portrait", "prompt": "Odin", **envelope})
+
+    assert (request.action, request.params) == ("portrait", {"prompt": "Odin"})
+
+
 def test_worker_comfyuis_input_is_a_workflow_in_that_form():
     """RunPod's own worker takes a workflow and images; so does this one."""
     graph = {"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}
@@ -75,7 +85,8 @@ def test_worker_comfyuis_input_is_a_workflow_in_that_form():
         ("a text", "str, not an object"),
         ({"action": "img2video"}, "Unknown action 'img2video'."),
         ({"action": ["portrait"]}, r"Unknown action \['portrait'\]."),
-        ({"prompt": "x", "contract": 2}, "The job speaks contract 2, and this worker understands 1."),
+        ({"prompt": "x", "contract": 3}, "The job speaks contract 3, and this worker understands 2."),
+        ({"prompt": "x", "contract": "2"}, "The job speaks contract '2', and this worker understands 2."),
         ({"inputs": {"name": "a"}}, "'inputs' must be a list of objects"),
         ({"workflow": {}, "images": ["a.png"]}, "'images' must be a list of objects"),
     ],
@@ -107,7 +118,7 @@ def test_a_failure_is_one_sentence_under_error():
     assert answer == {
         "error": "No such file. Send it again.",
         "error_type": "SourceMissing",
-        "contract": 1,
+        "contract": 2,
         "worker_version": "1.0",
         "action": "lipsync",
     }
@@ -128,7 +139,7 @@ def test_a_success_has_no_error_and_names_its_version():
     answer = messages.success(Request("j", "health", {}), "0.1.0+abc", {"healthy": True})
 
     assert answer == {
-        "contract": 1,
+        "contract": 2,
         "worker_version": "0.1.0+abc",
         "version": "0.1.0+abc",
         "action": "health",
