@@ -37,6 +37,7 @@ def definitions_path(endpoint_id: str) -> str:
     """Return the place of an endpoint's definitions, from the volume's root."""
     return f"{FOLDER}/{re.sub(r'[^A-Za-z0-9_-]', '_', endpoint_id)}.json.gz"
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeDefinitions:
     """The answer of ``/object_info``, and whose.
