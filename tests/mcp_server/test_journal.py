@@ -1,4 +1,4 @@
-"""The MCP server and the journal: what is written down on a local ComfyUI, and a journal that does not answer."""
+"""The MCP server and the journal: entries of a local ComfyUI, and a journal that does not answer."""
 
 from __future__ import annotations
 
