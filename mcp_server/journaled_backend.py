@@ -1,4 +1,4 @@
-"""A backend without a journal of its own, such as a local ComfyUI, with its jobs in this machine's journal."""
+"""A backend without a journal of its own, such as a local ComfyUI, with its jobs in the user's journal."""
 
 from pathlib import Path
 

@@ -88,7 +88,7 @@ class JournalDatabase:
         return number
 
     def newest(self, limit: int | None, skip: int) -> list[Mapping[str, Any]]:
-        """The newest entries first, after ``skip`` of them; one that is damaged is left out, with a warning."""
+        """The newest entries first, without the first ``skip``; a damaged one is left out, with a warning."""
         statement = "SELECT entry FROM jobs ORDER BY key DESC LIMIT ? OFFSET ?"
         window = (-1 if limit is None else limit, skip)
         return list(self._entries(lambda database: database.execute(statement, window).fetchall()))
