@@ -20,13 +20,17 @@ CONTRACT: Final = 2
 
 Verb = Literal["portrait", "tts", "lipsync", "talk", "imagine", "workflow"]
 ModelAction = Literal["inventory", "provision", "verify", "remove"]
+RuntimeAction = Literal["install", "build_environment", "runtime", "runtime_prune"]
 Action = Literal[
     "portrait", "tts", "lipsync", "talk", "imagine", "workflow",
     "health", "debug", "inventory", "provision", "verify", "remove",
+    "install", "build_environment", "runtime", "runtime_prune",
 ]  # fmt: skip
 VERBS: Final = ("portrait", "tts", "lipsync", "talk", "imagine", "workflow")
 MODEL_ACTIONS: Final = ("inventory", "provision", "verify", "remove")
-ACTIONS: Final = (*VERBS, "health", "debug", *MODEL_ACTIONS)
+RUNTIME_ACTIONS: Final = ("install", "build_environment", "runtime", "runtime_prune")
+"""What keeps the worker's own code and Python environments on the volume."""
+ACTIONS: Final = (*VERBS, "health", "debug", *MODEL_ACTIONS, *RUNTIME_ACTIONS)
 
 # RunPod's limits on a job's payload. Source: docs.runpod.io,
 # serverless/endpoints/send-requests, read 2026-08-20.
@@ -233,3 +237,29 @@ JobInput = dict[str, Any]
 ``journal_key`` names the client's entry about the job. The worker ignores it; by it a job is found at RunPod
 whose id never reached the client.
 """
+
+
+class EnvironmentRecord(TypedDict):
+    """A Python environment on the volume, as its builder recorded it."""
+
+    key: Required[str]
+    """What it was built from, see `ops.runtime.environment_key`."""
+    kind: Required[Literal["ops", "generation"]]
+    sha256: Required[str]
+    """Of the archive."""
+    archive: Required[str]
+    """The archive's file name."""
+    size: Required[int]
+    """Bytes of the archive."""
+    base: Required[str]
+    """The base image that it was built for."""
+    python: Required[str]
+    """Major and minor version, such as ``3.12``: another Python can't use it."""
+    platform: Required[str]
+    torch: Required[str | None]
+    """torch's version in it, or None."""
+    packages: Required[dict[str, str]]
+    built_at: Required[str]
+    """ISO 8601, UTC."""
+    seconds: Required[float]
+    """How long the build took."""

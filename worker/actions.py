@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.contract import MODEL_ACTIONS
+from backend.contract import MODEL_ACTIONS, RUNTIME_ACTIONS
 from backend.errors import NotSupported
 from backend.flow.http_driver import Http
 from ops.sources.origins import Sources
@@ -15,6 +15,7 @@ from worker.generate import Studio
 from worker.handler import Tell
 from worker.jobs.cancellation import StopSign
 from worker.jobs.messages import Request
+from worker.runtime.actions import RuntimeActions
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Actions:
             return self._debug(stop)
         if request.action in MODEL_ACTIONS:
             return self._look_after(request, stop, tell)
+        if request.action in RUNTIME_ACTIONS:
+            return self._look_after_runtime(request, stop, tell)
         if self.studio is None:
             raise NotSupported(
                 " ".join([f"This worker has no ComfyUI, so it cannot do {request.action!r}.", *self.notes]),
@@ -68,6 +71,16 @@ class Actions:
 
         with Http(wait=stop.wait) as http:
             return model_actions.run(request.action, request.params, self._store(http), on_progress)
+
+    def _look_after_runtime(self, request: Request, stop: StopSign, tell: Tell) -> Mapping[str, Any]:
+        """Do a runtime action."""
+
+        def report(event: Mapping[str, Any]) -> None:
+            stop.check()
+            tell(event)
+
+        volume = model_actions.volume(self.config.volume)
+        return RuntimeActions(volume, self.config.environment).run(request.action, request.params, report)
 
     def _store(self, http: Http) -> FolderStore:
         """Return the volume as a store of models."""

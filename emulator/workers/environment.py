@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from pathlib import Path
 
 from emulator.state import Endpoint, State
 from emulator.workers.fleet import Worker
+from emulator.workers.start_command import is_base_image
 
 INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "SYSTEMROOT")
+PACKAGE_INDEX = re.compile(r"(PIP|SSL)_\w+|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE")
+"""How this machine reaches its package index: what stands for the network of a container."""
 SECRET = re.compile(r"\{\{\s*RUNPOD_SECRET_(\w+)\s*\}\}")
 
 
@@ -20,7 +25,22 @@ def worker_environment(state: State, worker: Worker, endpoint: Endpoint) -> dict
         name: SECRET.sub(lambda found: state.secrets.get(found[1], found[0]), value)
         for name, value in endpoint.body["env"].items()
     }
+    if is_base_image(worker.image) and worker.image not in state.images:
+        own |= _base_image(state, worker)
     return own | declared | runpod_environment(state, worker)
+
+
+def _base_image(state: State, worker: Worker) -> dict[str, str]:
+    """Return what differs where this machine stands for an image: its own Python, without our packages.
+
+    A container has a disk of its own; here the variable that the project reads for it names a folder.
+    """
+    index = {name: value for name, value in os.environ.items() if PACKAGE_INDEX.fullmatch(name)}
+    return index | {
+        "PATH": os.pathsep.join([str(Path(sys.base_prefix, "bin")), os.environ.get("PATH", os.defpath)]),
+        "PYTHONPATH": "",
+        "COMFYFORM_RUNTIME_DIR": str(state.root / "scratch" / worker.id / "disk"),
+    }
 
 
 def runpod_environment(state: State, worker: Worker) -> dict[str, str]:

@@ -61,6 +61,7 @@ class Worker:
     key: str
     version: int
     image: str
+    args: str
     gpu_count: int
     log: Path
     created_at: float

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import shlex
 import shutil
 import signal
 import sys
@@ -24,6 +23,7 @@ from emulator.workers import fleet
 from emulator.workers.complaints import Complaints
 from emulator.workers.environment import worker_environment
 from emulator.workers.fleet import Worker
+from emulator.workers.start_command import container_command, is_base_image
 
 TICK_S = 0.25
 PULL_AGAIN_S = 60.0
@@ -154,6 +154,7 @@ class Supervisor:
             key="rpa_worker_" + secrets.token_hex(16),
             version=endpoint.version,
             image=endpoint.body["image"],
+            args=endpoint.body["args"],
             gpu_count=endpoint.body["gpu"]["count"] if "gpu" in endpoint.body else 0,
             log=state.root / "logs" / f"{worker_id}.log",
             created_at=now,
@@ -172,8 +173,8 @@ class Supervisor:
         """Run a worker's process, again when it ends by itself, until it is to be stopped."""
         scratch = self._state.root / "scratch" / worker.id
         try:
-            command = self._state.images.get(worker.image)
-            if command is None:
+            image_command = self._state.images.get(worker.image)
+            if image_command is None and not is_base_image(worker.image):
                 worker.events.append(f"error pulling image {worker.image}: not found; retrying")
                 self.complaints.no_image(worker)
                 while not worker.stopping:
@@ -183,7 +184,7 @@ class Supervisor:
             await self._pause(worker, self._state.limits.cold_start_s)
             scratch.mkdir(parents=True, exist_ok=True)
             while not worker.stopping:
-                await self._run_once(worker, shlex.split(command), environment, scratch)
+                await self._run_once(worker, image_command, environment, scratch)
                 await self._pause(worker, min(10.0, 0.25 * 2**worker.crashes))
         finally:
             self._state.fleet.workers.pop(worker.id, None)
@@ -197,15 +198,16 @@ class Supervisor:
             await self._state.bells.wait(seconds, ("stop", worker.id))
 
     async def _run_once(
-        self, worker: Worker, command: list[str], environment: dict[str, str], cwd: Path
+        self, worker: Worker, image_command: str | None, environment: dict[str, str], cwd: Path
     ) -> None:
         with worker.log.open("ab") as log:
             begins = log.tell()
             try:
+                command = container_command(image_command, worker.args)
                 process = await asyncio.create_subprocess_exec(
                     *command, cwd=cwd, env=environment, stdout=log, stderr=log, start_new_session=True
                 )
-            except (OSError, ValueError) as error:  # ValueError: a NUL in the environment
+            except (OSError, ValueError) as error:  # ValueError: a NUL in the environment, or BadCommand
                 worker.events.append(f"error starting container: {error}")
                 self.complaints.not_started(worker, error)
                 worker.crashes += 1

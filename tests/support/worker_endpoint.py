@@ -12,10 +12,12 @@ from tests.support.emulation import Emulator
 class Studio:
     """An endpoint on one of our images, with a volume."""
 
-    def __init__(self, emu: Emulator, image: str, **env: str) -> None:
+    def __init__(
+        self, emu: Emulator, image: str, *, args: str = "", volume_id: str | None = None, **env: str
+    ) -> None:
         volume = {"name": "models", "size": 10, "dataCenter": "EU-RO-1"}
         self.emu = emu
-        self.volume_id = str(emu.rest("POST", "/network-volumes", volume).json()["id"])
+        self.volume_id = volume_id or str(emu.rest("POST", "/network-volumes", volume).json()["id"])
         self.volume = emu.volume_dir(self.volume_id)
         addresses = {name: emu.env[name] for name in ("HF_ENDPOINT", "CIVITAI_URL", "COMFYFORM_ALLOW_HOSTS")}
         hardware: dict[str, Any] = {"cpu": [{"id": "cpu3c", "vcpuCount": 2}]}
@@ -28,6 +30,7 @@ class Studio:
                 "name": "studio",
                 "type": "QUEUE",
                 "image": image,
+                "args": args,
                 "networkVolumes": [self.volume_id],
                 "scaling": {"type": "QUEUE_DELAY", "queueDelay": 4},
                 "workers": {"min": 0, "max": 1, "idleTimeout": 60},
@@ -68,10 +71,10 @@ class Studio:
         """Cancel a job."""
         assert self.emu.jobs("POST", f"/{self.endpoint_id}/cancel/{job_id}").status_code == 200
 
-    def wait(self, job_id: str) -> dict[str, Any]:
+    def wait(self, job_id: str, seconds: float = 120) -> dict[str, Any]:
         """Wait for a job's end and return RunPod's answer."""
         ended = until(
-            lambda: (job := self.status(job_id))["status"] not in {"IN_QUEUE", "IN_PROGRESS"} and job
+            lambda: (job := self.status(job_id))["status"] not in {"IN_QUEUE", "IN_PROGRESS"} and job, seconds
         )
         return dict(ended)
 

@@ -1,0 +1,1 @@
+"""How a container that has only Python becomes a worker: bootstrap, archives on the volume, environments."""
