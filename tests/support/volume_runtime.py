@@ -41,7 +41,13 @@ class VolumeEndpoint(Studio):
     """An endpoint without an image of its own."""
 
     def __init__(
-        self, emu: Emulator, archive: CodeArchive, *, role: str = "ops", volume_id: str | None = None, **env: str
+        self,
+        emu: Emulator,
+        archive: CodeArchive,
+        *,
+        role: str = "ops",
+        volume_id: str | None = None,
+        **env: str,
     ) -> None:
         environment = {
             "COMFYFORM_ROLE": role,
