@@ -1,4 +1,4 @@
-"""From an empty volume to the real worker: a start command, the code by job, pip from the index, an answer."""
+"""From an empty volume to the real worker: start command, code by job, pip from the index, an answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.volume_runtime import VolumeEndpoint, code, install_job
 
 @pytest.mark.slow
 def test_an_empty_volume_becomes_a_worker(emu: Emulator) -> None:
-    """Install, build, and the worker on RunPod's SDK provisions a model; each archive has the bytes of its name."""
+    """Install, build, then the worker on the SDK answers; each archive has the bytes of its name."""
     ops = VolumeEndpoint(emu, code())
 
     assert "pulumi up" in ops.error(action="debug")
