@@ -21,9 +21,10 @@ from infra.provider_session import Listing
 from ops.models.inventory import Inventory
 from ops.models.source_url import parse
 from ops.models.volume_layout import check_wanted_path
-from ops.runpod.api import ENDPOINTS, NETWORK_VOLUMES
 
 if TYPE_CHECKING:
+    from ops.runpod.api import Live
+    from ops.runpod.specs import EndpointSpec, NetworkVolumeSpec
     from ops.runpod.transports import Transport
     from ops.stores.model_store import ModelStore
 
@@ -136,7 +137,7 @@ def look(props: Mapping[str, Any]) -> dict[str, Any] | None:
 def _inventory(props: Mapping[str, Any]) -> Inventory | Unreadable | None:
     """List the volume, or return None where it is gone; warn, once, where it cannot be looked at."""
     try:
-        provider_session.api().get(NETWORK_VOLUMES, props["volume_id"])
+        _get_volume(props)
     except NotFound:
         return None
     try:
@@ -158,7 +159,7 @@ def _ops_fault(props: Mapping[str, Any]) -> str:
         return ""
     endpoint_id, volume_id = props["endpoint_id"], props["volume_id"]
     try:
-        endpoint = provider_session.api().get(ENDPOINTS, endpoint_id)
+        endpoint = _get_endpoint(props)
     except NotFound:
         return f"ops endpoint {endpoint_id} was not found at RunPod"
     if volume_id not in endpoint.values["volume_ids"]:
@@ -191,11 +192,10 @@ def remove(props: Mapping[str, Any]) -> None:
 
     So is an ops endpoint that has moved on to another volume: the file goes with its own.
     """
-    api = provider_session.api()
     try:
-        api.get(NETWORK_VOLUMES, props["volume_id"])
+        _get_volume(props)
         if props.get("transport") == "job":
-            endpoint = api.get(ENDPOINTS, props["endpoint_id"])
+            endpoint = _get_endpoint(props)
             if props["volume_id"] not in endpoint.values["volume_ids"]:
                 return
     except NotFound:
@@ -219,6 +219,19 @@ def _state(props: Mapping[str, Any], record: FileRecord) -> str:
 
 def _key(props: Mapping[str, Any]) -> tuple[object, ...]:
     return props["volume_id"], props.get("endpoint_id"), props.get("transport")
+
+
+# RunPod's control plane loads pydantic, which a run without changes does not need.
+def _get_volume(props: Mapping[str, Any]) -> "Live[NetworkVolumeSpec]":
+    from ops.runpod.api import NETWORK_VOLUMES
+
+    return provider_session.api().get(NETWORK_VOLUMES, props["volume_id"])
+
+
+def _get_endpoint(props: Mapping[str, Any]) -> "Live[EndpointSpec]":
+    from ops.runpod.api import ENDPOINTS
+
+    return provider_session.api().get(ENDPOINTS, props["endpoint_id"])
 
 
 def _store(props: Mapping[str, Any]) -> "ModelStore":

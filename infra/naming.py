@@ -97,3 +97,8 @@ class EnvironmentNames:
     def all(self) -> tuple[str, ...]:
         """All of them."""
         return (self.volume, self.ops, self.worker, self.registry)
+
+
+def logical_names(urns: Iterable[str]) -> str:
+    """Name resources by their logical names, for a sentence."""
+    return ", ".join(urn.rpartition("::")[2] for urn in urns)

@@ -2,12 +2,10 @@
 
 The names of this module and of its classes are persisted in every stack's
 state (the SDK pickles a provider by reference): they never change. Instances
-hold nothing. What a field is called at RunPod, and what can be done to it, is
-in ``ops.runpod.specs``; how RunPod is talked to, in ``ops.runpod.api``.
+hold nothing. What the methods do is in ``infra.rest_objects`` and ``infra.models``.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pulumi.dynamic import (
     CheckFailure,
@@ -19,28 +17,16 @@ from pulumi.dynamic import (
     ResourceProvider,
     UpdateResult,
 )
-from pulumi.output import UNKNOWN, Unknown
 
-from backend.errors import NotFound
 from backend.settings import Secret
-from infra import adoption, models, provider_hooks, provider_session
+from infra import models, provider_hooks, provider_session
 from infra.engine import progress, pulumi_state
-from infra.provider_hooks import current_request, current_urn, guarded
-from ops.runpod.api import ENDPOINTS, NETWORK_VOLUMES, REGISTRY_CREDENTIALS, TEMPLATES, Kind, Live
-from ops.runpod.serialize import changes
-from ops.runpod.specs import Spec, validate, wires
+from infra.extra_inputs import STACK, is_unknown
+from infra.naming import logical_names
+from infra.provider_hooks import current_urn, guarded
 
-ADOPT: Final = "adopt"
-"""An input beside the fields of the spec: the id of an object to take over instead of creating one."""
-KEEP: Final = "keep_adopted"
-"""Whether an object that was taken over stays at RunPod when its resource is deleted; yes by default."""
-AUTO_NAME: Final = "auto_name"
-"""How the name of an object begins, where the program chooses none; `check` turns it into the whole name."""
-STACK: Final = "stack"
-"""The stack's full name, where its short one does not identify it."""
-ADOPTED: Final = "adopted"
-"""In the state only: the object was taken over. It stays true when ``adopt`` leaves the program."""
-_BESIDE: Final = (ADOPT, KEEP, AUTO_NAME, STACK)
+if TYPE_CHECKING:
+    from infra.rest_objects import RestObject
 
 
 class _Provider(ResourceProvider):
@@ -59,188 +45,70 @@ class _Provider(ResourceProvider):
 
 
 class _RestProvider(_Provider):
-    """A resource of REST v2, by its table of fields."""
+    """A resource of REST v2."""
 
-    kind: ClassVar[Kind[Spec]]
-    # A replacement that is created first would find the old one by its name, and adopt it.
-    delete_first: ClassVar[bool] = True
+    object_class: ClassVar[str]
+    """The class of ``infra.rest_objects`` that does what this provider is asked for."""
 
     @guarded
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        """Fill in defaults, settle the name, and tell every problem.
-
-        RunPod is asked only before a creation: what is taken over, and who has the name already.
-        The engine gives no olds then, whether it creates for the first time or to replace.
-        """
-        given = {name: value for name, value in news.items() if not name.startswith("__")}
-        beside = {name: value for name in _BESIDE if (value := given.pop(name, None)) not in (None, "")}
-        live, problems = self._to_adopt(beside.get(ADOPT)) if not olds else (None, [])
-        base, chosen = str(beside.pop(AUTO_NAME, "")), given.get("name") is not None
-        if base and not chosen:
-            given["name"] = beside[AUTO_NAME] = _automatic_name(olds, base, live, beside)
-        unknown = [name for name in given if _is_unknown(given[name])]
-        values, found = validate(self.kind.spec, given, unknown=unknown)
-        problems += [each for each in found if not self.needless(each, beside)]
-        problems += self.transition(olds or (live.values if live else {}), values)
-        if live is not None and not problems:
-            problems += adoption.misfits(live, {k: v for k, v in values.items() if k not in unknown})
-            if not problems:
-                adoption.announce(live, values, unknown)
-        elif not olds and not problems and ADOPT not in beside and current_request() is not None:
-            stack = beside.get(STACK, "")
-            if chosen and "name" not in unknown:
-                problems += adoption.refuse_taken(self.kind, values["name"], stack)
-            elif base and not chosen:
-                adoption.tell_others(self.kind, base, values["name"], stack)
-        extra = {name: value for name, value in news.items() if name.startswith("__")}
-        failures = [CheckFailure(name, reason) for name, reason in problems]
-        return CheckResult({**values, **beside, **extra}, failures)
-
-    def _to_adopt(self, id_: object) -> tuple[Live[Spec] | None, list[tuple[str, str]]]:
-        """Find the object that is to be taken over, where its id is known."""
-        return adoption.find(self.kind, id_) if isinstance(id_, str) else (None, [])
-
-    def needless(self, problem: tuple[str, str], beside: Mapping[str, Any]) -> bool:  # noqa: ARG002
-        """Tell whether a problem does not matter for an object that is taken over."""
-        return False
-
-    def transition(self, olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[tuple[str, str]]:  # noqa: ARG002
-        """Tell what of a change RunPod would refuse."""
-        return []
+        """See `RestObject.check`."""
+        return self._object().check(olds, news)
 
     @guarded
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
-        """Compare declared fields, and replace only on what RunPod cannot change."""
-        changed = changes(self.kind.spec, olds, news)
-        reasons = self.kind.spec.replacing(olds, news, changed)
-        if news.get(ADOPT) not in (None, _id) and not _is_unknown(news[ADOPT]):
-            reasons[ADOPT] = "another object is to be taken over"
-        beside = [name for name in (ADOPT, KEEP) if news.get(name) != olds.get(name)]
-        what = f"{self.kind.noun} {olds.get('name', _id)}"
-        for name, reason in reasons.items():
-            progress.log(f"{what}: {reason} ({name}), so it is replaced", urn=current_urn(), ephemeral=False)
-        if ADOPT in beside and not news.get(ADOPT) and _kept(olds):
-            progress.log(
-                f"{what}: adopt was removed. It stays taken over: deleting the resource leaves the object at "
-                "RunPod. Declare keep_adopted=False to have it deleted.",
-                urn=current_urn(),
-                ephemeral=False,
-            )
-        return DiffResult(
-            bool(changed or beside), [*reasons], delete_before_replace=self.delete_first and not _kept(olds)
-        )
+        """See `RestObject.diff`."""
+        return self._object().diff(_id, olds, news)
 
     @guarded
     def create(self, props: dict[str, Any]) -> CreateResult:
-        """Create, pick up what a cut-off attempt at the same creation left, or take over what is named."""
-        values, api = _typed(self.kind, props), provider_session.api()
-        adopt = props.get(ADOPT)
-        if adopt:
-            live = api.adopt(self.kind, adopt, values)
-        else:
-            held = pulumi_state.held(props.get(STACK, ""))
-            own_name = props.get(AUTO_NAME) == values["name"]
-            live = api.create(self.kind, values, held=held, own_name=own_name)
-        pulumi_state.took(live.id)
-        return CreateResult(live.id, self.outputs(live, {**props, ADOPTED: True if adopt else None}))
+        """See `RestObject.create`."""
+        return self._object().create(props)
 
     @guarded
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """Return the live values of the declared fields; gone is gone."""
-        try:
-            live = provider_session.api().get(self.kind, id_)
-        except NotFound:
-            return ReadResult("", {})
-        outs = self.outputs(live, props)
-        declared = {name: outs[name] for name in (*wires(self.kind.spec), *_BESIDE) if name in outs}
-        return ReadResult(id_, outs, declared)
+        """See `RestObject.read`."""
+        return self._object().read(id_, props)
 
     @guarded
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Change what differs, in place."""
-        values = _typed(self.kind, _news)
-        changed, api = changes(self.kind.spec, _olds, values), provider_session.api()
-        live = api.update(self.kind, _id, values, changed) if changed else api.get(self.kind, _id)
-        adopted = _olds.get(ADOPTED) or _olds.get(ADOPT) or _news.get(ADOPT)
-        return UpdateResult(self.outputs(live, {**_news, ADOPTED: True if adopted else None}))
+        """See `RestObject.update`."""
+        return self._object().update(_id, _olds, _news)
 
     @guarded
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """Delete, unless another resource has the object or it was taken over; gone already is success."""
-        what = f"{self.kind.noun} {_id} ({_props.get('name')!r}) stays at RunPod"
-        if others := pulumi_state.release(_id, _props.get(STACK, "")):
-            progress.log(f"{what}: {_logical(others)} has it too", urn=current_urn(), ephemeral=False)
-        elif _kept(_props):
-            progress.log(
-                f"{what}: it was taken over, and keep_adopted is not False",
-                urn=current_urn(),
-                ephemeral=False,
-            )
-        else:
-            provider_session.api().delete(self.kind, _id)
+        """See `RestObject.delete`."""
+        self._object().delete(_id, _props)
 
-    def outputs(self, live: Live[Spec], declared: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the state: declared fields as they are live, what RunPod never shows as it was declared."""
-        table = wires(self.kind.spec)
-        outs = {
-            name: declared[name] if wire.secret else live.values.get(name)
-            for name, wire in table.items()
-            if declared.get(name) is not None
-        }
-        for name in (*_BESIDE, ADOPTED):
-            if declared.get(name) is not None:
-                outs[name] = declared[name]
-        return outs
+    def _object(self) -> "RestObject":
+        from infra import rest_objects  # pydantic takes a tenth of a second, and models need none
+
+        found: RestObject = getattr(rest_objects, self.object_class)()
+        return found
 
 
 class NetworkVolumeProvider(_RestProvider):
     """Network volumes."""
 
-    kind = NETWORK_VOLUMES
-    # Endpoints hold the old volume until they can be given the new one, and RunPod keeps what is held.
-    delete_first = False
-
-    def transition(self, olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """Refuse to shrink: RunPod only grows a volume. A volume that is replaced may be any size."""
-        moved = any(news.get(name) not in (None, olds.get(name)) for name in ("data_center", "type"))
-        old, new = olds.get("size_gb"), news.get("size_gb")
-        if moved or not isinstance(old, int | float) or not isinstance(new, int | float) or new >= old:
-            return []
-        reason = (
-            f"the volume has {old:g} GB and RunPod only grows volumes, so it cannot become {new:g}: "
-            f"declare at least {old:g}, or replace the volume and lose what is on it"
-        )
-        return [("size_gb", reason)]
+    object_class = "NetworkVolumeObject"
 
 
 class TemplateProvider(_RestProvider):
     """Templates."""
 
-    kind = TEMPLATES
+    object_class = "TemplateObject"
 
 
 class EndpointProvider(_RestProvider):
     """Serverless endpoints."""
 
-    kind = ENDPOINTS
-
-    def outputs(self, live: Live[Spec], declared: Mapping[str, Any]) -> dict[str, Any]:
-        """Add the addresses that RunPod gave the endpoint."""
-        return {
-            **super().outputs(live, declared),
-            "request_urls": dict(live.body.get("requestUrls") or {}),
-            "created_at": str(live.body.get("createdAt") or ""),
-        }
+    object_class = "EndpointObject"
 
 
 class RegistryCredentialProvider(_RestProvider):
     """Logins for private container registries."""
 
-    kind = REGISTRY_CREDENTIALS
-
-    def needless(self, problem: tuple[str, str], beside: Mapping[str, Any]) -> bool:
-        """See `_RestProvider.needless`: RunPod knows the login of a credential that is taken over."""
-        return ADOPT in beside and problem in (("username", "is missing"), ("password", "is missing"))
+    object_class = "RegistryCredentialObject"
 
 
 class ModelProvider(_Provider):
@@ -249,7 +117,7 @@ class ModelProvider(_Provider):
     @guarded
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:  # noqa: ARG002
         """Tell every problem of a wanted file, without any request."""
-        known = {name: value for name, value in news.items() if not _is_unknown(value)}
+        known = {name: value for name, value in news.items() if not is_unknown(value)}
         return CheckResult(news, [CheckFailure(name, reason) for name, reason in models.problems(known)])
 
     @guarded
@@ -281,50 +149,9 @@ class ModelProvider(_Provider):
         """Remove the file, unless another resource has it; gone already is success, like its volume."""
         if others := pulumi_state.release(_id, _props.get(STACK, "")):
             progress.log(
-                f"model {_id} stays on its volume: {_logical(others)} has it too",
+                f"model {_id} stays on its volume: {logical_names(others)} has it too",
                 urn=current_urn(),
                 ephemeral=False,
             )
         else:
             models.remove(_props)
-
-
-def _typed(kind: Kind[Spec], props: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the declared fields with their own types: in Pulumi's hands every number becomes a float."""
-    values, _ = validate(kind.spec, {name: props[name] for name in wires(kind.spec) if name in props})
-    return values
-
-
-def _automatic_name(
-    olds: Mapping[str, Any], base: str, live: Live[Spec] | None, beside: Mapping[str, Any]
-) -> object:
-    """Name an object whose program chooses no name: once it has one, that stays.
-
-    Args:
-        base: how a new name begins.
-        live: the object that is taken over; it keeps its name.
-    """
-    if olds:
-        return olds.get(AUTO_NAME) or olds.get("name") or base
-    if ADOPT in beside:
-        return live.name if live is not None else UNKNOWN
-    return pulumi_state.name_of_creation(base, beside.get(STACK, ""))
-
-
-def _kept(outs: Mapping[str, Any]) -> bool:
-    """Tell whether an object stays at RunPod when its resource is deleted."""
-    return bool(outs.get(ADOPTED) or outs.get(ADOPT)) and outs.get(KEEP) is not False
-
-
-def _logical(urns: list[str]) -> str:
-    """Name resources by their logical names."""
-    return ", ".join(urn.rpartition("::")[2] for urn in urns)
-
-
-def _is_unknown(value: object) -> bool:
-    """Tell whether a value, or a part of it, is known only after another resource's creation."""
-    if isinstance(value, Mapping):
-        return any(map(_is_unknown, value.values()))
-    if isinstance(value, list):
-        return any(map(_is_unknown, value))
-    return isinstance(value, Unknown)

@@ -25,6 +25,7 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import Resource
 
 from infra import providers
+from infra.extra_inputs import ADOPT, AUTO_NAME, KEEP, STACK
 from infra.models import VERIFIED
 from infra.naming import object_name
 from ops.runpod.specs import (
@@ -290,8 +291,8 @@ def _props(resource_name: str, spec: type[Spec], args: Mapping[str, Any]) -> dic
     given = {key: value for key, value in args.items() if value is not None}
     base = object_name(pulumi.get_project(), pulumi.get_stack(), resource_name)
     full_name = full_stack_name()
-    stack = {providers.STACK: full_name} if full_name else {}
-    return {**dict.fromkeys(spec.model_fields), providers.AUTO_NAME: base, **stack, **given}
+    stack = {STACK: full_name} if full_name else {}
+    return {**dict.fromkeys(spec.model_fields), AUTO_NAME: base, **stack, **given}
 
 
 def full_stack_name() -> str:
@@ -310,7 +311,7 @@ def _options(
     props: Mapping[str, Any], usual: ResourceOptions, opts: ResourceOptions | None
 ) -> ResourceOptions:
     """Merge the options: an adopted object shows as retained in the preview of a destroy."""
-    adopted = props.get(providers.ADOPT) is not None and props.get(providers.KEEP) is not False
+    adopted = props.get(ADOPT) is not None and props.get(KEEP) is not False
     retained = ResourceOptions(retain_on_delete=True) if adopted else ResourceOptions()
     return ResourceOptions.merge(ResourceOptions.merge(usual, retained), opts)
 

@@ -13,9 +13,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import httpx
-
 from backend.errors import ApiError, InvalidArgument, Unavailable
+from backend.flow.httpx_library import httpx
 from backend.flow.steps import Reply
 from backend.validation.json_reader import MAX_BYTES
 from backend.validation.printable import shown

@@ -1,6 +1,6 @@
 """Drivers: perform the steps of flows over HTTP, synchronously or asynchronously.
 
-Only this module and `backend.flow.http_answers` import httpx. It knows steps, not
+Only this module and `backend.flow.http_answers` use httpx. It knows steps, not
 services: what a status means to a conversation is decided in the flow.
 """
 
@@ -13,14 +13,13 @@ from functools import cache
 from typing import Any, BinaryIO, Final, NoReturn, Self, TypeVar
 from urllib.request import getproxies
 
-import httpx
-
 from backend.errors import Unavailable
 from backend.flow import steps as flows
 from backend.flow.atomic_download import Landing
 from backend.flow.connection_pools import Spread, read_widely
 from backend.flow.http_answers import CHUNK_BYTES, StreamReply, aread_reply, read_reply, translated
 from backend.flow.http_request import fetch, request
+from backend.flow.httpx_library import httpx
 from backend.flow.log_redaction import keep_secrets
 from backend.flow.request_slots import async_slot, slot
 from backend.flow.steps import Download, Downloaded, Flow, Progress, Reply, Send, Sleep, Upload, Work

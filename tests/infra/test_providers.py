@@ -300,6 +300,19 @@ def test_a_model_that_cannot_be(change: dict[str, Any], field: str) -> None:
     assert [name for name, _ in check(providers.ModelProvider(), {**MODEL, **change})] == [field]
 
 
+def test_models_without_a_change_load_no_library_for_it() -> None:
+    """Checking and comparing a model takes neither pydantic nor httpx: each `up` starts a process for models."""
+    program = (
+        "import sys; from infra.providers import ModelProvider as M;"
+        f"m = {MODEL!r}; inputs = M().check(m, m).inputs; assert M().diff('v/p', m, inputs).changes is False;"
+        "print(*sys.modules)"
+    )
+
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert sorted({"pydantic", "httpx", "boto3", "huggingface_hub"} & set(loaded.stdout.split())) == []
+
+
 def test_where_a_model_is_replaces_and_what_it_is_updates() -> None:
     """Another volume or path is another file; another source or hash is the same file, renewed."""
     provider = providers.ModelProvider()

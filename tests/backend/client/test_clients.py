@@ -191,6 +191,20 @@ def test_making_a_client_loads_no_http_library():
     assert sorted(heavy & loaded) == []
 
 
+def test_httpx_comes_without_its_command_line_program():
+    """The HTTP driver loads neither click nor rich nor pygments, and httpx itself works afterwards."""
+    code = (
+        "import sys, backend.flow.http_driver; print(*sys.modules); "
+        "import httpx; assert callable(httpx.main); "
+        "from httpx._main import main; assert main.params"
+    )
+
+    loaded = set(python(code).split())
+
+    assert "httpx" in loaded
+    assert sorted({"click", "pygments", "rich", "httpx._main"} & loaded) == []
+
+
 def test_help_lists_the_arguments_of_a_verb():
     """``help(backend.tts)`` shows each argument with its type, bounds and default, in both clients."""
     for client in (backend.Backend, backend.AsyncBackend):
