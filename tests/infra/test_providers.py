@@ -301,7 +301,7 @@ def test_a_model_that_cannot_be(change: dict[str, Any], field: str) -> None:
 
 
 def test_models_without_a_change_load_no_library_for_it() -> None:
-    """Checking and comparing a model takes neither pydantic nor httpx: each `up` starts a process for models."""
+    """Checking and comparing a model takes neither pydantic nor httpx: each `up` does it in a process."""
     program = (
         "import sys; from infra.providers import ModelProvider as M;"
         f"m = {MODEL!r}; inputs = M().check(m, m).inputs; assert M().diff('v/p', m, inputs).changes is False;"
