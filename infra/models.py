@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from backend.contract import FileRecord, ProvisionProgress, WantedFile
+from backend.contract import FileRecord, ProvisionedFile, ProvisionProgress, WantedFile
 from backend.errors import InvalidArgument, JobError, NotFound
 from infra import provider_session
 from infra.engine import progress
@@ -103,11 +103,24 @@ def provision(props: Mapping[str, Any]) -> dict[str, Any]:
 
     try:
         with _words_of_the_stack(props):
-            (made,) = _store(props).provision([wanted], on_progress=show)
+            (file,) = _store(props).provision([wanted], on_progress=show)
     finally:
         _listing.forget(_key(props))
+    _report_adoption(file, str(props.get("urn", "")))
     # A wanted hash is what the program says and the file has; else it is what came.
-    return {**declared(props), "size_bytes": made["size_bytes"], "sha256": made["sha256"], "state": VERIFIED}
+    return {**declared(props), "size_bytes": file["size_bytes"], "sha256": file["sha256"], "state": VERIFIED}
+
+
+def _report_adoption(file: ProvisionedFile, urn: str) -> None:
+    """Tell what happened to files of other hands on the volume."""
+    if moved_from := file.get("moved_from"):
+        progress.log(f"Moved from {moved_from}; nothing was fetched.", urn=urn, ephemeral=False)
+    if set_aside := file.get("set_aside"):
+        progress.warn(
+            f"The file that was there before has other bytes. It is kept as {set_aside}; "
+            "`inv models.prune` deletes it.",
+            urn=urn,
+        )
 
 
 def look(props: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -18,11 +18,11 @@ class Teller:
     where everything that a provider prints would be repeated.
 
     Args:
-        urn: the resource's; a malformed one would crash the engine, so it becomes the stack's line.
+        urn: the resource's.
     """
 
     def __init__(self, urn: str) -> None:
-        self._urn = urn if _URN.fullmatch(urn) else ""
+        self._urn = urn
         self._lock = threading.Lock()
         self._last = float("-inf")
 
@@ -45,14 +45,19 @@ def warn(text: str, *, urn: str = "") -> None:
 
 
 def log(text: str, *, urn: str = "", ephemeral: bool = True, severity: str = "INFO") -> None:
-    """Send one line to the engine; outside a provider process, do nothing."""
+    """Send one line to the engine; outside a provider process, do nothing.
+
+    A malformed URN would crash the engine, so its line becomes the stack's.
+    """
     if not is_provider_process():
         return
     import grpc
     from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 
     level = engine_pb2.LogSeverity.Value(severity)
-    request = engine_pb2.LogRequest(severity=level, message=text, ephemeral=ephemeral, urn=urn)
+    request = engine_pb2.LogRequest(
+        severity=level, message=text, ephemeral=ephemeral, urn=urn if _URN.fullmatch(urn) else ""
+    )
     try:
         engine_pb2_grpc.EngineStub(engine()).Log(request, timeout=10)
     except grpc.RpcError:

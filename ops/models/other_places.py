@@ -4,14 +4,14 @@ A pod mounts the volume at ``/workspace``. Its ComfyUI, its download scripts
 and people put models where no endpoint of this tool looks.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
 from backend.comfyui.model_folders import ALIASES
-from backend.contract import FileRecord
+from backend.contract import FileRecord, WantedFile
 from ops.models.categories import category, model_extensions
-from ops.models.volume_layout import MODELS
+from ops.models.volume_layout import MODELS, canonical_path
 
 COMFYUI_MODELS: Final = ("ComfyUI/models", "runpod-slim/ComfyUI/models", "madapps/ComfyUI/models")
 """Models folders of the ComfyUI installations that RunPod's templates put on a volume."""
@@ -38,17 +38,49 @@ def belongs_at(path: str) -> str | None:
     return None
 
 
+def candidates(wanted: WantedFile, others: Iterable[FileRecord]) -> list[FileRecord]:
+    """Return the files that may hold a wanted file's bytes, the most likely one first.
+
+    The bytes decide, so a file of the same size is a candidate under any name.
+
+    Args:
+        wanted: with all that is known of its bytes. Without a sha256 nothing is a candidate.
+        others: files in other places.
+    """
+    place, size = canonical_path(wanted["path"]), wanted.get("size_bytes")
+    name = place.rpartition("/")[2]
+
+    def likelihood(other: FileRecord) -> int:
+        belongs = _place_of(other["path"])
+        if other["path"] == wanted.get("lies_at"):
+            return 0
+        if belongs == place:
+            return 1
+        if belongs.rpartition("/")[2] == name:
+            return 2
+        return 3 if size is not None else 4
+
+    if wanted.get("sha256") is None:
+        return []
+    possible = [other for other in others if size in (None, other["size_bytes"]) and likelihood(other) < 4]
+    return sorted(possible, key=likelihood)
+
+
+def _place_of(path: str) -> str:
+    """Return the one name of the place where a file of another place belongs."""
+    return canonical_path(belongs_at(path) or path)
+
+
 class Moves:
     """Files of other places that wanted files can be moved from; each is taken once.
 
     Args:
         elsewhere: the files, by path.
-        key: gives a path's one name, over all aliases of its folder.
     """
 
-    def __init__(self, elsewhere: Mapping[str, FileRecord], key: Callable[[str], str]) -> None:
+    def __init__(self, elsewhere: Mapping[str, FileRecord]) -> None:
         self._records = elsewhere
-        self._left = {path: key(belongs_at(path) or path) for path in elsewhere}
+        self._left = {path: _place_of(path) for path in elsewhere}
 
     def take(self, key: str, size_bytes: int | None) -> FileRecord | None:
         """Return the file that belongs at a place, else one of its name and size; none of another size.

@@ -109,8 +109,10 @@ def judge(wanted: WantedFile, held: FileRecord | None) -> tuple[Standing, str]:
 
 
 def verdict(wanted: WantedFile, held: FileRecord | None) -> VerifiedFile:
-    """Return the answer of ``verify`` for one file."""
+    """Return the answer of ``verify`` for one file, which may be there under another spelling of its path."""
     standing, reason = judge(wanted, held)
+    if held is not None and held["path"] != wanted["path"]:
+        reason = f"{reason}, as {held['path']}"
     return VerifiedFile(
         path=wanted["path"],
         ok=standing == "right",

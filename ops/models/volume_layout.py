@@ -34,6 +34,7 @@ from typing import Final, Literal
 from backend.comfyui import model_folders
 from backend.errors import InvalidArgument
 from backend.validation.checks import check_contained, check_path
+from ops.models.categories import canonical, category
 
 Place = Literal["models", "hf_cache"]
 
@@ -178,6 +179,25 @@ def composed(path: str) -> str:
     return unicodedata.normalize("NFC", path)
 
 
+def canonical_path(path: str) -> str:
+    """Return a path's one name, over all aliases of its folder and both forms of its letters."""
+    under = path.removeprefix(f"{MODELS}/")
+    return composed(path if under == path else f"{MODELS}/{canonical(under)}")
+
+
+def spellings(path: str) -> list[str]:
+    """Return the paths that mean the same model file to ComfyUI, the given one first.
+
+    A folder may go by an alias (``clip``, ``unet``), and letters may be composed (NFC) or decomposed (NFD).
+    """
+    under = path.removeprefix(f"{MODELS}/")
+    same = [path]
+    if under != path and "/" in under:
+        same += model_folders.places_of(category(under), under.partition("/")[2])
+    every = [form for one in same for form in (one, composed(one), unicodedata.normalize("NFD", one))]
+    return list(dict.fromkeys(every))
+
+
 def is_model_file(path: str) -> bool:
     """Tell whether a path from the volume root is a model file: one of the models or of a cached snapshot."""
     return path.startswith(f"{MODELS}/") or (path.startswith(f"{HF_HUB}/") and "/snapshots/" in path)
@@ -207,8 +227,11 @@ def partial_path(path: str) -> str:
 
 
 def lock_path(path: str) -> str:
-    """Return the place of a model file's lock: flat, so that locks need no folders of their own."""
-    return f"{LOCKS}/{hashlib.sha256(path.encode()).hexdigest()[:32]}.lock"
+    """Return the place of a model file's lock, which all its spellings share.
+
+    Locks lie in one folder, so that they need no folders of their own.
+    """
+    return f"{LOCKS}/{hashlib.sha256(canonical_path(path).encode()).hexdigest()[:32]}.lock"
 
 
 def quarantine_path(path: str, sha256: str) -> str:

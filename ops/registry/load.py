@@ -29,9 +29,15 @@ from typing import Final
 from backend.contract import WantedFile
 from backend.errors import ConfigError, InvalidArgument, RegistryError
 from ops.files.yaml_positions import KeyPath, Lines, NotYaml, read
-from ops.models.categories import canonical
 from ops.models.source_url import HfSource, Source, parse
-from ops.models.volume_layout import MODELS, Place, check_wanted_path, composed, hf_cache_path, models_path
+from ops.models.volume_layout import (
+    MODELS,
+    Place,
+    canonical_path,
+    check_wanted_path,
+    hf_cache_path,
+    models_path,
+)
 from ops.registry.lockfile import Locked, read_lock
 from ops.registry.schema import SECTIONS, FileShape, ModelShape, dotted, shape_problems, valid_models
 
@@ -65,9 +71,7 @@ class ModelFile:
     @property
     def key(self) -> str:
         """The one name of its place, over all aliases of its folder and all forms of a letter."""
-        if self.place == "hf_cache":
-            return composed(self.volume_path)
-        return composed(f"{MODELS}/{canonical(self.path)}")
+        return canonical_path(self.volume_path)
 
     def wanted(self) -> WantedFile:
         """Return the job contract's form."""

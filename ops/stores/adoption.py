@@ -6,8 +6,9 @@ Equal bytes are recorded and kept; other bytes are set aside, never deleted.
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Protocol
 
-from backend.contract import FileRecord, WantedFile
+from backend.contract import FileRecord, ProvisionedFile, WantedFile
 from backend.errors import InvalidArgument
 from backend.validation.checks import check_contained
 from ops.models.other_places import belongs_at
@@ -52,18 +53,46 @@ def same_bytes(
     return read if read["sha256"] == wanted.get("sha256") else None
 
 
-def other_place(wanted: WantedFile) -> str | None:
-    """Return the other place on the volume that may hold a wanted file.
+def check_other_place(wanted: WantedFile) -> None:
+    """Check the other place on the volume that a plan names for a wanted file.
 
     Raises:
         InvalidArgument: it is not one of the places that pods use.
     """
     path = wanted.get("lies_at")
-    if path is None:
-        return None
-    if belongs_at(check_contained(path)) is None:
+    if path is not None and belongs_at(check_contained(path)) is None:
         raise InvalidArgument(f"{path!r} is not a model file in one of the places that pods use.")
-    return path
+
+
+class _Fetched(Protocol):
+    """Bytes that came: `ops.download.verified.Ready`, or what was sent over S3."""
+
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def fetched_bytes(self) -> int: ...
+
+
+def fetched_file(path: str, fetched: _Fetched, set_aside: str | None) -> ProvisionedFile:
+    """Return what became of a wanted file that was fetched.
+
+    Args:
+        path: from the volume root.
+        fetched: what came.
+        set_aside: where the file of other hands now lies that it replaced.
+    """
+    answer = ProvisionedFile(
+        path=path,
+        status="fetched",
+        size_bytes=fetched.size_bytes,
+        sha256=fetched.sha256,
+        fetched_bytes=fetched.fetched_bytes,
+    )
+    if set_aside is not None:
+        answer["set_aside"] = set_aside
+    return answer
 
 
 def place_aside(path: str) -> str:

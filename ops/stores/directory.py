@@ -31,15 +31,17 @@ from ops.models.volume_layout import (
     cache_ref,
     check_held_path,
     check_wanted_path,
+    composed,
     is_quarantined,
     lock_path,
     partial_path,
     quarantine_path,
     record_path,
+    spellings,
 )
 from ops.sources.origins import Sources
-from ops.stores.adoption import announced, place_aside
-from ops.stores.folder_listing import Listed, has_link, list_files
+from ops.stores.adoption import announced, fetched_file, place_aside
+from ops.stores.folder_listing import Listed, has_link, list_elsewhere, list_files
 from ops.stores.model_store import FileByFile, OnProgress, Removal, ignore_progress
 from ops.threads.retry import PACE, Pace
 
@@ -163,16 +165,7 @@ class FolderStore(FileByFile):
                 self._write_record(path, fetched.sha256, wanted["source"])
                 self._write_ref(path)
                 self._empty_quarantine(path)
-            done = ProvisionedFile(
-                path=path,
-                status="fetched",
-                size_bytes=fetched.size_bytes,
-                sha256=fetched.sha256,
-                fetched_bytes=fetched.fetched_bytes,
-            )
-            if aside is not None:
-                done["set_aside"] = aside
-            return done
+            return fetched_file(path, fetched, aside)
 
     def _announced(self, wanted: WantedFile) -> WantedFile:
         return announced(wanted, self._sources)
@@ -191,13 +184,32 @@ class FolderStore(FileByFile):
             return None
         return describe(path, stat.st_size, stat.st_mtime, None)
 
-    def _move(self, other: FileRecord, path: str) -> None:
+    def _others(self, path: str) -> list[FileRecord]:
+        spelled = [self._look_at(spelling) for spelling in spellings(path)[1:]]
+        listed = [
+            describe(one.path, one.stat.st_size, one.stat.st_mtime, None)
+            for one in list_elsewhere(self._root)
+        ]
+        return [*(one for one in spelled if one is not None), *listed]
+
+    def _move(self, other: FileRecord, path: str) -> bool:
         old, target = self._root / other["path"], self._target(path)
-        with translated(path):
+        with self._alone(other["path"], path), translated(path):
+            if self._look_at(other["path"]) is None:
+                return False
             settle(old, target)
+            self._forget(record_path(other["path"]))
             # The pod's own ComfyUI goes on finding it, where the file system has links.
-            with contextlib.suppress(OSError):
-                old.symlink_to(os.path.relpath(target, old.parent))
+            if composed(other["path"]) != composed(path):
+                with contextlib.suppress(OSError):
+                    old.symlink_to(os.path.relpath(target, old.parent))
+        return True
+
+    def _alone(self, other: str, path: str) -> contextlib.AbstractContextManager[None]:
+        """Keep other writers from a file; the lock of its spelling `path` is held already."""
+        if lock_path(other) == lock_path(path):
+            return contextlib.nullcontext()
+        return one_writer(own_place(self._root, lock_path(other)))
 
     def _holds(self, path: str, fetched: Ready) -> bool:
         """Tell whether the file that is there has the bytes that were fetched."""

@@ -55,13 +55,24 @@ def list_files(root: Path) -> Listing:
             continue
         at = names.get(_inode(one)) or _target(root, one.path)
         files.append(Listed(one.path, one.stat, None if at == one.path else at))
-    elsewhere = [
-        Listed(one.path, one.stat)
-        for place in OTHER_PLACES
-        for one in _walk(root, place, lambda _: None)
-        if belongs_at(one.path) and not one.link and _inode(one) not in names
-    ]
+    elsewhere = [Listed(one.path, one.stat) for one in _in_other_places(root) if _inode(one) not in names]
     return Listing(tuple(files), tuple(elsewhere), tuple(warnings))
+
+
+def list_elsewhere(root: Path) -> list[Listed]:
+    """List the model files in other places of a pod that no name of a model file leads to."""
+    found = list(_in_other_places(root))
+    if not found:
+        return []
+    names = {_inode(one) for folder in _FOLDERS for one in _walk(root, folder, lambda _: None)}
+    return [Listed(one.path, one.stat) for one in found if _inode(one) not in names]
+
+
+def _in_other_places(root: Path) -> Iterator[Found]:
+    for place in OTHER_PLACES:
+        for one in _walk(root, place, lambda _: None):
+            if belongs_at(one.path) and not one.link:
+                yield one
 
 
 def has_link(root: Path, blob: Path) -> bool:

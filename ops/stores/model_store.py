@@ -30,9 +30,10 @@ from typing import Protocol
 from backend.contract import FileRecord, ProvisionedFile, ProvisionProgress, VerifiedFile, WantedFile
 from backend.errors import ComfyformError, PartialApply
 from ops.models.inventory import Inventory
+from ops.models.other_places import candidates
 from ops.models.record import judge, verdict
-from ops.models.volume_layout import check_held_path
-from ops.stores.adoption import other_place, same_bytes
+from ops.models.volume_layout import check_held_path, spellings
+from ops.stores.adoption import check_other_place, same_bytes
 
 OnProgress = Callable[[ProvisionProgress], None]
 """Called now and then, from any thread, with bytes done so far of one file."""
@@ -157,7 +158,8 @@ class FileByFile(ABC):
         """Compare what is there with what is wanted; see `ModelStore`."""
         answers = []
         for file in wanted:
-            held = self._held(check_held_path(file["path"]))
+            spelled = map(self._held, spellings(check_held_path(file["path"])))
+            held = next((one for one in spelled if one is not None), None)
             if deep and held:
                 recorded, held = held, self._hashed(held, on_progress)
                 if recorded["sha256"] not in (None, held["sha256"]):
@@ -173,37 +175,51 @@ class FileByFile(ABC):
         def read(one: FileRecord) -> FileRecord:
             return self._hashed(one, on_progress)
 
-        path, moved_from = wanted["path"], other_place(wanted) if held is None else None
-        found = held if moved_from is None else self._look_at(moved_from)
-        if found is not None and not found["sha256"]:
+        check_other_place(wanted)
+        path, moved_from = wanted["path"], ""
+        if held is None or not held["sha256"]:
             # Other hands put it there, or a writer died between the file and its record.
-            held = same_bytes(self._announced(wanted), found, read)
-            if held is not None and moved_from is not None:
-                self._move(found, path)
-            if held is not None:
-                self._write_record(path, held["sha256"] or "", wanted["source"])
-                self._drop_attempts(path)
-        if held is None or not held["sha256"] or judge(wanted, held)[0] != "right":
+            held = (
+                self._moved(wanted, read) if held is None else same_bytes(self._announced(wanted), held, read)
+            )
+            if held is None:
+                return None
+            moved_from = held["path"] if held["path"] != path else ""
+            self._write_record(path, held["sha256"] or "", wanted["source"])
+            self._drop_attempts(path)
+        if not held["sha256"] or judge(wanted, held)[0] != "right":
             return None
         self._write_ref(path)
         kept = ProvisionedFile(
             path=path, status="kept", size_bytes=held["size_bytes"], sha256=held["sha256"], fetched_bytes=0
         )
-        if moved_from is not None:
+        if moved_from:
             kept["moved_from"] = moved_from
         return kept
+
+    def _moved(self, wanted: WantedFile, read: Callable[[FileRecord], FileRecord]) -> FileRecord | None:
+        """Move a file with the wanted bytes from another place on the volume, and return its record there."""
+        others = self._others(wanted["path"])
+        if not others:
+            return None
+        announced = self._announced(wanted)
+        for other in candidates(announced, others):
+            found = same_bytes(announced, other, read)
+            if found is not None and self._move(other, wanted["path"]):
+                return found
+        return None
 
     @abstractmethod
     def _announced(self, wanted: WantedFile) -> WantedFile:
         """Add what is known of a wanted file's bytes; see `ops.stores.adoption.announced`."""
 
     @abstractmethod
-    def _look_at(self, path: str) -> FileRecord | None:
-        """Return a file of any place on the volume, without a record; None if it does not exist."""
+    def _others(self, path: str) -> list[FileRecord]:
+        """List the files, without their records, that may be moved to a model file's place."""
 
     @abstractmethod
-    def _move(self, other: FileRecord, path: str) -> None:
-        """Move a file of another place to a model file's place."""
+    def _move(self, other: FileRecord, path: str) -> bool:
+        """Move a file to a model file's place; False where it is gone meanwhile."""
 
     @abstractmethod
     def _write_record(self, path: str, sha256: str, source: str) -> None:

@@ -8,9 +8,8 @@ its journal, the upload by its parts.
 import contextlib
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
-from typing import Final
 
 from backend.contract import FileRecord, ProvisionedFile, WantedFile
 from backend.errors import ComfyformError, HashMismatch, TransferError, VolumeFull
@@ -22,32 +21,26 @@ from ops.files.model_content import ALLOW_PICKLE, examine
 from ops.files.sha256 import hash_file
 from ops.local.model_dirs import Locate
 from ops.models.inventory import Inventory
-from ops.models.other_places import OTHER_PLACES, belongs_at
-from ops.models.record import Record, describe
+from ops.models.record import Record
 from ops.models.source_url import LocalSource, parse
 from ops.models.volume_layout import (
-    HF_HUB,
-    MODELS,
-    REPLACED,
     cache_ref,
     check_held_path,
     check_wanted_path,
     is_quarantined,
-    listed_paths,
     lock_path,
     partial_path,
     quarantine_path,
     record_path,
+    spellings,
 )
 from ops.sources.origins import Sources
-from ops.stores.adoption import announced, place_aside
+from ops.stores.adoption import announced, fetched_file, place_aside
 from ops.stores.model_store import FileByFile, OnProgress, Removal, ignore_progress
-from ops.stores.s3_client import Bucket, Stored
+from ops.stores.s3_client import MOST_COPIED, Bucket, Stored
+from ops.stores.s3_listing import describe_stored, list_elsewhere, list_files, unrecorded
 from ops.stores.s3_upload import PART_BYTES, Parcel, UploadNote, drop_upload, upload
 from ops.threads.retry import PACE, Pace
-
-_READERS: Final = 8
-"""Records that are read at a time."""
 
 
 class S3Store(FileByFile):
@@ -84,18 +77,13 @@ class S3Store(FileByFile):
 
     def inventory(self, *, hash: bool = False, on_progress: OnProgress = ignore_progress) -> Inventory:  # noqa: A002
         """List every model file; see `ops.stores.model_store.ModelStore`. Hashing downloads every byte."""
-        with ThreadPoolExecutor(_READERS) as readers:
-            prefixes = [f"{folder}/" for folder in (MODELS, HF_HUB, REPLACED, *OTHER_PLACES)]
-            stored = [entry for entries in readers.map(self._bucket.list, prefixes) for entry in entries]
-            by_key = {entry.key: entry for entry in stored}
-            held = list(readers.map(self._describe, [by_key[path] for path in listed_paths(by_key)]))
+        held, elsewhere = list_files(self._bucket)
         for record in held:
             self._drop_superseded(record)
         if hash:
             held = [self._hashed(record, on_progress) for record in held]
         used = sum(record["size_bytes"] for record in held)
         free = None if self._capacity is None else max(0, self._capacity - used)
-        elsewhere = [describe(e.key, e.size_bytes, e.modified_s, None) for e in stored if belongs_at(e.key)]
         return Inventory.of(held, total_bytes=self._capacity, free_bytes=free, elsewhere=elsewhere)
 
     def remove(self, paths: Sequence[str]) -> Removal:
@@ -168,13 +156,27 @@ class S3Store(FileByFile):
         """Delete what a run left that died between the file and its record."""
         self._drop_upload(path)
 
-    def _look_at(self, path: str) -> FileRecord | None:
-        stored = self._bucket.head(path)
-        return None if stored is None else describe(path, stored.size_bytes, stored.modified_s, None)
+    def _others(self, path: str) -> list[FileRecord]:
+        spelled = [self._bucket.head(spelling) for spelling in spellings(path)[1:]]
+        found = [*(one for one in spelled if one is not None), *self._elsewhere]
+        return [unrecorded(one) for one in found if one.size_bytes <= MOST_COPIED]
 
-    def _move(self, other: FileRecord, path: str) -> None:
-        self._bucket.copy(other["path"], path, other["size_bytes"])
-        self._bucket.delete(other["path"])
+    @cached_property
+    def _elsewhere(self) -> list[Stored]:
+        """The files in other places, as they were when this store first asked; each is looked at again."""
+        return list_elsewhere(self._bucket)
+
+    def _move(self, other: FileRecord, path: str) -> bool:
+        lock = self._staging / "sending" / lock_path(other["path"])
+        same = lock_path(other["path"]) == lock_path(path)
+        with contextlib.nullcontext() if same else one_writer(lock):
+            there = self._bucket.head(other["path"])
+            if there is None or there.size_bytes != other["size_bytes"]:
+                return False
+            self._bucket.copy(other["path"], path, other["size_bytes"])
+            self._bucket.delete(record_path(other["path"]))
+            self._bucket.delete(other["path"])
+        return True
 
     def _send(self, wanted: WantedFile, held: FileRecord | None, on_progress: OnProgress) -> ProvisionedFile:
         """Send the file from where it is, and write its record last."""
@@ -196,16 +198,7 @@ class S3Store(FileByFile):
             raise
         self._write_record(path, sent.sha256, wanted["source"])
         self._write_ref(path)
-        done = ProvisionedFile(
-            path=path,
-            status="fetched",
-            size_bytes=sent.size_bytes,
-            sha256=sent.sha256,
-            fetched_bytes=sent.fetched_bytes,
-        )
-        if aside is not None:
-            done["set_aside"] = aside
-        return done
+        return fetched_file(path, sent, aside)
 
     def _drop_copy(self, path: str, aside: str | None, held: FileRecord | None) -> None:
         """Delete the copy of a file that was not replaced after all."""
@@ -299,12 +292,7 @@ class S3Store(FileByFile):
 
     def _held(self, path: str) -> FileRecord | None:
         stored = self._bucket.head(path)
-        return None if stored is None else self._describe(stored)
-
-    def _describe(self, stored: Stored) -> FileRecord:
-        content = self._bucket.read(record_path(stored.key))
-        record = None if content is None else Record.from_bytes(content)
-        return describe(stored.key, stored.size_bytes, stored.modified_s, record)
+        return None if stored is None else describe_stored(self._bucket, stored)
 
     def _hashed(self, held: FileRecord, on_progress: OnProgress) -> FileRecord:
         """Read a file through this machine and say what its hash is now."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MOST_COPIED: Final = 5 * 1024**3
+MOST_COPIED: Final = 5 * 1024**3
 """What S3 copies in one request. Source: docs.aws.amazon.com, CopyObject, read 2026-11."""
 _READ_BYTES: Final = 1024 * 1024
 _CONNECTIONS: Final = 16
@@ -204,9 +204,9 @@ class Bucket:
         Raises:
             TransferError: it is larger than the gateway copies in one request.
         """
-        if size_bytes > _MOST_COPIED:
+        if size_bytes > MOST_COPIED:
             raise TransferError(
-                f"{key} has {size_bytes:,} bytes, and the S3 gateway copies at most {_MOST_COPIED:,}.",
+                f"{key} has {size_bytes:,} bytes, and the S3 gateway copies at most {MOST_COPIED:,}.",
                 path=key,
                 hint="Let a worker do it: inv models.sync --transport job.",
             )

@@ -10,11 +10,11 @@ from typing import Any, Final, Literal, get_args
 
 from backend.contract import FileRecord, WantedFile
 from backend.errors import InvalidArgument
-from ops.models.categories import canonical, may_hold_pickle
+from ops.models.categories import may_hold_pickle
 from ops.models.inventory import Inventory, bytes_at
 from ops.models.other_places import Moves
 from ops.models.record import Standing, judge
-from ops.models.volume_layout import MODELS, REPLACED, blob_repository, composed
+from ops.models.volume_layout import REPLACED, blob_repository, canonical_path
 from ops.registry.load import Model, ModelFile, Registry
 from ops.runpod.pricing import volume_usd_per_month
 
@@ -189,7 +189,7 @@ def compare(
         prune: remove what nothing in the registry refers to.
     """
     there, here = _by_name(remote.files), _by_name(local.files) if local is not None else None
-    moves = Moves(remote.elsewhere, _key)
+    moves = Moves(remote.elsewhere)
     actions: list[Action] = []
     claimed: set[str] = set()
     for model, file in registry.entries(required_only=False):
@@ -326,12 +326,6 @@ def _plan(actions: tuple[Action, ...], free_bytes: int | None, elsewhere: tuple[
     )
 
 
-def _key(path: str) -> str:
-    """Return a path's one name over all aliases of its folder, and over composed and decomposed letters."""
-    under = path.removeprefix(f"{MODELS}/")
-    return composed(path if under == path else f"{MODELS}/{canonical(under)}")
-
-
 def _by_name(files: Mapping[str, FileRecord]) -> dict[str, FileRecord]:
-    """Index files by `_key`."""
-    return {_key(path): record for path, record in files.items()}
+    """Index files by their one name."""
+    return {canonical_path(path): record for path, record in files.items()}
