@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from infra import providers
+from infra import models, providers
+from tests.support.emulation import IMAGES, Emulator
 
 
 @pytest.mark.parametrize("count", [2.0, 4.0, 8.0, 16.0, 32.0])
@@ -28,3 +29,34 @@ def test_a_volume_that_moves_is_made_before_the_old_one_goes() -> None:
 
     assert (moved.replaces, moved.delete_before_replace) == (["data_center"], False)
     assert (changed.replaces, changed.delete_before_replace) == (["type"], True)
+
+
+def test_a_model_is_not_deleted_on_another_volume(emu: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ops endpoint has moved on: a job to it would delete a file of that name on the new volume."""
+    for name, value in (emu.env | {"COMFYFORM_TIMEOUT_S": "5"}).items():
+        monkeypatch.setenv(name, value)
+    here, there = (
+        emu.rest("POST", "/network-volumes", {"name": name, "size": 10, "dataCenter": "EU-RO-1"}).json()["id"]
+        for name in ("old", "new")
+    )
+    endpoint = {
+        "name": "ops",
+        "image": next(iter(IMAGES)),
+        "type": "QUEUE",
+        "networkVolumes": [there],
+        "scaling": {"type": "QUEUE_DELAY", "queueDelay": 4},
+        "workers": {"min": 0, "max": 1, "idleTimeout": 60},
+        "cpu": [{"id": "cpu3c", "vcpuCount": 2}],
+    }
+    created = emu.rest("POST", "/serverless", endpoint)
+    assert created.status_code < 300, created.text
+    props = {
+        "volume_id": here,
+        "endpoint_id": created.json()["id"],
+        "path": "models/loras/a.safetensors",
+        "transport": "job",
+    }
+
+    models.remove(props)
+
+    assert emu.requests("POST", "/jobs/*") == []

@@ -43,6 +43,18 @@ VALUES = st.recursive(
 )
 
 
+def test_previews_are_results_only_where_nothing_was_saved():
+    """A preview beside a saved picture is left out; a graph that only previews gives its previews."""
+    preview = {"images": [{"filename": "p.png", "subfolder": "", "type": "temp"}]}
+    saved = {"images": [{"filename": "s.png", "subfolder": "", "type": "output"}]}
+
+    both = outputs({"outputs": {"7": preview, "9": saved}})
+    only = outputs({"outputs": {"7": preview}})
+
+    assert [output.filename for output in both] == ["s.png"]
+    assert [(output.filename, output.folder) for output in only] == [("p.png", "temp")]
+
+
 @given(VALUES)
 def test_no_value_breaks_a_reader(value):
     """History entries, queues and refusals, pure."""

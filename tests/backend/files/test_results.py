@@ -329,7 +329,7 @@ def test_one_file_that_does_not_come_holds_up_no_other(http, tmp_path):
     assert result.files[0].remote_url == "http://127.0.0.1:9/a.png"
 
 
-@pytest.mark.parametrize(("status", "asks"), [(400, True), (403, False)])
+@pytest.mark.parametrize(("status", "asks"), [(400, True), (403, False), (413, False)])
 def test_the_region_is_learned_from_a_bad_request_only(status: int, asks: bool):
     """400 may mean another region, and costs one more signed request; a refusal costs none."""
     s3 = VolumeS3("https://s3.example", "vol1", "id", Secret("key"))

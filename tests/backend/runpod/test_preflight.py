@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,9 +15,9 @@ import pytest
 from backend import Backend, GenerationResult, JobFailed, Settings, get_backend
 from backend.comfyui.node_definitions import DefinitionsCopy, NodeDefinitions, definitions_path
 from backend.files.volume_s3 import VolumeS3
-from backend.flow import Sleep
+from backend.flow import Reply, Sleep
 from backend.flow.http_driver import AsyncHttp, Http
-from backend.runpod.preflight import doubts, is_pinned
+from backend.runpod.preflight import Preflight, doubts, is_pinned
 from backend.verbs.request import read
 from ops.commands.generate import generate
 from tests.support.comfyui_program import safetensors, txt2img
@@ -314,3 +315,48 @@ def test_the_definitions_of_an_endpoint_are_its_own():
     """Endpoints with other images may share a volume; a name never leaves the folder."""
     assert definitions_path("abc-1") == ".comfyform/nodes/abc-1.json.gz"
     assert definitions_path("../x") == ".comfyform/nodes/___x.json.gz"
+
+
+RELEASED = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("started_at", "settled"),
+    [
+        (RELEASED - timedelta(minutes=1), False),
+        (RELEASED + timedelta(minutes=59), False),
+        (RELEASED + timedelta(minutes=61), True),
+    ],
+)
+def test_definitions_are_trusted_an_hour_after_a_release(tmp_path, started_at, settled):
+    """A worker of the release before may start for a while after it, and would know other nodes."""
+    settings = Settings.from_env(
+        {
+            "RUNPOD_API_KEY": "rpa_x",
+            "RUNPOD_ENDPOINT_ID": "ep1",
+            "RUNPOD_VOLUME_ID": "vol1",
+            "RUNPOD_S3_URL": "https://s3.example",
+            "RUNPOD_S3_ACCESS_KEY_ID": "id",
+            "RUNPOD_S3_SECRET_ACCESS_KEY": "secret",
+            "COMFYFORM_STATE_DIR": str(tmp_path),
+        }
+    )
+    preflight = Preflight.from_settings(settings)
+    assert preflight is not None
+    endpoint = {"image": "you/worker:0.1.0", "networkVolumes": ["vol1"]}
+    older = {"createdAt": (RELEASED - timedelta(days=1)).isoformat(), "diff": {"image": {}}}
+    # A release without a diff changes nothing of the container, so it unsettles nothing.
+    unchanged = {"createdAt": (RELEASED + timedelta(days=1)).isoformat(), "diff": {}}
+    releases = {"releases": [unchanged, {"createdAt": RELEASED.isoformat(), "diff": {"image": {}}}, older]}
+
+    flow = preflight._describes_the_endpoint(replace(KNOWN, started_at=started_at))
+    next(flow)
+    flow.send(json_reply(endpoint))
+    with pytest.raises(StopIteration) as end:
+        flow.send(json_reply(releases))
+
+    assert end.value.value is settled
+
+
+def json_reply(body: Any) -> Reply:
+    return Reply(status=200, headers={}, content=json.dumps(body).encode(), url="https://rest.example/v2")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -15,6 +16,7 @@ from backend.errors import (
     InvalidRequest,
     NotFound,
     SourceMissing,
+    TransferError,
     Unavailable,
     VolumeFull,
 )
@@ -22,9 +24,11 @@ from backend.flow.http_driver import Http
 from backend.settings import Secret, Settings
 from ops.models.volume_layout import quarantine_path
 from ops.stores.open import open_store
+from ops.stores.s3_client import Bucket
 from tests.support.emulation import Emulator
 from tests.support.ops_places import serve
 from tests.support.ops_shelf import LOCAL, PART, Shelf
+from tests.support.small_server import Answer, Seen, serving
 
 
 @pytest.fixture
@@ -46,6 +50,55 @@ def test_a_repeated_token_does_not_end_the_list(shelf: Shelf):
 
     assert len(found) == 2101
     shelf.emu.set(s3_repeat_token=False)
+
+
+NAMES = ("models/a.pt", "models/b.pt", "models/c.pt")
+
+
+def listing(names: Iterable[str], token: str | None) -> Answer:
+    """Answer with a page of a listing; with a token, there is more."""
+    entries = "".join(
+        f"<Contents><Key>{name}</Key><LastModified>2026-11-01T00:00:00Z</LastModified><Size>1</Size></Contents>"
+        for name in names
+    )
+    more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>"
+    body = f"<ListBucketResult>{entries}{more if token else ''}</ListBucketResult>"
+    return Answer(body=body.encode(), headers={"content-type": "application/xml"})
+
+
+def bucket_at(url: str) -> Bucket:
+    key = Secret("secret")
+    return Bucket(url, "vol1", region="eu-ro-1", access_key_id="id", secret_access_key=key)
+
+
+def test_a_page_that_comes_again_is_passed_by_its_last_name():
+    """The gateway answers a token with the same page and token: the list goes on after the page's names."""
+
+    def answer(request: Seen) -> Answer:
+        query = parse_qs(urlsplit(request.path).query)
+        if query.get("start-after") == [NAMES[1]]:
+            return listing(NAMES[2:], None)
+        return listing(NAMES[:2], "again")
+
+    with serving(answer) as server:
+        found = bucket_at(server.url).list("models/")
+
+    assert [stored.key for stored in found] == list(NAMES)
+
+
+def test_a_listing_without_an_end_is_an_error():
+    """The gateway gives one page for ever, whatever it is asked: that is an error, not an endless loop."""
+    calls = iter(range(10))
+
+    def answer(_: Seen) -> Answer:
+        # A client that goes on all the same gets an end, so that this test fails instead of hanging.
+        return listing(NAMES, "again" if next(calls, None) is not None else None)
+
+    with (
+        serving(answer) as server,
+        pytest.raises(TransferError, match=r"The listing of models/ on volume vol1 does not end\."),
+    ):
+        bucket_at(server.url).list("models/")
 
 
 def test_a_wrong_hash_never_goes_up(shelf: Shelf):
