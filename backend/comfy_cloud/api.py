@@ -7,9 +7,11 @@ Source: Comfy API v2, openapi-v2.yaml of 2026-08-21; recordings of comfy-api-pro
 """
 
 import contextlib
+import math
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -18,6 +20,7 @@ from backend.comfy_cloud import responses as answers
 from backend.comfyui.inputs import scratch
 from backend.comfyui.workflows import Graph
 from backend.errors import (
+    ComfyformError,
     Conflict,
     Forbidden,
     JobExpired,
@@ -38,7 +41,6 @@ from backend.flow import (
     Reply,
     Retry,
     Send,
-    Sleep,
     ask,
     download,
     persist,
@@ -191,40 +193,42 @@ class ComfyApi:
             JobFailed: the graph is refused; it names nodes, inputs and allowed values.
             Unavailable: with ``sent`` if the job may have been created.
         """
-        start, key, attempt, lost = self._clock(), str(uuid.uuid4()), 0, False
+        until_it_has_room = replace(
+            self._retry, attempts=math.inf, longest_retry_after_s=math.inf, budget_s=deadline_s
+        )
+        lost = False
         step = Send(
             "POST",
             f"{self.url}/api/v2/jobs",
             json={"workflow": graph},
-            headers={"Idempotency-Key": key},
+            headers={"Idempotency-Key": str(uuid.uuid4())},
             key=self._key,
             timeout_s=60.0,
         )
-        while True:
-            attempt += 1
+
+        def once() -> Flow[Mapping[str, Any]]:
+            nonlocal lost
             try:
                 reply = yield from self._send(step)
                 if reply.status == 422 and answers.error_of(reply).get("code") == "invalid_workflow":
                     raise answers.refused(answers.error_of(reply), graph)
                 return answers.checked(reply, "Submit the job").object()
-            except Conflict as error:
-                if not lost or "idempotency_key_reuse" not in error.body:
-                    raise
-                raise Unavailable(
-                    f"Whether {self.url} took the job is not known: its answer was lost.",
-                    hint="Nothing was sent twice. Look at its list of jobs before you run it again.",
-                ) from error
-            except RateLimited as error:
-                delay = error.retry_after_s or self._retry.backoff(attempt)
-                if self._clock() - start + delay > deadline_s:
-                    raise
             except Unavailable as error:
-                error.sent = lost = lost or error.sent
-                again = self._retry.next_delay(attempt)
-                if again is None:
-                    raise
-                delay = again
-            yield Sleep(delay)
+                lost = lost or error.sent
+                raise
+
+        def when(error: ComfyformError) -> bool | Retry:
+            return until_it_has_room if isinstance(error, RateLimited) else error.retryable
+
+        try:
+            return (yield from persist(once, retry=self._retry, when=when, clock=self._clock))
+        except Conflict as error:
+            if not lost or "idempotency_key_reuse" not in error.body:
+                raise
+            raise Unavailable(
+                f"Whether {self.url} took the job is not known: its answer was lost.",
+                hint="Nothing was sent twice. Look at its list of jobs before you run it again.",
+            ) from error
 
     def job(self, job_id: str, link: str = "") -> Flow[Mapping[str, Any]]:
         """Return a job as it is now.

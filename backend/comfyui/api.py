@@ -30,10 +30,10 @@ from backend.flow import (
     Reply,
     Retry,
     Send,
-    Sleep,
     ask,
     check,
     download,
+    persist,
     send,
 )
 from backend.validation.checks import check_id, is_id
@@ -223,19 +223,16 @@ class ComfyUI:
             raise self._not_there(error) from error
 
     def _ask(self, step: Send, what: str, *, allow: Collection[int] = ()) -> Flow[Reply]:
-        """Send what may be repeated; a ComfyUI that cannot be reached at all is said at once."""
-        attempt = 0
-        while True:
-            attempt += 1
+        """Send what may be repeated; a ComfyUI that cannot be reached at all is an error at once."""
+
+        def once() -> Flow[Reply]:
             try:
                 reply = yield from send(step)
                 return reply if reply.status in allow else check(reply, what)
             except Unavailable as error:
-                delay = self._retry.next_delay(attempt) if error.sent else None
-                if delay is None:
-                    raise self._not_there(error) from error
-                reason = error.message
-            yield Sleep(delay, reason)
+                raise self._not_there(error) from error
+
+        return (yield from persist(once, retry=self._retry, when=_may_have_arrived))
 
     def _not_there(self, error: Unavailable) -> Unavailable:
         if error.sent:
@@ -247,6 +244,10 @@ class ComfyUI:
             method=error.method,
             url=error.url,
         )
+
+
+def _may_have_arrived(error: ComfyformError) -> bool:
+    return isinstance(error, Unavailable) and error.sent
 
 
 def _parsed(reply: Reply) -> Any:

@@ -14,7 +14,8 @@ from typing import Any, Final
 from backend.comfyui.api import ComfyUI
 from backend.comfyui.responses import failure, working
 from backend.errors import ComfyformError, JobError, JobFailed, Unavailable, WaitTimeout
-from backend.flow import Flow, Progress, Sleep
+from backend.flow import Flow, Progress
+from backend.flow.polling import poll
 from backend.jobs.polling import Absence
 from backend.validation.json_reader import as_object
 
@@ -97,40 +98,53 @@ def wait(
         JobFailed, JobCancelled: it ended badly, or ComfyUI forgot it.
         WaitTimeout: the deadline passed.
     """
-    start = answered = clock()
+    answered = clock()
     absence = Absence(seconds=GONE_S)
     looked: float | None = None
-    told: Mapping[str, Any] = {}
+    reported: Mapping[str, Any] = {}
     place: int | None = None
-    while True:
+
+    def look() -> Flow[Mapping[str, Any] | None]:
+        nonlocal absence, answered, looked, place
+        entry = yield from comfyui.history(prompt_id)
+        if entry is not None:
+            return entry
+        now = clock()
+        if looked is None or place is None or now - looked >= LOOK_EVERY_S:
+            looked = now
+            place = yield from comfyui.position(prompt_id)
+            if place is not None:
+                absence = Absence(seconds=GONE_S)
+            # Asked last: a run that left the queue between two answers is in the history by now.
+            elif (entry := (yield from comfyui.history(prompt_id))) is not None:
+                return entry
+            elif absence.confirmed(clock()):
+                raise _forgotten(comfyui, prompt_id)
+        answered = clock()
+        return None
+
+    def look_and_report() -> Flow[Mapping[str, Any] | None]:
+        nonlocal reported
         try:
-            entry = yield from comfyui.history(prompt_id)
-            if entry is not None:
-                return finished(entry, prompt_id)
-            now = clock()
-            if looked is None or place is None or now - looked >= LOOK_EVERY_S:
-                looked = now
-                place = yield from comfyui.position(prompt_id)
-                if place is not None:
-                    absence = Absence(seconds=GONE_S)
-                # Asked last: a run that left the queue between two answers is in the history by now.
-                elif (entry := (yield from comfyui.history(prompt_id))) is not None:
-                    return finished(entry, prompt_id)
-                elif absence.confirmed(clock()):
-                    raise _forgotten(comfyui, prompt_id)
-            answered = clock()
+            entry = yield from look()
         except Unavailable as error:
             if clock() - answered > silence_s:
                 raise _silent(comfyui, prompt_id, error) from error
+            entry = None
         news = _news(place, hint(prompt_id), graph or {})
-        if news and news != told:
-            told = news
+        if entry is None and news and news != reported:
+            reported = news
             yield Progress({"progress": "run", "prompt_id": prompt_id, **news})
-        left = deadline_s - (clock() - start)
-        if left <= 0:
-            said = f"The run {prompt_id} did not end within {deadline_s:.4g} s."
-            raise WaitTimeout(said, job_id=prompt_id)
-        yield Sleep(min(poll_delay(clock() - start), left))
+        return entry
+
+    def too_late(_: object) -> WaitTimeout:
+        message = f"The run {prompt_id} did not end within {deadline_s:.4g} s."
+        return WaitTimeout(message, job_id=prompt_id)
+
+    entry = yield from poll(
+        look_and_report, deadline_s=deadline_s, delay=poll_delay, clock=clock, too_late=too_late
+    )
+    return finished(entry, prompt_id)
 
 
 def finished(entry: Mapping[str, Any], prompt_id: str) -> Mapping[str, Any]:

@@ -3,8 +3,8 @@
 ``from backend.flow import …`` is the public path of the steps; plugins use it.
 """
 
+from backend.flow.retry import RETRY, Retry
 from backend.flow.steps import (
-    RETRY,
     Download,
     Downloaded,
     Flow,
@@ -12,7 +12,6 @@ from backend.flow.steps import (
     FormFile,
     Progress,
     Reply,
-    Retry,
     Send,
     Sleep,
     Step,

@@ -6,15 +6,16 @@ every conversation is written once, and a test can hold it by hand with
 ``next()`` and ``.send()``. Steps know nothing about an HTTP library.
 """
 
-import random
+import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-from backend.errors import ApiError, InvalidJson, InvalidRequest, RateLimited, Unavailable, error_class
+from backend.errors import ComfyformError, InvalidJson, InvalidRequest, RateLimited, Unavailable, error_class
 from backend.flow.error_body import BODY_SHOWN, retry_after_s, said
+from backend.flow.retry import RETRY, Attempts, Retry, When, may_pass
 from backend.settings import Secret
 from backend.validation.json_reader import read_json
 from backend.validation.printable import shown as shown  # noqa: PLC0414  # part of this public module
@@ -263,39 +264,6 @@ _HINTS: Final[Mapping[int, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
-    """How often to try again, and how long to wait before. Pure."""
-
-    attempts: int = 6
-    first_s: float = 0.25
-    most_s: float = 10.0
-    jitter: Callable[[], float] = random.random
-
-    def next_delay(self, attempt: int, retry_after_s: float | None = None) -> float | None:
-        """Tell how long to wait after the given failed attempt.
-
-        Args:
-            attempt: 1 for the first.
-            retry_after_s: what the server asked for; it is honoured as a minimum, within a minute.
-
-        Returns:
-            Seconds, or None to give up.
-        """
-        if attempt >= self.attempts:
-            return None
-        delay = self.backoff(attempt)
-        return delay if retry_after_s is None else max(delay, min(retry_after_s, 60.0))
-
-    def backoff(self, attempt: int) -> float:
-        """Tell how long to wait after so many failures in a row: doubling, with jitter, bounded."""
-        doubled = self.first_s * 2.0 ** min(attempt - 1, 20)
-        return min(self.most_s, doubled) * (0.5 + self.jitter() / 2)
-
-
-RETRY: Final = Retry()
-
-
 def ask(step: Send | Upload, what: str, *, retry: Retry = RETRY) -> Flow[Reply]:
     """Send a request that may safely be repeated, until it is answered.
 
@@ -309,27 +277,27 @@ def _checked(step: Send | Upload, what: str) -> Flow[Reply]:
     return check((yield from send(step)), what)
 
 
-def persist(make: Callable[[], Flow[T]], *, retry: Retry = RETRY) -> Flow[T]:
+def persist(
+    make: Callable[[], Flow[T]],
+    *,
+    retry: Retry = RETRY,
+    when: When = may_pass,
+    clock: Callable[[], float] = time.monotonic,
+) -> Flow[T]:
     """Run a flow that may safely be repeated, again while it fails for a passing reason.
 
     Args:
         make: gives a fresh flow for each attempt.
         retry: how often.
+        when: which errors are worth another attempt.
+        clock: monotonic seconds, for the policy's budget.
     """
-    attempt, taken = 1, False
+    attempts = Attempts(retry, when=when, clock=clock)
     while True:
         try:
             return (yield from make())
-        except ApiError as error:
-            if isinstance(error, Unavailable):
-                # One attempt that may have arrived is enough for the whole not to be "never sent".
-                error.sent = taken = taken or error.sent
-            wait = getattr(error, "retry_after_s", None)
-            delay = retry.next_delay(attempt, wait) if error.retryable else None
-            if delay is None:
-                raise
-            reason = error.message
-        attempt += 1
+        except ComfyformError as error:
+            delay, reason = attempts.delay_after(error), error.message
         yield Sleep(delay, reason)
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from backend.errors import RateLimited, Unavailable, WaitTimeout
-from backend.flow import Flow, Sleep
+from backend.errors import ApiError, WaitTimeout
+from backend.flow import Flow
+from backend.flow.polling import poll
 from backend.jobs.status import JobStatus
 
 Look = Callable[[], Flow[JobStatus]]
@@ -55,23 +56,18 @@ def wait_until_ended(
     Raises:
         WaitTimeout: the deadline passed.
     """
-    start, trouble = clock(), ""
-    while True:
-        pause = 0.0
-        try:
-            status = yield from look()
-            yield from on_status(status)
-            if status.ended:
-                return status
-            trouble = ""
-        except (RateLimited, Unavailable) as error:
-            pause = getattr(error, "retry_after_s", None) or 0.0
-            trouble = f"; the last answer was: {error.message}"
-        waited = clock() - start
-        if waited >= deadline_s:
-            raise WaitTimeout(
-                f"Job {job_id} did not end within {deadline_s:.4g} s{trouble or '.'}",
-                job_id=job_id,
-                hint=f"It lives on: backend.resume({job_id!r}).",
-            )
-        yield Sleep(min(max(pause, delay(waited)), deadline_s - waited))
+
+    def until_ended() -> Flow[JobStatus | None]:
+        status = yield from look()
+        yield from on_status(status)
+        return status if status.ended else None
+
+    def too_late(error: ApiError | None) -> WaitTimeout:
+        trouble = f"; the last answer was: {error.message}" if error else "."
+        return WaitTimeout(
+            f"Job {job_id} did not end within {deadline_s:.4g} s{trouble}",
+            job_id=job_id,
+            hint=f"It lives on: backend.resume({job_id!r}).",
+        )
+
+    return poll(until_ended, deadline_s=deadline_s, delay=delay, clock=clock, too_late=too_late)

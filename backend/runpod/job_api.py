@@ -27,11 +27,12 @@ from backend.errors import (
     Unavailable,
     WaitTimeout,
 )
-from backend.flow import RETRY, Flow, Progress, Retry, Send, Sleep, ask, check, send
+from backend.flow import RETRY, Flow, Reply, Retry, Send, ask, check, send
+from backend.flow.polling import pause_if_passing, poll
 from backend.flow.request_slots import most_at_once
 from backend.jobs.polling import Absence, OnStatus
 from backend.jobs.status import JobStatus, gone, outcome, too_late
-from backend.runpod.job_lookup import StatusAnswers, id_of
+from backend.runpod.job_lookup import StatusAnswers, id_of, news_since
 from backend.runpod.job_request import body, execution_policy, submit_once
 from backend.settings import Secret
 from backend.validation.checks import check_id
@@ -160,44 +161,53 @@ class JobPlane:
         """
         start = self._clock()
         seen: JobStatus | None = None
-        trouble: ApiError | None = None
-        attempt, hold = 0, True
+        hold, held, attempt, waited = True, False, 0, 0.0
         absence, answers = Absence(), StatusAnswers()
+
+        def ask_once() -> Flow[Reply]:
+            nonlocal hold, held, waited
+            waited = self._clock() - start
+            held = hold and self._holds and waited < HOLD_S and self._waiting[endpoint_id] <= MAX_HELD
+            reply = yield from send(self._look(endpoint_id, job_id, held))
+            if held and reply.status in _NO_HOLD:
+                self._holds, hold, held = reply.status == 404, False, False
+                reply = yield from send(self._look(endpoint_id, job_id, held))
+            return reply
+
+        def look() -> Flow[JobStatus | None]:
+            nonlocal absence, attempt, seen
+            job = answers.read(check((yield from ask_once()), f"Ask for job {job_id}"), job_id)
+            absence, attempt = Absence(), 0
+            if on_status is not None:
+                yield from on_status(job)
+            if job.ended:
+                return job
+            yield from news_since(seen, job)
+            seen = job
+            return None
+
+        def pause_after(error: ApiError) -> float | None:
+            nonlocal attempt
+            if isinstance(error, NotFound):
+                early = fresh and not seen and waited <= UNKNOWN_GRACE_S
+                if "endpoint" in error.body or (absence.confirmed(self._clock()) and not early):
+                    raise gone(job_id, error) from error
+                return 0.1
+            attempt += 1
+            passing = pause_if_passing(error)
+            return None if passing is None else max(passing, self._retry.backoff(attempt))
+
         with self._counted(endpoint_id):
-            while True:
-                waited = self._clock() - start
-                held = hold and self._holds and waited < HOLD_S and self._waiting[endpoint_id] <= MAX_HELD
-                # Whoever is held back does not poll, and needs not to share.
-                pause = poll_delay(waited, 1 if held else self._waiting[endpoint_id])
-                try:
-                    reply = yield from send(self._look(endpoint_id, job_id, held))
-                    if held and reply.status in _NO_HOLD:
-                        self._holds, hold = reply.status == 404, False
-                        continue
-                    job = answers.read(check(reply, f"Ask for job {job_id}"), job_id)
-                except NotFound as error:
-                    early = fresh and not seen and waited <= UNKNOWN_GRACE_S
-                    if "endpoint" in error.body or (absence.confirmed(self._clock()) and not early):
-                        raise gone(job_id, error) from error
-                    trouble, pause = error, max(pause, 0.1)
-                except (Unavailable, RateLimited) as error:
-                    attempt += 1
-                    trouble = error
-                    pause = max(
-                        pause, self._retry.backoff(attempt), getattr(error, "retry_after_s", None) or 0
-                    )
-                else:
-                    trouble, attempt, absence = None, 0, Absence()
-                    if on_status is not None:
-                        yield from on_status(job)
-                    if job.ended:
-                        return outcome(job)
-                    yield from _news(seen, job)
-                    seen = job
-                left = deadline_s - (self._clock() - start)
-                if left <= 0:
-                    raise too_late(job_id, deadline_s, seen, trouble)
-                yield Sleep(min(pause, left), trouble.message if trouble else "")
+            job = yield from poll(
+                look,
+                deadline_s=deadline_s,
+                # A wait whose answer is held back does not poll, so it takes no share of the polls.
+                delay=lambda _: poll_delay(waited, 1 if held else self._waiting[endpoint_id]),
+                clock=self._clock,
+                too_late=lambda trouble: too_late(job_id, deadline_s, seen, trouble),
+                pause_after=pause_after,
+            )
+        return outcome(job)
 
     def call(
         self,
@@ -337,12 +347,3 @@ class JobPlane:
         finally:
             with self._lock:
                 self._waiting[endpoint_id] -= 1
-
-
-def _news(before: JobStatus | None, now: JobStatus) -> Flow[None]:
-    """Tell what changed since the last answer."""
-    if before is None or before.state != now.state:
-        yield Progress({"progress": "job", "state": now.state, "job_id": now.id})
-    if now.output is not None and (before is None or before.output != now.output):
-        value = now.output
-        yield Progress(value if isinstance(value, Mapping) else {"progress": value})

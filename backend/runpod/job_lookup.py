@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from backend.errors import Unavailable
-from backend.flow import Reply
+from backend.flow import Flow, Progress, Reply
 from backend.jobs.status import JobStatus, UnreadableAnswer
 from backend.validation.checks import is_id
 
@@ -36,6 +36,15 @@ class StatusAnswers:
             raise problem from None
         self._unreadable = 0
         return job
+
+
+def news_since(before: JobStatus | None, now: JobStatus) -> Flow[None]:
+    """Yield what changed since the last answer, as progress."""
+    if before is None or before.state != now.state:
+        yield Progress({"progress": "job", "state": now.state, "job_id": now.id})
+    if now.output is not None and (before is None or before.output != now.output):
+        value = now.output
+        yield Progress(value if isinstance(value, Mapping) else {"progress": value})
 
 
 def id_of(value: Any, key: str) -> str | None:

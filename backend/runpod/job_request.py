@@ -3,10 +3,12 @@
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from backend.errors import AuthError, Conflict, InvalidArgument, NotFound, RateLimited, Unavailable
-from backend.flow import Flow, Retry, Send, Sleep, check, send
+from backend.errors import AuthError, ComfyformError, Conflict, InvalidArgument, NotFound, Unavailable
+from backend.flow import Flow, Retry, Send, check, persist, send
+from backend.flow.retry import was_not_taken
 from backend.jobs.status import JobStatus
 from backend.validation.checks import is_id, json_problems
 from backend.validation.printable import quoted
@@ -53,41 +55,39 @@ def submit_once(step: Send, endpoint_id: str, *, retry: Retry, clock: Callable[[
     Raises:
         Unavailable: with ``.sent`` True the job may be in the queue, under an id that no answer gave.
     """
-    start = clock()
-    attempt = 0
-    while True:
-        attempt += 1
-        try:
-            reply = check((yield from send(step)), f"Submit a job to endpoint {endpoint_id}")
-            answer = reply.object()
-            if not is_id(answer.get("id")):
-                raise Unavailable(
-                    f"Endpoint {endpoint_id} took a job and gave {quoted(answer.get('id'))} for its id.",
-                    status=reply.status,
-                )
-            return JobStatus.from_json(answer)
-        except Unavailable as error:
-            delay = None if error.sent else retry.next_delay(attempt)
-            if delay is None:
-                if error.sent:
-                    error.hint = (
-                        "RunPod may have taken the job, so it was not sent again. "
-                        "`inv jobs.list` names it; `inv jobs.wait` looks for it at RunPod."
-                    )
-                raise
-        except RateLimited as error:
-            delay = retry.next_delay(attempt, error.retry_after_s)
-            if delay is None:
-                raise
-        except Conflict as error:
-            if "ENDPOINT_PAUSED" not in error.body or clock() - start > PAUSED_PATIENCE_S:
-                error.hint = f"Give endpoint {endpoint_id} at least one worker (workers max)."
-                raise
-            delay = retry.backoff(attempt)
-        except NotFound as error:
-            error.hint = "Check RUNPOD_ENDPOINT_ID: the endpoint does not exist, or is another account's."
-            raise
-        except AuthError as error:
-            error.hint = "Check RUNPOD_API_KEY: it is mistyped, revoked, or another account's."
-            raise
-        yield Sleep(delay)
+    # A budget is not overdrawn by a wait, so with the longest one added an attempt is made after the patience.
+    while_paused = replace(retry, attempts=math.inf, budget_s=PAUSED_PATIENCE_S + retry.most_s)
+
+    def once() -> Flow[JobStatus]:
+        reply = check((yield from send(step)), f"Submit a job to endpoint {endpoint_id}")
+        answer = reply.object()
+        if not is_id(answer.get("id")):
+            raise Unavailable(
+                f"Endpoint {endpoint_id} took a job and gave {quoted(answer.get('id'))} for its id.",
+                status=reply.status,
+            )
+        return JobStatus.from_json(answer)
+
+    def when(error: ComfyformError) -> bool | Retry:
+        if isinstance(error, Conflict) and "ENDPOINT_PAUSED" in error.body:
+            return while_paused
+        return was_not_taken(error)
+
+    try:
+        return (yield from persist(once, retry=retry, when=when, clock=clock))
+    except Unavailable as error:
+        if error.sent:
+            error.hint = (
+                "RunPod may have taken the job, so it was not sent again. "
+                "`inv jobs.list` names it; `inv jobs.wait` looks for it at RunPod."
+            )
+        raise
+    except Conflict as error:
+        error.hint = f"Give endpoint {endpoint_id} at least one worker (workers max)."
+        raise
+    except NotFound as error:
+        error.hint = "Check RUNPOD_ENDPOINT_ID: the endpoint does not exist, or is another account's."
+        raise
+    except AuthError as error:
+        error.hint = "Check RUNPOD_API_KEY: it is mistyped, revoked, or another account's."
+        raise

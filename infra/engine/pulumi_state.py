@@ -9,7 +9,6 @@ Outside a provider process only `recorded` reads the state.
 """
 
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -20,12 +19,11 @@ from pulumi.output import UNKNOWN
 
 from backend.errors import ComfyformError
 from backend.flow import Retry
+from backend.flow.retry import call_again
 from infra.engine import orphan_processes
 from infra.ownership import Entry, StackState, creation_name
 from infra.provider_hooks import current_request, is_provider_process, wait
 from infra.provider_session import Listing
-
-logger = logging.getLogger(__name__)
 
 TIMEOUT_S: Final = 60.0
 RETRY: Final = Retry(attempts=8, first_s=0.1)
@@ -146,19 +144,31 @@ def _export(stack: str) -> StackState:
             hint="Put the folder of the pulumi CLI on PATH and run the same command again.",
         )
     command = [program, "stack", "export", "--stack", name, "--non-interactive"]
-    attempt = 0
-    while (done := _run(command, name)).returncode:
-        reason = done.stderr.strip().removeprefix("error: ").partition("\n")[0]
-        delay = RETRY.next_delay(attempt := attempt + 1)
-        logger.info("pulumi stack export --stack %s: exit code %d: %s", name, done.returncode, reason)
-        # A state in a folder is written in place, so that it can be seen half written.
-        if "checkpoint" not in reason or delay is None:
-            raise ComfyformError(
-                f"The state of stack {name!r} cannot be read: {reason}",
-                hint=f"`pulumi stack export --stack {name}` must work in the project's folder.",
-            )
-        wait(delay)
-    return StackState.parse(json.loads(done.stdout).get("deployment") or {})
+
+    def once() -> str:
+        done = _run(command, name)
+        if done.returncode:
+            raise _ExportFailed(name, done.stderr.strip().removeprefix("error: ").partition("\n")[0])
+        return done.stdout
+
+    text = call_again(once, RETRY, wait=wait, what=" ".join(command[1:]), when=_was_half_written)
+    return StackState.parse(json.loads(text).get("deployment") or {})
+
+
+class _ExportFailed(ComfyformError):
+    """The CLI could not read the state; ``reason`` is the first line of what it said."""
+
+    def __init__(self, stack: str, reason: str) -> None:
+        super().__init__(
+            f"The state of stack {stack!r} cannot be read: {reason}",
+            hint=f"`pulumi stack export --stack {stack}` must work in the project's folder.",
+        )
+        self.reason = reason
+
+
+def _was_half_written(error: ComfyformError) -> bool:
+    """Tell whether another look may succeed: a state in a folder is written in place."""
+    return isinstance(error, _ExportFailed) and "checkpoint" in error.reason
 
 
 def _run(command: list[str], stack: str) -> subprocess.CompletedProcess[str]:

@@ -7,12 +7,16 @@ Everything else is safe to repeat and is, while it fails for a passing reason.
 """
 
 import contextlib
-from collections.abc import Collection, Mapping
+import itertools
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from backend.errors import ApiError, Conflict, InvalidRequest, NotFound, RateLimited, Unavailable
-from backend.flow import RETRY, Flow, Reply, Retry, Send, Sleep, ask, check, send
+from backend.errors import ApiError, ComfyformError, Conflict, InvalidRequest, NotFound, Unavailable
+from backend.flow import RETRY, Flow, Retry, Send, T, ask, check, persist, send
+from backend.flow.polling import PauseAfter, poll
+from backend.flow.retry import was_not_taken
 from backend.settings import Secret
 from ops.runpod import quota
 from ops.runpod.names import TAKE_OVER, only, taken
@@ -134,7 +138,7 @@ class RunPodApi:
         """
         step = self._step("GET", f"{kind.path}/{id_}")
         reply = self._http.run(ask(step, f"Read {kind.noun} {id_}", retry=self._retry))
-        return _live(kind, _object(reply))
+        return _live(kind, reply.object())
 
     def create(
         self, kind: Kind[S], values: Mapping[str, Any], *, held: Collection[str] = (), own_name: bool = False
@@ -164,7 +168,7 @@ class RunPodApi:
         """
         step = self._step("GET", f"{kind.path}/{id_}")
         reply = self._http.run(ask(step, f"Adopt {kind.noun} {id_}", retry=self._retry))
-        return self._http.run(self._bring(_live(kind, _object(reply)), values))
+        return self._http.run(self._bring(_live(kind, reply.object()), values))
 
     def update(self, kind: Kind[S], id_: str, values: Mapping[str, Any], changed: list[str]) -> Live[S]:
         """Change fields in place.
@@ -186,7 +190,7 @@ class RunPodApi:
     def catalog(self, name: str, **query: str) -> list[Mapping[str, Any]]:
         """Read a part of the catalog: ``gpus``, ``cpus`` or ``datacenters``; see ``ops.runpod.catalog``."""
         step = self._step("GET", f"catalog/{name}", query=query)
-        body = _object(self._http.run(ask(step, f"Read RunPod's catalog of {name}", retry=self._retry)))
+        body = self._http.run(ask(step, f"Read RunPod's catalog of {name}", retry=self._retry)).object()
         lists = [value for value in body.values() if isinstance(value, list)]
         return lists[0] if lists else []
 
@@ -204,7 +208,7 @@ class RunPodApi:
 
     def _list(self, kind: Kind[S]) -> Flow[tuple[Live[S], ...]]:
         reply = yield from ask(self._step("GET", kind.path), f"List the {kind.noun}s", retry=self._retry)
-        entries = _object(reply).get(kind.listed)
+        entries = reply.object().get(kind.listed)
         if not isinstance(entries, list):
             raise Unavailable(f"RunPod's list of {kind.noun}s has no {kind.listed!r}.", status=reply.status)
         return tuple(_live(kind, entry) for entry in entries)
@@ -229,42 +233,32 @@ class RunPodApi:
             yield from self._delete(kind, earlier.id)
             held |= {earlier.id}
         step = self._step("POST", kind.path, json=creation(kind.spec, values))
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                reply = check((yield from send(step)), f"Create {kind.noun} {name!r}")
-                return _live(kind, _object(reply))
-            except RateLimited as error:
-                delay = self._retry.next_delay(attempt, error.retry_after_s)
-                if delay is None:
-                    raise
-            except Unavailable as error:
-                if error.sent:
-                    return (yield from self._find_lost(kind, values, held, error))
-                delay = self._retry.next_delay(attempt)
-                if delay is None:
-                    raise
-            yield Sleep(delay)
+
+        def once() -> Flow[Live[S]]:
+            reply = check((yield from send(step)), f"Create {kind.noun} {name!r}")
+            return _live(kind, reply.object())
+
+        try:
+            return (yield from persist(once, retry=self._retry, when=was_not_taken))
+        except Unavailable as error:
+            if not error.sent:
+                raise
+            return (yield from self._find_lost(kind, values, held, error))
 
     def _find_lost(
         self, kind: Kind[S], values: Mapping[str, Any], held: frozenset[str], error: Unavailable
     ) -> Flow[Live[S]]:
         """Look for a resource whose create was sent and not answered."""
-        waited, attempt = 0.0, 0
-        while True:
-            if found := (yield from self._named(kind, str(values["name"]), held)):
-                return (yield from self._bring(only(found), values))
-            if waited >= self._settle_s:
-                error.hint = (
-                    f"No {kind.noun} of that name is listed, and the call was not repeated, so that "
-                    "nothing is paid twice. Run the same command again."
-                )
-                raise error
-            attempt += 1
-            delay = min(self._retry.backoff(attempt), self._settle_s - waited)
-            waited += max(delay, 0.01)
-            yield Sleep(delay)
+        error.hint = (
+            f"No {kind.noun} of that name is listed, and the call was not repeated, so that "
+            "nothing is paid twice. Run the same command again."
+        )
+
+        def look() -> Flow[list[Live[S]] | None]:
+            return (yield from self._named(kind, str(values["name"]), held)) or None
+
+        found = yield from self._poll(look, self._settle_s, too_late=lambda _: error)
+        return (yield from self._bring(only(found), values))
 
     def _bring(self, live: Live[S], values: Mapping[str, Any]) -> Flow[Live[S]]:
         """Bring a found resource to the wanted values."""
@@ -293,25 +287,39 @@ class RunPodApi:
         except NotFound as error:
             error.hint = "It was deleted. `pulumi refresh` records that, and `pulumi up` creates it again."
             raise
-        return _live(kind, _object(reply))
+        return _live(kind, reply.object())
 
     def _delete(self, kind: Kind[S], id_: str) -> Flow[None]:
-        step = self._step("DELETE", f"{kind.path}/{id_}")
-        waited, attempt = 0.0, 0
-        while True:
-            attempt += 1
-            try:
-                yield from ask(step, f"Delete {kind.noun} {id_}", retry=self._retry)
-                return
-            except NotFound:
-                return
-            except (InvalidRequest, Conflict):
-                # RunPod documents no status for "in use": every refusal of a delete is taken for one.
-                if waited >= self._in_use_s:
-                    raise
-            delay = min(self._retry.backoff(attempt), self._in_use_s - waited)
-            waited += max(delay, 0.01)
-            yield Sleep(delay)
+        step, what = self._step("DELETE", f"{kind.path}/{id_}"), f"Delete {kind.noun} {id_}"
+
+        def look() -> Flow[bool]:
+            with contextlib.suppress(NotFound):
+                yield from ask(step, what, retry=self._retry)
+            return True
+
+        in_use = Unavailable(f"{what}: it is still in use.")
+        yield from self._poll(
+            look, self._in_use_s, too_late=lambda error: error or in_use, pause_after=_pause_if_refused
+        )
+
+    def _poll(
+        self,
+        look: Callable[[], Flow[T | None]],
+        deadline_s: float,
+        *,
+        too_late: Callable[[ApiError | None], ComfyformError],
+        pause_after: PauseAfter = lambda _: None,
+    ) -> Flow[T]:
+        """Look until there is an answer, as often as failed calls are repeated."""
+        looks = itertools.count(1)
+        return poll(
+            look,
+            deadline_s=deadline_s,
+            delay=lambda _: self._retry.backoff(next(looks)),
+            clock=time.monotonic,
+            too_late=too_late,
+            pause_after=pause_after,
+        )
 
     def _step(
         self, method: str, path: str, *, json: Any = None, query: Mapping[str, str | int] | None = None
@@ -326,15 +334,13 @@ class RunPodApi:
         )
 
 
+def _pause_if_refused(error: ApiError) -> float | None:
+    # RunPod documents no status for "in use": every refusal of a delete is taken for one.
+    return 0.0 if isinstance(error, InvalidRequest | Conflict) else None
+
+
 def _unchangeable(kind: Kind[S]) -> bool:
     return all(wire.fixed for wire in wires(kind.spec).values())
-
-
-def _object(reply: Reply) -> Mapping[str, Any]:
-    body = reply.json()
-    if not isinstance(body, dict):
-        raise ApiError(f"{reply.method} {reply.url} answered with something that is not an object.")
-    return body
 
 
 def _live(kind: Kind[S], body: object) -> Live[S]:

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from backend.errors import Forbidden, NotFound, TransferError, Unavailable
+from backend.errors import ComfyformError, Forbidden, NotFound, TransferError, Unavailable
 from backend.flow import Retry
+from backend.flow.retry import Attempts, call_again
 from backend.settings import Secret
 from ops.stores.s3_errors import translated
 from ops.threads.ordered_pool import pause
@@ -152,23 +153,18 @@ class Bucket:
 
     def stream(self, key: str) -> Iterator[bytes]:
         """Read an object from its beginning to its end, going on where a connection broke."""
-        offset, total, failures = 0, -1, 0
+        offset, total = 0, -1
+        attempts = Attempts(self._retry, when=_may_pass, progress=lambda: offset)
         while offset != total:
-            came = 0
             try:
                 answer = self._open(key, offset)
                 total = offset + answer["ContentLength"]
                 with contextlib.closing(answer["Body"]) as body, translated(f"Read {key}", self._name):
                     while chunk := body.read(_READ_BYTES):
-                        came += len(chunk)
                         offset += len(chunk)
                         yield chunk
-            except Unavailable:
-                failures = 1 if came else failures + 1
-                delay = self._retry.next_delay(failures)
-                if delay is None:
-                    raise
-                self._wait(delay)
+            except Unavailable as error:
+                self._wait(attempts.delay_after(error))
 
     def _open(self, key: str, offset: int) -> "GetObjectOutputTypeDef":
         """Ask for an object from an offset on."""
@@ -277,17 +273,17 @@ class Bucket:
 
     def _ask(self, what: str, call: Callable[[], T]) -> T:
         """Call, again where the answer may be a passing mood of the gateway."""
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                with translated(what, self._name):
-                    return call()
-            except (Forbidden, Unavailable):
-                delay = self._retry.next_delay(attempt)
-                if delay is None:
-                    raise
-            self._wait(delay)
+
+        def once() -> T:
+            with translated(what, self._name):
+                return call()
+
+        return call_again(once, self._retry, wait=self._wait, what=what, when=_may_pass)
+
+
+def _may_pass(error: ComfyformError) -> bool:
+    """Forbidden too: the gateway answers 403 in passing."""
+    return isinstance(error, Forbidden | Unavailable)
 
 
 def _connector(

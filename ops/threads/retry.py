@@ -1,21 +1,16 @@
 """How long to go on trying: one pace, one deadline, and what counts as headway."""
 
-import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from backend.errors import RateLimited, Unavailable
 from backend.flow import Retry
+from backend.flow.retry import call_again, wait_requested
 from ops.threads.ordered_pool import pause
 
-logger = logging.getLogger(__name__)
-
 R = TypeVar("R")
-
-_HEADWAY_BYTES: Final = 64 * 1024
-"""Fewer bytes than this do not count as progress, so that retries end when a server keeps disconnecting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,22 +70,20 @@ class Patience:
         Raises:
             ApiError: the last failure, when patience is over; a lasting one at once.
         """
-        failures, before = 0, headway()
-        while True:
-            try:
-                return attempt()
-            except (Unavailable, RateLimited) as error:
-                now = headway()
-                failures = 1 if now - before >= _HEADWAY_BYTES else failures + 1
-                before = now
-                delay = self._pace.retry.next_delay(failures, getattr(error, "retry_after_s", None))
-                if delay is None or self._clock() + delay > self._end:
-                    wait_s = getattr(error, "retry_after_s", None)
-                    if wait_s is not None and error.hint is None and wait_s > 60:
-                        error.hint = f"The server asks to wait {wait_s / 60:.0f} minutes. Run it again then."
-                    raise
-                logger.info("%s: trying again in %.1f s: %s", self._what, delay, error.message)
-                wait(delay)
+        try:
+            return call_again(
+                attempt,
+                replace(self._pace.retry, budget_s=self._end - self._clock()),
+                wait=wait,
+                what=self._what,
+                progress=headway,
+                clock=self._clock,
+            )
+        except RateLimited as error:
+            if error.hint is None and (wait_requested(error) or 0.0) > self._pace.retry.longest_retry_after_s:
+                minutes = (wait_requested(error) or 0.0) / 60
+                error.hint = f"The server asks to wait {minutes:.0f} minutes. Run it again then."
+            raise
 
     def check_deadline(self) -> None:
         """Raise when the time for the whole file is over."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from backend import errors
 from backend.errors import ApiError, InvalidRequest, RateLimited, Unavailable
-from backend.flow import Flow, Reply, Retry, Send, Sleep, ask, check, with_query
+from backend.flow import Flow, Reply, Retry, Send, Sleep, ask, check, persist, with_query
+from backend.flow.polling import poll
+from backend.flow.retry import PROGRESS_BYTES, call_again
 from backend.validation.printable import shown
 
 
@@ -148,3 +151,131 @@ def test_urls_are_shown_without_what_may_be_secret():
     assert (
         with_query("http://h/view", {"filename": "a b&ü.png"}) == "http://h/view?filename=a%20b%26%C3%BC.png"
     )
+
+
+class Clock:
+    """Seconds that pass only while a flow waits."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def failing(error: Exception, calls: list[str]) -> Any:
+    def attempt() -> None:
+        calls.append("attempt")
+        raise error
+
+    return attempt
+
+
+@pytest.mark.parametrize(
+    ("retry", "error", "attempts", "waited_s"),
+    [
+        (Retry(attempts=3, first_s=1.0, jitter=lambda: 1.0), Unavailable("cut"), 3, 3.0),
+        (Retry(attempts=9, first_s=1.0, jitter=lambda: 1.0, budget_s=8.0), Unavailable("cut"), 4, 7.0),
+        (Retry(attempts=2, first_s=1.0), RateLimited("slow", retry_after_s=90.0), 2, 60.0),
+        (Retry(attempts=2, longest_retry_after_s=600.0), RateLimited("slow", retry_after_s=90.0), 2, 90.0),
+        (Retry(attempts=9, budget_s=30.0), RateLimited("slow", retry_after_s=40.0), 1, 0.0),
+        (Retry(), InvalidRequest("no"), 1, 0.0),
+    ],
+)
+def test_plain_calls_and_flows_follow_one_policy(retry, error, attempts, waited_s):
+    """The same number of attempts and the same waits, whether a thread sleeps them or a flow yields them."""
+    calls: list[str] = []
+    clock = Clock()
+    with pytest.raises(type(error)):
+        call_again(failing(error, calls), retry, wait=clock.wait, what="Try it", clock=clock)
+    assert (len(calls), clock.now) == (attempts, waited_s)
+
+    calls, clock = [], Clock()
+
+    def once() -> Flow[None]:
+        failing(error, calls)()
+        yield from ()
+
+    def run() -> None:
+        for step in persist(once, retry=retry, clock=clock):
+            assert isinstance(step, Sleep)
+            clock.wait(step.seconds)
+
+    with pytest.raises(type(error)):
+        run()
+    assert (len(calls), clock.now) == (attempts, waited_s)
+
+
+def test_an_attempt_that_gets_further_is_the_first_again():
+    """Only attempts without progress are counted, and a few bytes are no progress."""
+    calls, done = [0], [0]
+
+    def attempt() -> str:
+        calls[0] += 1
+        done[0] += PROGRESS_BYTES if calls[0] < 10 else PROGRESS_BYTES - 1
+        raise Unavailable("cut")
+
+    with pytest.raises(Unavailable):
+        call_again(attempt, Retry(attempts=3), wait=lambda _: None, what="Read it", progress=lambda: done[0])
+
+    assert calls == [9 + 2]
+
+
+def test_a_policy_may_differ_by_error():
+    """`when` says which errors are final, and which have a policy of their own."""
+    paused = errors.Conflict("paused")
+    failures = iter([paused, Unavailable("cut"), paused])
+    patient = Retry(attempts=9, first_s=5.0, jitter=lambda: 1.0)
+
+    def attempt() -> None:
+        raise next(failures)
+
+    waits: list[float] = []
+    with pytest.raises(errors.Conflict):
+        call_again(
+            attempt,
+            Retry(attempts=9, first_s=1.0, jitter=lambda: 1.0),
+            wait=waits.append,
+            what="Submit it",
+            when=lambda error: patient if error is paused and not waits else error.retryable,
+        )
+
+    assert waits == [5.0, 2.0]
+
+
+def test_a_wait_ends_at_its_deadline_with_the_last_trouble():
+    """A look that fails in passing ends nothing; `Retry-After` delays the next; a refusal ends the wait."""
+    clock = Clock()
+    replies: Iterator[Any] = iter([None, RateLimited("slow", retry_after_s=7.0), *[Unavailable("cut")] * 9])
+
+    def look() -> Flow[Any]:
+        yield from ()
+        reply = next(replies)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def late(trouble: ApiError | None) -> errors.WaitTimeout:
+        return errors.WaitTimeout(f"too late: {trouble.message if trouble else ''}")
+
+    waits = []
+
+    def run() -> None:
+        for step in poll(look, deadline_s=10.0, delay=lambda _: 2.0, clock=clock, too_late=late):
+            assert isinstance(step, Sleep)
+            waits.append(step.seconds)
+            clock.wait(step.seconds)
+
+    with pytest.raises(errors.WaitTimeout, match="too late: cut"):
+        run()
+    assert waits == [2.0, 7.0, 1.0]
+
+    replies = iter([InvalidRequest("no")])
+    with pytest.raises(InvalidRequest):
+        run()
+    replies = iter([None, "here"])
+    _, answer = play(poll(look, deadline_s=10.0, delay=lambda _: 2.0, clock=clock, too_late=late), [])
+    assert answer == "here"
