@@ -55,7 +55,7 @@ def submit_once(step: Send, endpoint_id: str, *, retry: Retry, clock: Callable[[
     Raises:
         Unavailable: with ``.sent`` True the job may be in the queue, under an id that no answer gave.
     """
-    # A budget is not overdrawn by a wait, so with the longest one added an attempt is made after the patience.
+    # No wait may overdraw a budget: with the longest one added, the last attempt is made after the patience.
     while_paused = replace(retry, attempts=math.inf, budget_s=PAUSED_PATIENCE_S + retry.most_s)
 
     def once() -> Flow[JobStatus]:
