@@ -7,6 +7,7 @@ call. Where the client cannot ask its user, the model has to pass ``confirm: tru
 and is told to ask first.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import mcp.types as types
@@ -44,13 +45,17 @@ class Question(Exception):
         self.result = result
 
 
-async def confirm(context: ServerRequestContext, params: types.CallToolRequestParams, question: str) -> None:
+async def confirm(
+    context: ServerRequestContext,
+    params: types.CallToolRequestParams,
+    question: Callable[[], Awaitable[str]],
+) -> None:
     """Return when the user agrees.
 
     Args:
         context: of the call.
         params: the call itself, which may bring the reply or ``confirm: true``.
-        question: what the user reads.
+        question: gives what the user reads; called only where the user has to be asked now.
 
     Raises:
         NotConfirmed: the user said no, or could not be asked.
@@ -60,7 +65,7 @@ async def confirm(context: ServerRequestContext, params: types.CallToolRequestPa
         if (params.arguments or {}).get(ARGUMENT) is True:
             return
         raise NotConfirmed(
-            f"Not confirmed, so nothing was sent. {question}",
+            f"Not confirmed, so nothing was sent. {await question()}",
             hint="Ask the user. If they agree, make the same call with confirm: true.",
         )
     reply = await _ask(context, params, question)
@@ -69,14 +74,16 @@ async def confirm(context: ServerRequestContext, params: types.CallToolRequestPa
 
 
 async def _ask(
-    context: ServerRequestContext, params: types.CallToolRequestParams, question: str
+    context: ServerRequestContext,
+    params: types.CallToolRequestParams,
+    question: Callable[[], Awaitable[str]],
 ) -> types.ElicitResult:
     if not is_version_at_least(context.protocol_version, _FIRST_WITH_QUESTIONS_AS_ANSWERS):
-        return await context.session.elicit_form(question, _NO_FIELDS, context.request_id)
+        return await context.session.elicit_form(await question(), _NO_FIELDS, context.request_id)
     reply = (params.input_responses or {}).get(_KEY)
     if isinstance(reply, types.ElicitResult):
         return reply
-    form = types.ElicitRequestFormParams(message=question, requested_schema=_NO_FIELDS)
+    form = types.ElicitRequestFormParams(message=await question(), requested_schema=_NO_FIELDS)
     raise Question(types.InputRequiredResult(input_requests={_KEY: types.ElicitRequest(params=form)}))
 
 

@@ -5,6 +5,8 @@ import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from backend.errors import ComfyformError, NotFound
@@ -13,7 +15,7 @@ from mcp_server import results
 from mcp_server.cancellation import Submission
 from mcp_server.job_waiter import OnProgress, Watch
 from mcp_server.server_state import Studio
-from mcp_server.spending import Costs
+from mcp_server.spending import Costs, Price, past_jobs, question
 from mcp_server.tool import Answer, Call
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 FREE: Final = "local"
 """The backend on which a job costs nothing."""
+ENTRIES_READ: Final = 200
+"""Newest entries of the journal among which jobs like a new one are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ async def start(call: Call, verb: str, params: Mapping[str, Any]) -> Answer:
     request = read(verb, params)  # type: ignore[arg-type]  # the tools' verbs are the backend's
     check_is_one_job(flows, request)
     if flows.name != FREE:
-        await call.agree(Costs.GPU, f"Run {verb} on {flows.name}? It costs {Costs.GPU.value}.")
+        await call.agree(Costs.GPU, partial(_question, studio, flows.name, request))
     submission = studio.spawn(_begin(studio, flows, request))
     call.submitted(submission)
     return await answer(call, await asyncio.shield(submission))
@@ -158,6 +162,27 @@ async def cancel_submission(studio: Studio, submission: Submission) -> None:
         await cancel(studio, watch.job, watch.backend)
     except ComfyformError as error:
         logger.warning("A call was cancelled, and its job %s goes on: %s", watch.job, error)
+
+
+async def _question(studio: Studio, backend: str, request: "Request") -> str:
+    """Gather what the user should know before a job is paid for."""
+    names = backend.split(",")  # a chain of backends is named after all of them
+    price = Price(
+        usd_per_hour=await studio.price.usd_per_hour() if "runpod" in names else None,
+        usd_per_job_max=studio.settings.hedra_max_usd if "hedra" in names else None,
+    )
+    entries = await asyncio.to_thread(studio.journal.entries, ENTRIES_READ)
+    history = past_jobs(entries, request.verb, names, price.usd_per_hour)
+    audio_s = await asyncio.to_thread(_audio_s, request)
+    return question(request, backend, price, history, audio_s=audio_s)
+
+
+def _audio_s(request: "Request") -> float | None:
+    """Measure the audio of a lip sync; None where it is not on this machine or its length is unknown."""
+    from backend.files.audio_duration import duration_s
+
+    audio = request.given.get("audio")
+    return duration_s(audio) if isinstance(audio, Path) else None
 
 
 def _running(studio: Studio, job: str) -> Watch | None:

@@ -8,6 +8,7 @@ pass in silence, and would put its own words before our errors.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Final
 
@@ -112,7 +113,7 @@ async def _call(
         steps += 1
         await context.session.report_progress(steps, None, message)
 
-    async def agree(costs: Costs, question: str) -> None:
+    async def agree(costs: Costs, question: Callable[[], Awaitable[str]]) -> None:
         if costs in asked:
             await confirm.confirm(context, params, question)
 

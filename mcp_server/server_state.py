@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from backend.errors import ConfigError
 from backend.settings import Settings
 from mcp_server.cancellation import Submissions
+from mcp_server.endpoint_price import EndpointPrice
 from mcp_server.job_waiter import Watches
 from mcp_server.output_dir import Outputs
 from mcp_server.spending import ASKED
@@ -49,6 +50,7 @@ class Studio:
         self.watches = Watches()
         self.submissions = Submissions()
         self.look = Look(settings)
+        self.price = EndpointPrice(settings)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._flows: dict[str, BackendFlows] = {}
         self._http: AsyncHttp | None = None

@@ -25,10 +25,10 @@ class Call:
     Attributes:
         arguments: checked against the tool's parameters, so of the right names and types.
         report: sends a progress notification, a sentence; does nothing where the client wants none.
-        agree: asks whoever pays and returns when they agree. Takes what the call costs and the
-            question; raises `mcp_server.confirm.NotConfirmed`. A tool asks after everything that
-            can be checked is checked and before it sends anything, and does the same when it is
-            run again with the answer.
+        agree: asks whoever pays and returns when they agree. Takes what the call costs and what gives the
+            question; raises `mcp_server.confirm.NotConfirmed`. A tool asks after everything that can be
+            checked is checked and before it sends anything, and does the same when it is run again with
+            the answer.
         submitted: takes the submission of the job that the call starts, which goes on when the call is
             interrupted; the job is cancelled when the client cancels the call.
     """
@@ -36,7 +36,7 @@ class Call:
     studio: Studio
     arguments: Mapping[str, Any]
     report: Callable[[str], Awaitable[None]]
-    agree: Callable[[Costs, str], Awaitable[None]]
+    agree: Callable[[Costs, Callable[[], Awaitable[str]]], Awaitable[None]]
     submitted: Callable[[Submission], None]
 
     @property

@@ -152,7 +152,7 @@ class HedraBackend:
                 hint="Nothing was submitted. Ask for less, or set HEDRA_MAX_USD higher.",
             )
         record = yield from Record.begin(
-            self.journal, request, self.url, backend=self.name, seed=filled.values.get("seed")
+            self.journal, request, self.url, backend=self.name, seed=filled.values.get("seed"), usd=usd
         )
         # Under one key: however many attempts arrive, Hedra starts one job and gives the same answer.
         once = {**body, "idempotency_key": str(uuid.uuid4())}

@@ -21,7 +21,7 @@ from backend.errors import InvalidArgument, TransferError, VolumeFull
 from backend.jobs.journal_database import JournalDatabase, Row
 from backend.settings import Settings
 from backend.validation.checks import check_id, is_id
-from backend.validation.json_reader import as_count, as_object, as_text
+from backend.validation.json_reader import as_count, as_number, as_object, as_text
 from backend.validation.user_paths import user_path
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class Entry:
         params: the arguments, files by name only.
         result: a ``GenerationResult`` as JSON, once it is here.
         error: why it ended badly.
+        usd: what the service charged for it, where the service says so.
     """
 
     key: str
@@ -66,6 +67,7 @@ class Entry:
     params: Mapping[str, Any] = field(default_factory=dict)
     result: Mapping[str, Any] | None = None
     error: str | None = None
+    usd: float | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Entry":
@@ -88,6 +90,7 @@ class Entry:
             params=as_object(value.get("params")),
             result=as_object(value.get("result")) or None,
             error=as_text(value.get("error")) or None,
+            usd=as_number(value.get("usd")),
             **texts,
         )
 

@@ -50,9 +50,16 @@ class Record:
 
     @classmethod
     def begin(
-        cls, journal: Journal, request: Request, endpoint_id: str, *, backend: str, seed: int | None
+        cls,
+        journal: Journal,
+        request: Request,
+        endpoint_id: str,
+        *,
+        backend: str,
+        seed: int | None,
+        usd: float | None = None,
     ) -> Flow["Record"]:
-        """Write down that a job is about to be submitted.
+        """Write down that a job is about to be submitted, with its price in US dollars where it is known.
 
         Raises:
             TransferError: the journal cannot be written; then nothing may be submitted.
@@ -66,6 +73,7 @@ class Record:
                 output_path=request.output_path,
                 params=for_journal(request),
                 backend=backend,
+                usd=usd,
             )
         )
         return cls(journal, entry)

@@ -36,7 +36,7 @@ def _tool(verb: str) -> Tool:
     return Tool(
         name=verb,
         title=_TITLES[verb],
-        description=f"{_DESCRIPTIONS[verb]} Costs money on RunPod, nothing on a local ComfyUI.",
+        description=f"{_DESCRIPTIONS[verb]} Free on a local ComfyUI; the other backends charge for it.",
         parameters=schemas.for_verb(verb),
         output=results.GENERATION,
         run=run,

@@ -136,8 +136,12 @@ async def _inventory(call: Call) -> "Inventory | None":
     studio = call.studio
     transport = call.arguments.get("transport") or cheapest_transport(studio.settings)
     if transport == "job" and not studio.look.known(transport):
-        await call.agree(Costs.CPU, f"Look at the volume? It costs {Costs.CPU.value}.")
+        await call.agree(Costs.CPU, _question)
     return await studio.look.inventory(transport, call.patience_s, call.report)
+
+
+async def _question() -> str:
+    return f"Look at the volume? It costs {Costs.CPU.value}."
 
 
 _STILL: Final = "The volume is still being looked at. Make the same call again."

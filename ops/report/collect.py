@@ -21,14 +21,12 @@ from ops.registry.load import load
 from ops.report.model import Cost, Job, JobFile, Model, Problem, Report, Resource, Section
 from ops.runpod import catalog
 from ops.runpod.api import ENDPOINTS, NETWORK_VOLUMES, Live, RunPodApi
-from ops.runpod.pricing import Workers, estimate
+from ops.runpod.pricing import endpoint_workers, estimate
 from ops.runpod.specs import EndpointSpec, NetworkVolumeSpec
 from ops.stores.remote_volume import open_remote
 from ops.sync.plan import Action, compare
 
 JOBS_SHOWN: Final = 12
-CONTAINER_DISK_GB: Final = 20
-"""RunPod's default, where an endpoint states none."""
 
 _STANDINGS: Final = {
     "right": "in place",
@@ -278,7 +276,7 @@ def _costs(
         prices,
         volume_gb=volume.values["size_gb"],
         volume_type=volume.values.get("type"),
-        workers=[_workers(endpoint) for endpoint in endpoints],
+        workers=[endpoint_workers(endpoint.values) for endpoint in endpoints],
     )
     return tuple(
         Cost(
@@ -288,20 +286,4 @@ def _costs(
             hourly_usd=line.usd_per_hour_max or None,
         )
         for line in made.lines
-    )
-
-
-def _workers(endpoint: Live[EndpointSpec]) -> Workers:
-    values = endpoint.values
-    cpu = (values.get("cpu") or [None])[0]
-    return Workers(
-        name=endpoint.name,
-        workers_min=values.get("workers_min", 0),
-        workers_max=values.get("workers_max", 0),
-        disk_gb=values.get("disk_gb") or CONTAINER_DISK_GB,
-        gpu_pools=values.get("gpu_pools") or (),
-        gpu_excluded_types=values.get("gpu_excluded_types") or (),
-        gpu_count=values.get("gpu_count") or 1,
-        cpu=cpu["id"] if cpu else None,
-        vcpus=cpu["vcpu_count"] if cpu else 0,
     )

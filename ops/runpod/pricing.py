@@ -3,7 +3,7 @@
 RunPod bills a worker from its start to its stop, and a volume always.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -19,6 +19,8 @@ VOLUME_USD_PER_GB_MONTH_ABOVE_1_TB: Final = 0.05
 SMALLEST_VOLUME_GB: Final = 10
 """What RunPod sells. Source: docs.runpod.io, storage/network-volumes, read 2026-08-20."""
 DISK_USD_PER_GB_MONTH: Final = 0.10
+CONTAINER_DISK_GB: Final = 20
+"""RunPod's default, where an endpoint states none."""
 _DISK_NOTE: Final = (
     "RunPod's catalog has no price for container disk; while a worker runs it is estimated at "
     f"{DISK_USD_PER_GB_MONTH:.2f} USD per GB and month."
@@ -151,7 +153,7 @@ def estimate(
     volume, unpriced = _volume(volume_gb, volume_type, volume_usd_per_gb_month)
     lines = [volume]
     for group in workers:
-        hourly, unknown = _worker_usd_per_hour(catalog, group)
+        hourly, unknown = worker_usd_per_hour(catalog, group)
         unpriced += [
             Unpriced(
                 f"RunPod's catalog has no serverless price for {what} (workers of the {group.name}).",
@@ -162,7 +164,6 @@ def estimate(
         ]
         if hourly is None:
             continue
-        hourly += group.disk_gb * DISK_USD_PER_GB_MONTH / HOURS_PER_MONTH
         lines.append(
             Line(
                 group.name,
@@ -231,17 +232,38 @@ def _volume(size_gb: int, tier: str | None, usd_per_gb_month: float | None) -> t
     return line, [Unpriced(sentence, monthly=True)]
 
 
-def _worker_usd_per_hour(catalog: Catalog, group: Workers) -> tuple[float | None, list[str]]:
-    """Price a worker at the most expensive hardware that it may get, and list what has no price.
+def endpoint_workers(values: Mapping[str, Any]) -> Workers:
+    """Return the workers of an endpoint.
+
+    Args:
+        values: its fields, in the names of ``ops.runpod.specs.EndpointSpec``.
+    """
+    cpu = (values.get("cpu") or [None])[0]
+    return Workers(
+        name=str(values.get("name", "")),
+        workers_min=values.get("workers_min", 0),
+        workers_max=values.get("workers_max", 0),
+        disk_gb=values.get("disk_gb") or CONTAINER_DISK_GB,
+        gpu_pools=values.get("gpu_pools") or (),
+        gpu_excluded_types=values.get("gpu_excluded_types") or (),
+        gpu_count=values.get("gpu_count") or 1,
+        cpu=cpu["id"] if cpu else None,
+        vcpus=cpu["vcpu_count"] if cpu else 0,
+    )
+
+
+def worker_usd_per_hour(catalog: Catalog, group: Workers) -> tuple[float | None, list[str]]:
+    """Price a worker and its disk at the most expensive hardware that it may get; list what has no price.
 
     All types of a pool share its price, and a type of the pool may lack it: the pool is unpriced only
     where each of its types that may be taken is. Source: RunPod's OpenAPI document, GpuType.price.
     """
+    disk = group.disk_gb * DISK_USD_PER_GB_MONTH / HOURS_PER_MONTH
     if group.cpu is not None:
         flavor = catalog.cpus.get(group.cpu)
         if flavor is None or flavor.usd_per_vcpu_hour is None:
             return None, [f"CPU flavor {group.cpu}"]
-        return flavor.usd_per_vcpu_hour * group.vcpus, []
+        return flavor.usd_per_vcpu_hour * group.vcpus + disk, []
     prices, unknown = [], []
     for pool in group.gpu_pools:
         wanted = [gpu for gpu in catalog.pools.get(pool, ()) if gpu.id not in group.gpu_excluded_types]
@@ -249,4 +271,4 @@ def _worker_usd_per_hour(catalog: Catalog, group: Workers) -> tuple[float | None
         prices += found
         if not found and (wanted or pool not in catalog.pools):
             unknown.append(f"GPU pool {pool}")
-    return (max(prices) * group.gpu_count if prices else None), unknown
+    return (max(prices) * group.gpu_count + disk if prices else None), unknown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,20 @@ async def test_talk_is_not_supported_and_its_two_jobs_are(
         spoken = data_of(await client.call_tool("tts", {**speech, "timeout_s": 60}))
         sound = {"audio": spoken["files"][0]["path"]}
         video = data_of(await client.call_tool("lipsync", {**face, **sound, "timeout_s": 60}))
+        await client.call_tool("tts", {**speech, "timeout_s": 60})
 
     assert refused.is_error
     assert text_of(refused) == (
         "At the hedra backend talk is two jobs: submit tts, then lipsync with its result."
     )
     assert (asked, sent) == ([], 0)
+    first, lipsync, again = user.questions
+    limit = "Hedra sets a price for each job; above $1.00 (HEDRA_MAX_USD) it is refused."
+    assert first == (
+        "Run tts on hedra? text 'Hail, traveller.', voice_reference 'Aria'; size: 16 characters of text. "
+        f"{limit} No such job was finished before."
+    )
+    assert "size: video of " in lipsync
+    assert "unknown length" not in lipsync
+    assert re.search(r"The last such job took \d\S* s and cost about \$\d\.\d+\.$", again)
     assert (video["status"], video["files"][0]["type"]) == ("done", "video")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -54,17 +55,39 @@ def submitted(emu: Emulator) -> int:
 
 @pytest.mark.parametrize(("era", "action"), [(ERAS[0], "decline"), (ERAS[1], "cancel")])
 async def test_a_refusal_costs_nothing(env: dict[str, str], emu: Emulator, era: str, action: Action) -> None:
-    """The user is asked, with what it costs; after a no nothing was sent, and the model is told."""
+    """The user is asked, with the endpoint's price; after a no nothing was sent, and the model is told."""
     user = Asked(action)
     async with over_stdio(env, era=era, user=user) as client:
         result = await client.call_tool("portrait", PORTRAIT)
 
-    assert user.questions == [
-        "Run portrait on runpod? It costs money, for the seconds that a GPU works on it."
-    ]
+    (question,) = user.questions
+    assert question == (
+        "Run portrait on runpod? prompt 'Odin', seed 7, width 64, height 64; size: 64 × 64 pixels. "
+        "A worker at RunPod costs at most $1.12 an hour. No such job was finished before."
+    )
     assert result.is_error
     assert text_of(result) == "The user did not agree, so nothing was sent and nothing was spent."
     assert submitted(emu) == 0
+
+
+async def test_a_question_says_what_earlier_jobs_took(env: dict[str, str], emu: Emulator) -> None:
+    """The journal has their seconds; where the price cannot be read, dollars are unknown too."""
+    user = Asked("accept")
+    async with over_stdio(env, user=user) as client:
+        data_of(await client.call_tool("portrait", PORTRAIT))
+        data_of(await client.call_tool("portrait", PORTRAIT))
+    emu.fault("/rest/v2/catalog/*", method="GET", status=403, times=100)
+    async with over_stdio(env, user=user) as client:
+        data_of(await client.call_tool("portrait", PORTRAIT))
+
+    number = r"\d+(\.\d)? s"
+    amount = r"\$0\.\d+"
+    assert re.search(
+        rf"an hour\. The last such job took {number} and cost about {amount}\.$", user.questions[1]
+    )
+    assert re.search(
+        rf" Unknown price\. The last 2 such jobs took {number}( to {number})?\.$", user.questions[2]
+    )
 
 
 async def test_wrong_arguments_are_told_before_anybody_is_asked(env: dict[str, str], tmp_path: Path) -> None:
