@@ -13,6 +13,7 @@ from comfy_sdk.exceptions import ComfyError, JobFailed
 from PIL import Image
 
 from tests.support.comfyui_program import Graph, safetensors, slow, txt2img
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import Emulator
 
 
@@ -35,7 +36,9 @@ def sdk(emu: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Comfy]:
 @pytest.fixture
 def api(emu: Emulator) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {emu.env['COMFY_API_KEY']}"}
-    with httpx.Client(base_url=emu.env["COMFY_BASE_URL"] + "/api/v2", headers=headers, timeout=120) as client:
+    with httpx.Client(
+        base_url=emu.env["COMFY_BASE_URL"] + "/api/v2", headers=headers, timeout=HANG_S
+    ) as client:
         yield client
 
 
@@ -112,7 +115,7 @@ def test_a_running_job_can_be_cancelled(sdk):
     """Cancel is asked for, takes effect at the next step, and can be repeated."""
     job = sdk.submit(Workflow(slow(steps=1000, delay=0.05)))
     job.cancel()
-    job.wait(timeout=120)
+    job.wait(timeout=HANG_S)
     again = job.cancel().status
 
     assert (job.status, again) == ("canceled", "canceled")

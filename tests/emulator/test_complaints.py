@@ -67,7 +67,7 @@ def test_a_crash_loop_is_said_once_and_another_cause_again(terminal: Terminal) -
     worker = terminal.worker(endpoint_id)
     log = terminal.emu.root / "logs" / f"{worker}.log"
     terminal.words.write_text("12:00:07 no module named nope\n")
-    until(lambda: "12:00:07" in log.read_text())
+    until(lambda: log.is_file() and "12:00:07" in log.read_text())
     terminal.words.write_text("another mistake\n")
     terminal.until_said("another mistake")
 

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.deadlines import HANG_S
 from tests.support.echo_endpoint import ENDPOINT as ECHO
 from tests.support.emulation import IMAGES, PYTHON, Emulator, alive, running_emulator, until
 
@@ -172,7 +173,7 @@ def test_a_stopped_emulator_ends_its_workers_and_exits_0(tmp_path: Path, stop: s
         pid = until(lambda: [worker["pid"] for worker in emulator.state()["workers"] if worker["pid"]])[0]
         emulator.process.send_signal(stop)
 
-        assert emulator.process.wait(120) == 0
+        assert emulator.process.wait(HANG_S) == 0
         assert not alive(pid)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.deadlines import HANG_S
 from tests.support.echo_endpoint import endpoint, log_events, run
 from tests.support.emulation import Emulator, until
 
@@ -135,7 +136,7 @@ def test_a_log_without_its_past(echo: Echo) -> None:
     key = {"Authorization": f"Bearer {echo.emu.env['RUNPOD_API_KEY']}"}
     address = f"{echo.emu.url('rest')}{path}&tail=0"
 
-    with httpx.stream("GET", address, headers=key, timeout=120) as reply:
+    with httpx.stream("GET", address, headers=key, timeout=HANG_S) as reply:
         echo.run(a=2)
         first = next(line for line in reply.iter_lines() if line.startswith("data: "))
 

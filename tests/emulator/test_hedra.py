@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import Emulator, until
 
 PORTRAIT = {"prompt": "a king", "aspect_ratio": "3:4", "resolution": "540p", "seed": 7}
@@ -26,7 +27,7 @@ class Client:
         self.headers = {"Authorization": f"Key {emu.env['HEDRA_API_KEY']}"}
 
     def ask(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
-        return httpx.request(method, self.url + path, json=body, headers=self.headers, timeout=120, **more)
+        return httpx.request(method, self.url + path, json=body, headers=self.headers, timeout=HANG_S, **more)
 
     def run(self, model: str, **settings: Any) -> dict[str, Any]:
         """Submit, wait, and return the result."""

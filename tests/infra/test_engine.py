@@ -16,6 +16,7 @@ import pytest
 from backend.errors import ConfigError
 from infra.cli import commands
 from infra.engine.stacks import Stack, StackLocked
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import Emulator, until
 from tests.support.pulumi_project import (
     REGISTRY,
@@ -160,7 +161,7 @@ def test_a_stack_in_use_is_left_alone(infra: Project, emu: Emulator) -> None:
     with pytest.raises(StackLocked, match=f"process {busy.pid} on"):
         stack.make_ready()
 
-    busy.communicate(timeout=60)
+    busy.communicate(timeout=HANG_S)
     assert busy.returncode == 0
 
 
@@ -171,7 +172,7 @@ def test_one_ctrl_c_ends_a_wait_at_once(infra: Project, emu: Emulator) -> None:
     until(lambda: emu.requests("GET", "*/model.safetensors"))
     os.kill(running.pid, signal.SIGINT)
 
-    said, _ = running.communicate(timeout=120)
+    said, _ = running.communicate(timeout=HANG_S)
     assert running.returncode == 1
     assert "Traceback" not in said
     assert "run `pulumi up` again" in said
@@ -265,7 +266,7 @@ def test_secrets_stay_out_of_state_output_and_arguments(emu: Emulator, tmp_path:
             seen.update(arguments(infra.root))
             return run.poll() is not None
 
-        until(ended, 60)
+        until(ended)
         assert any("pulumi.dynamic" in each for each in seen)
         said = run.communicate()[0] + "".join(seen)
         said += infra.pulumi("refresh", "--yes", "--diff").stdout

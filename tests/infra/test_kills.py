@@ -1,9 +1,10 @@
-"""kill -9 at every request of an up, of the CLI and of all of RunPod: afterwards there is one of everything.
+"""kill -9 around every change of an up, of the CLI or of all of RunPod: then there is one of everything.
 
-An undisturbed up is logged; each of its requests is a moment to die at, and a request that changes
-something is two: before RunPod has acted, and after, when nobody learns of it any more. Each moment has
-an up of its own, for an environment of its own that has nothing yet. The environments share a stack, so
-that what follows is paid for once: one more up makes everything once, one destroy leaves nothing.
+The requests of an undisturbed up are the moments to die at. A request that changes something is two
+moments: before RunPod acts, and after it acted but before its answer arrives. Of the reads between two
+changes the last one is a moment, and the very first: killed at the others, the same objects remain.
+Each moment has an up of its own, for a new environment. The environments share a stack, so that the final
+checks run once: another up creates everything exactly once, and destroy leaves nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ import pytest
 from infra.engine import orphan_processes
 from infra.engine.stacks import Stack
 from infra.engine.state_files import repair, state_folder, unlock
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import TESTS, Emulator, running_emulator, until
+from tests.support.ports import free_port
 from tests.support.pulumi_project import STACK, kill, logical_name, project, providers
 
 pytestmark = pytest.mark.slow
@@ -31,7 +34,7 @@ pytestmark = pytest.mark.slow
 ENVIRONMENT = ["ops", "ops", "registry", "volume", "worker", "worker"]
 """What an environment has at RunPod: two templates, two endpoints, a login, a volume."""
 CLOCKWORK = ("/job-take", "/job-stop", "/ping", "/status")
-"""What is asked again and again, by the clock: the first time of each is a moment."""
+"""Requests that repeat by the clock: the first of each is a moment."""
 
 
 class Moment(NamedTuple):
@@ -55,7 +58,7 @@ class Life:
         self._root, self._cleanup = root, cleanup
         self.wanted: list[str] = []
         (root / "runpod").mkdir()
-        self.emu = self._start(0)
+        self.emu = self._start(free_port())
         self.infra = cleanup.enter_context(project(root / "project", self.emu))
         shutil.copyfile(TESTS / "environments_program.py", self.infra.root / "infra" / "__main__.py")
 
@@ -85,29 +88,31 @@ class Life:
         folder = state_folder(self.infra.env)
         repair(folder, "comfyform", STACK)
         unlock(folder, run.pid)
-        until(lambda: all(job["status"] in ("COMPLETED", "FAILED") for job in self.emu.state()["jobs"]), 60)
-        until(lambda: not self.emu.state()["workers"], 60)
+        until(lambda: all(job["status"] in ("COMPLETED", "FAILED") for job in self.emu.state()["jobs"]))
+        until(lambda: not self.emu.state()["workers"])
 
     def moments(self, *, model: bool) -> list[Moment]:
         """Return the moments of an undisturbed up."""
         before = len(self.emu.requests())
         with self.up(model=model) as run:
-            said, _ = run.communicate(timeout=60)
+            said, _ = run.communicate(timeout=HANG_S)
             assert run.returncode == 0, said
             requests = self.emu.requests()[before:]
         routes = self.emu.control("GET", "/routes")["routes"]
-        seen: Counter[tuple[str, str]] = Counter()
-        found = []
+        counts: Counter[tuple[str, str]] = Counter()
+        moments: list[Moment] = []
         for each in requests:
             method = each["method"]
             path = max((glob for glob in routes if fnmatchcase(each["path"], glob)), key=len)
-            # There are two ways to ask for a job; which one is taken depends on the clock, too.
+            # There are two ways to ask for a job's status; which one is used depends on the clock, too.
             path = path.replace("/status-sync/*", "/status*").replace("/status/*", "/status*")
-            if not seen[method, path] or not any(word in path for word in CLOCKWORK):
-                moments = (False, True) if method == "POST" else (False,)
-                found += [Moment(method, path, seen[method, path], after) for after in moments]
-            seen[method, path] += 1
-        return found
+            if not counts[method, path] or not any(word in path for word in CLOCKWORK):
+                moments += [
+                    Moment(method, path, counts[method, path], after)
+                    for after in ((False, True) if method == "POST" else (False,))
+                ]
+            counts[method, path] += 1
+        return moments
 
     def check(self) -> None:
         """One more up makes everything once, another has nothing to do, and destroy leaves nothing."""
@@ -142,6 +147,19 @@ def life(tmp_path: Path) -> Iterator[Life]:
         yield Life(tmp_path, cleanup)
 
 
+def last_reads(moments: list[Moment]) -> list[Moment]:
+    """Keep the first request, every change, and of consecutive reads of the control plane the last one."""
+
+    def is_read(moment: Moment) -> bool:
+        return moment.method == "GET" and moment.path.startswith("/rest/")
+
+    return moments[:1] + [
+        moment
+        for moment, following in zip(moments[1:], [*moments[2:], None], strict=True)
+        if not (is_read(moment) and following is not None and is_read(following))
+    ]
+
+
 def moments_of(life: Life, part: str) -> tuple[list[Moment], bool]:
     """Return moments while `resources` are made, or those that a `model` adds, and whether there is one."""
     found = life.moments(model=False)
@@ -149,7 +167,7 @@ def moments_of(life: Life, part: str) -> tuple[list[Moment], bool]:
     kinds = ("network-volumes", "templates", "serverless", "registries")
     assert creates == {f"/rest/v2/{kind}" for kind in kinds}
     if part == "resources":
-        return found, False
+        return last_reads(found), False
     added = list((Counter(life.moments(model=True)) - Counter(found)).elements())
     assert {moment.path.rpartition("*/")[2] for moment in added if moment.after} >= {"run"}
     return added, True
@@ -176,7 +194,7 @@ def test_runpod_is_killed_at_every_request(life: Life, part: str) -> None:
 def kill_cli(life: Life, moment: Moment, *, model: bool) -> None:
     """Kill an up while its request is held: before RunPod acts, or before its answer is whole."""
     emu = life.emu
-    what = {"stall": 0} if moment.after else {"delay_s": 60}
+    what = {"stall": 0} if moment.after else {"delay_s": 600}
     fault = emu.fault(moment.path, method=moment.method, skip=moment.nth, **what)["id"]
 
     def held() -> bool:
@@ -185,7 +203,7 @@ def kill_cli(life: Life, moment: Moment, *, model: bool) -> None:
         return any(each["id"] == fault and each["hits"] for each in emu.control("GET", "/faults")["faults"])
 
     with life.up(model=model) as run:
-        until(lambda: held() or run.poll() is not None, 60)
+        until(lambda: held() or run.poll() is not None)
         assert run.poll() is None, (moment, run.communicate()[0])
         kill(run)
         emu.control("DELETE", f"/faults/{fault}")
@@ -196,13 +214,13 @@ def kill_runpod(life: Life, moment: Moment, *, model: bool) -> None:
     die = "after" if moment.after else "before"
     life.emu.fault(moment.path, method=moment.method, skip=moment.nth, die=die)
     with life.up(model=model) as run:
-        died = until(lambda: life.emu.process.poll() or run.poll() is not None, 60)
+        died = until(lambda: life.emu.process.poll() or run.poll() is not None)
         assert died == -signal.SIGKILL, moment
         life.restart()
         if moment.path.startswith("/rest/") and (moment.method, moment.after) == ("POST", False):
             # It looks for what became of its create, for 15 seconds and in vain: it may as well die now.
-            until(lambda: life.emu.requests("GET", moment.path) or run.poll() is not None, 60)
+            until(lambda: life.emu.requests("GET", moment.path) or run.poll() is not None)
             kill(run)
         else:
-            said, _ = run.communicate(timeout=60)
+            said, _ = run.communicate(timeout=HANG_S)
             assert "Traceback" not in said

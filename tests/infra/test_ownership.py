@@ -127,13 +127,13 @@ def killed(made: Studio, method: str, path: str, *, after: bool = False) -> None
             each["id"] == fault and each["hits"] for each in made.emu.control("GET", "/faults")["faults"]
         )
 
-    until(lambda: held() or run.poll() is not None, 120)
+    until(lambda: held() or run.poll() is not None)
     assert run.poll() is None, run.communicate()[0]
     kill(run)
     made.emu.control("DELETE", f"/faults/{fault}")
-    until(lambda: len(providers(made.infra.root)) <= 1, 60)
+    until(lambda: len(providers(made.infra.root)) <= 1)
     orphan_processes.end()
-    until(lambda: not providers(made.infra.root), 60)
+    until(lambda: not providers(made.infra.root))
     folder = state_folder(made.infra.env)
     repair(folder, "comfyform", STACK)
     unlock(folder, run.pid)

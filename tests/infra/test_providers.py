@@ -22,6 +22,7 @@ from backend.errors import ConfigError
 from infra import provider_hooks, providers
 from infra.provider_hooks import UserError, guarded
 from infra.provider_session import Listing
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import until
 
 # Every class that was ever released: state in users' backends names them.
@@ -176,7 +177,7 @@ def test_the_process_ends_with_its_engine(process_: Provider) -> None:
     until(lambda: process_.engine.lines)
     process_.server.stop(None).wait()
 
-    assert process_.process.wait(120) == 1
+    assert process_.process.wait(HANG_S) == 1
     assert running.exception() is not None
 
 

@@ -16,6 +16,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from mcp_server.config_snippets import CLIENTS, snippet
 from mcp_server.serve import is_loopback
+from tests.support.deadlines import HANG_S
 from tests.support.mcp_sessions import ERAS, data_of, over_http, running_server, settings
 
 pytestmark = pytest.mark.slow
@@ -33,7 +34,7 @@ INITIALIZE = {
 
 def post(url: str, **headers: str) -> httpx.Response:
     accept = {"Accept": "application/json, text/event-stream"}
-    return httpx.post(url, json=INITIALIZE, headers={**accept, **headers}, timeout=120, trust_env=False)
+    return httpx.post(url, json=INITIALIZE, headers={**accept, **headers}, timeout=HANG_S, trust_env=False)
 
 
 def test_a_token_is_asked_for_where_one_is_set(tmp_path: Path) -> None:
@@ -61,7 +62,7 @@ def test_a_web_page_cannot_reach_a_loopback_server(tmp_path: Path) -> None:
 def test_off_loopback_a_token_is_required(tmp_path: Path) -> None:
     """The server does not start where others could spend its owner's money."""
     command = [sys.executable, "-m", "mcp_server", "--http", "--host", "0.0.0.0", "--port", "0"]
-    done = subprocess.run(command, env=settings(tmp_path), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=settings(tmp_path), capture_output=True, text=True, timeout=HANG_S)
 
     assert done.returncode == 2
     assert done.stderr.startswith("comfyform: COMFYFORM_MCP_TOKEN is not set: ")
@@ -73,7 +74,7 @@ def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:
     with running_server(settings(tmp_path)) as url:
         port = url.rsplit(":", 1)[1].partition("/")[0]
         command = [sys.executable, "-m", "mcp_server", "--http", "--port", port]
-        done = subprocess.run(command, env=settings(tmp_path), capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, env=settings(tmp_path), capture_output=True, text=True, timeout=HANG_S)
 
     assert done.returncode == 2
     assert done.stderr.startswith(f"comfyform: Cannot listen on 127.0.0.1, port {port}: ")
@@ -83,7 +84,7 @@ def test_a_wrong_setting_is_a_sentence(tmp_path: Path) -> None:
     """So is a value of a setting that means nothing."""
     env = settings(tmp_path, COMFYFORM_MCP_CONFIRM="maybe")
     done = subprocess.run(
-        [sys.executable, "-m", "mcp_server"], env=env, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "mcp_server"], env=env, capture_output=True, text=True, timeout=HANG_S
     )
 
     assert (done.returncode, done.stdout) == (2, "")

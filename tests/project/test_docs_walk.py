@@ -21,6 +21,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from tests.support.emulation import IMAGES, Emulator, running_emulator, until
 from tests.support.mcp_sessions import data_of, over_http
 from tests.support.pages import Shell, blocks, clone
+from tests.support.ports import free_port
 from tests.support.studio_models import fill_hub, fill_models, write_wav
 
 DOWN = "## 8. Down"
@@ -87,9 +88,7 @@ async def walk_the_mcp_page(shell: Shell) -> list[dict[str, Any]]:
     async with started_from(shell.run(paste), addresses) as client:
         over_pipes = await ready(client)
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     shell.env["COMFYFORM_MCP_TOKEN"] = "a-token-of-the-reader"
     shell.run(serve.strip().replace("8765", port) + " > serving &")
     until(lambda: answers(port))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from backend.settings import SECRETS
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import Emulator
 from tests.support.pulumi_project import STACK, project
 
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.slow
 def inv(*words: str, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ops.commands.inv", "--search-root", str(ROOT), *words]
     return subprocess.run(
-        command, env=dict(variables), cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+        command, env=dict(variables), cwd=ROOT, capture_output=True, text=True, check=False, timeout=HANG_S
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import Emulator
 from tests.support.worker_endpoint import Studio
 
@@ -42,7 +43,7 @@ def inv(*words: str, variables: Mapping[str, str] | None = None) -> subprocess.C
         cwd=ROOT,
         env={**os.environ, **(variables or {})},
         stdin=subprocess.DEVNULL,
-        timeout=120,
+        timeout=HANG_S,
         check=False,
     )
 

@@ -16,6 +16,8 @@ from typing import Any
 import httpx
 import websockets.sync.client
 
+from tests.support.deadlines import HANG_S
+
 Graph = dict[str, dict[str, Any]]
 
 
@@ -78,7 +80,7 @@ class ComfyUI:
         self.url = url
         self.folder = folder
         self.process = process
-        self.http = httpx.Client(base_url=url, timeout=120, trust_env=False)
+        self.http = httpx.Client(base_url=url, timeout=HANG_S, trust_env=False)
 
     def socket(self, client_id: str) -> websockets.sync.client.ClientConnection:
         address = self.url.replace("http", "ws", 1) + f"/ws?clientId={client_id}"
@@ -110,7 +112,7 @@ class ComfyUI:
 
 def until_the_end(socket: websockets.sync.client.ClientConnection) -> Iterator[Any]:
     while True:
-        frame = socket.recv(timeout=120)
+        frame = socket.recv(timeout=HANG_S)
         message = frame if isinstance(frame, bytes) else json.loads(frame)
         yield message
         if isinstance(message, dict) and message["type"] == "executing" and message["data"]["node"] is None:
@@ -153,7 +155,7 @@ def running_comfyui(folder: Path, *flags: str) -> Iterator[ComfyUI]:
         client.http.close()
     finally:
         process.terminate()
-        process.wait(120)
+        process.wait(HANG_S)
         if drain.is_alive():
-            drain.join(120)
+            drain.join(HANG_S)
         process.stderr.close()

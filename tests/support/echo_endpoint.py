@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import Emulator
 
 ENDPOINT = {
@@ -37,7 +38,7 @@ def run(emu: Emulator, endpoint_id: str, **wish: Any) -> dict[str, Any]:
 def log_events(emu: Emulator, path: str, **headers: str) -> Generator[tuple[str, dict[str, Any]]]:
     """Return the events of a worker's log as they come: id and data."""
     key = {"Authorization": f"Bearer {emu.env['RUNPOD_API_KEY']}"}
-    with httpx.stream("GET", emu.url("rest") + path, headers=key | headers, timeout=120) as reply:
+    with httpx.stream("GET", emu.url("rest") + path, headers=key | headers, timeout=HANG_S) as reply:
         assert reply.headers["content-type"].startswith("text/event-stream")
         number = ""
         for line in reply.iter_lines():

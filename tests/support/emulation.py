@@ -15,6 +15,8 @@ from typing import IO, Any
 
 import httpx
 
+from tests.support.deadlines import HANG_S
+
 PYTHON = sys.executable
 TESTS = Path(__file__).parent
 IMAGES = {
@@ -37,7 +39,7 @@ class Emulator:
         self.process = process
         self.env = env
         self.root = root
-        self._http = httpx.Client(timeout=60, trust_env=False)
+        self._http = httpx.Client(timeout=HANG_S, trust_env=False)
 
     def url(self, plane: str) -> str:
         """Return the address of a plane: "rest", "jobs", "s3", "hub", "civitai", "comfyui" or "control"."""
@@ -161,14 +163,14 @@ def running_emulator(
         if process.poll() is None:
             process.terminate()
         try:
-            process.wait(120)
+            process.wait(HANG_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
         process.stdout.close()
 
 
-def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
+def until(condition: Callable[[], Any], seconds: float = HANG_S) -> Any:
     """Ask again and again until the answer is truthy, and return it; processes tell nobody when they end."""
     deadline, pause = time.monotonic() + seconds, threading.Event()
     while not (answer := condition()):

@@ -16,6 +16,8 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, ElicitResult
 
+from tests.support.deadlines import HANG_S
+
 ERAS = ("2026-07-28", "legacy")
 """Protocol versions that differ in how a server asks: by its answer, or by a request of its own."""
 
@@ -53,7 +55,7 @@ async def over_http(
     """Connect to a server that runs."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=60, trust_env=False) as http,
+        httpx2.AsyncClient(headers=headers, timeout=HANG_S, trust_env=False) as http,
         Client(streamable_http_client(url, http_client=http), mode=era, elicitation_callback=user) as client,
     ):
         yield client
@@ -75,7 +77,7 @@ def running_server(
         yield url
     finally:
         process.send_signal(end)
-        process.wait(120)
+        process.wait(HANG_S)
         process.stdout.close()
 
 

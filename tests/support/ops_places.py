@@ -17,14 +17,15 @@ from backend.settings import Settings
 from ops.sources.origins import Sources
 from ops.stores.directory import FolderStore
 from ops.threads.retry import Pace
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import Emulator
 
 PIECE = 256 * 1024
 QUICK = Pace(
     piece_bytes=PIECE,
     connections=3,
-    silence_s=0.5,
-    deadline_s=20.0,
+    silence_s=HANG_S,
+    deadline_s=HANG_S,
     retry=Retry(attempts=4, first_s=0.01, most_s=0.02),
 )
 PATH = "models/checkpoints/a.bin"
@@ -102,3 +103,13 @@ def told(**categories: list[str]) -> list[dict[str, Any]]:
         {"name": name, "folders": folders, "extensions": [".safetensors"]}
         for name, folders in categories.items()
     ]
+
+
+def kept(journal: Path) -> int:
+    """Read from a journal how many bytes are here; the journal may not exist yet."""
+    from ops.download.partial_file import HEADER_BYTES
+
+    if not journal.exists():
+        return 0
+    content = journal.read_bytes()[HEADER_BYTES:]
+    return sum(int.from_bytes(content[at : at + 4], "little") for at in range(0, len(content), 4))

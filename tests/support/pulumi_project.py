@@ -16,6 +16,7 @@ from typing import Any
 from infra.engine import orphan_processes
 from infra.engine.pulumi_cli import environment, find
 from infra.engine.pulumi_project import CHECKOUT
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import Emulator
 
 STACK = "test"
@@ -70,7 +71,7 @@ class Project:
             env=self.env,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=HANG_S,
             check=False,
         )
         assert not ok or done.returncode == 0, done.stdout + done.stderr
@@ -145,7 +146,7 @@ def kill(process: subprocess.Popen[str]) -> str:
     """End a CLI as a crash would, and return what it said."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGKILL)
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=HANG_S)
     return said
 
 

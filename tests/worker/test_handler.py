@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from backend.errors import HashMismatch
+from tests.support.deadlines import HANG_S
 from worker.handler import Handler
 from worker.jobs.progress import ProgressReport
 
@@ -62,7 +63,7 @@ async def test_a_job_that_cannot_be_read_fails_alone():
 
 async def test_two_jobs_run_at_the_same_time():
     """Two that wait for each other can only both end if neither waits for the other's end."""
-    meeting = threading.Barrier(2, timeout=120)
+    meeting = threading.Barrier(2, timeout=HANG_S)
 
     def work(*_):
         return {"met": meeting.wait() in {0, 1}}
@@ -80,7 +81,7 @@ async def test_a_cancelled_job_stops_its_work_before_it_is_gone():
     def work(request, stop, tell):
         started.set()
         try:
-            stop.wait(60)
+            stop.wait(HANG_S)
         finally:
             ended.set()
 
@@ -106,7 +107,7 @@ async def test_progress_is_in_order_and_never_after_the_result():
     def work(request, stop, tell):
         tell({"n": 1})
         tell({"n": 2})
-        posted.wait(120)
+        posted.wait(HANG_S)
         tell({"n": 3})
         return {}
 
@@ -144,7 +145,7 @@ async def test_progress_that_cannot_be_posted_costs_no_job():
 
     def work(request, stop, tell):
         tell({"n": 1})
-        refused.wait(120)
+        refused.wait(HANG_S)
         return {"seed": 7}
 
     answer = await handler(work, post_progress=post).handle({"id": "j", "input": {"prompt": "x"}})
@@ -158,7 +159,7 @@ async def test_a_cancelled_job_prints_no_traceback(caplog, capfd):
 
     def work(_request, stop, _tell):
         begun.set()
-        stop.wait(120)
+        stop.wait(HANG_S)
 
     task = asyncio.create_task(handler(work).handle({"id": "j1", "input": {"action": "health"}}))
     await asyncio.to_thread(begun.wait, 10)

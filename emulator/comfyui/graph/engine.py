@@ -96,6 +96,13 @@ class Engine:
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
 
+    async def _delay_history(self) -> None:
+        """Wait as long as the knob says, also when it is turned in the meantime."""
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        while (left := start + self.settings.knobs.history_delay_s - loop.time()) > 0:  # noqa: ASYNC110 - knobs are plain values
+            await asyncio.sleep(min(left, 0.02))
+
     def tell_status(self) -> None:
         """Tell everybody how long the queue is."""
         self.sockets.tell("status", self.status())
@@ -111,7 +118,7 @@ class Engine:
             self._interrupted.clear()
             self.tell_status()
             outcome = await self._executor.execute(item, self._interrupted)
-            await asyncio.sleep(self.settings.knobs.history_delay_s)
+            await self._delay_history()
             if epoch != self._epoch:
                 continue
             self.history.pop(item.prompt_id, None)

@@ -31,6 +31,7 @@ from backend.jobs.journal import Journal
 from backend.runpod.backend import RunPodBackend
 from backend.runpod.job_api import JobPlane
 from tests.support.comfyui_program import slow
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import Emulator
 from tests.support.small_server import Answer, serving
 
@@ -97,7 +98,7 @@ def call(request: pytest.FixtureRequest, chain: Backend) -> Call:
 
     def awaited(name: str, *args: Any, **params: Any) -> Any:
         async def main() -> Any:
-            async with AsyncBackend(chain.flows, deadline_s=20.0) as backend:
+            async with AsyncBackend(chain.flows, deadline_s=HANG_S) as backend:
                 return await getattr(backend, name)(*args, **params)
 
         return asyncio.run(main())

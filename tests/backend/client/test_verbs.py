@@ -20,6 +20,7 @@ from backend.flow.http_driver import Http
 from backend.runpod.backend import RunPodBackend
 from backend.verbs.request import read
 from tests.support.comfyui_program import slow
+from tests.support.deadlines import HANG_S
 from tests.support.studio_models import write_wav
 
 pytestmark = pytest.mark.slow
@@ -258,7 +259,7 @@ def test_a_result_comes_back_over_the_volume(runpod_settings, tmp_path):
     flows = RunPodBackend.from_settings(runpod_settings)
 
     with Http() as http:
-        result = http.run(flows.generate(replace(request, keep_there=True), deadline_s=60.0))
+        result = http.run(flows.generate(replace(request, keep_there=True), deadline_s=HANG_S))
 
     check_file(result, "image", tmp_path / "x.png")
     assert str(result.files[0].origin_path).startswith("outputs/")
@@ -289,7 +290,7 @@ def test_a_result_outlives_runpods_memory(runpod_settings, tmp_path):
     request = read("portrait", {"prompt": "x", "seed": 2, "output_path": place})
     flows = RunPodBackend.from_settings(runpod_settings)
     with Http() as http:
-        first = http.run(flows.generate(replace(request, keep_there=True), deadline_s=60.0))
+        first = http.run(flows.generate(replace(request, keep_there=True), deadline_s=HANG_S))
     # A job id that RunPod does not know stands for one that it has forgotten.
     (entry,) = [entry for entry in flows.journal.entries() if entry.job_id == first.job_id]
     flows.journal.write(entry, job_id="forgotten", submitted_at="2026-01-01T00:00:00Z")

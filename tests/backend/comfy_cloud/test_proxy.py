@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,9 @@ import pytest
 
 from backend import Backend, JobFailed, Settings, WaitTimeout, get_backend
 from tests.support.comfyui_program import ComfyUI, slow
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import until
+from tests.support.ports import free_port
 from tests.support.studio_models import complete_comfyui, write_wav
 
 pytestmark = pytest.mark.slow
@@ -28,10 +29,8 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
 
 @pytest.fixture(scope="module")
 def proxy_url(comfyui: ComfyUI) -> Iterator[str]:
-    """The proxy before it, with a key; the port is one that was free a moment ago."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    """The proxy before it, with a key."""
+    port = free_port()
     program = Path(sys.executable).with_name("comfy-api-proxy")
     command = [str(program), "run", "--comfyui", comfyui.url, "--port", str(port), "--token", "secret"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -49,13 +48,13 @@ def proxy_url(comfyui: ComfyUI) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(120)
+        process.wait(HANG_S)
 
 
 @pytest.fixture
 def cloud(proxy_url: str, tmp_path: Path) -> Iterator[Backend]:
     env = {"COMFY_API_URL": proxy_url, "COMFY_API_KEY": "secret", "COMFYFORM_STATE_DIR": str(tmp_path / "s")}
-    with get_backend("cloud", settings=Settings.from_env(env | {"COMFYFORM_TIMEOUT_S": "60"})) as backend:
+    with get_backend("cloud", settings=Settings.from_env(env | {"COMFYFORM_TIMEOUT_S": "600"})) as backend:
         yield backend
 
 
@@ -100,7 +99,7 @@ def test_a_refused_graph_and_a_failed_node_are_typed(cloud, comfyui):
 
 def test_the_deadline_cancels_the_run_behind_the_proxy(cloud, comfyui):
     """Nothing is left in ComfyUI's queue."""
-    result = cloud.workflow(slow(1000, 0.05), timeout_s=0.5)
+    result = cloud.workflow(slow(1000, 0.05), timeout_s=3.0)
 
     assert isinstance(result.exception, WaitTimeout)
     until(lambda: comfyui.http.get("/queue").json() == {"queue_running": [], "queue_pending": []})

@@ -20,6 +20,7 @@ from backend.comfyui.responses import failure, outputs, queued_runs
 from backend.comfyui.run import wait
 from backend.errors import ComfyformError, InvalidArgument, JobError, JobFailed, TransferError
 from backend.flow import Reply, Send, Sleep
+from tests.support.deadlines import HANG_S
 from tests.support.small_server import Answer, Seen, serving
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 60
@@ -112,7 +113,7 @@ class Server:
         vars(self).update(answers)
         place = self.folder / "out"
         place.mkdir(exist_ok=True)
-        return self.backend.workflow(GRAPH, output_path=place, timeout_s=5.0)
+        return self.backend.workflow(GRAPH, output_path=place, timeout_s=HANG_S)
 
 
 @pytest.fixture(scope="module")

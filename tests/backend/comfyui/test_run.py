@@ -17,6 +17,7 @@ from backend.comfyui.run import poll_delay, wait
 from backend.comfyui.websocket_progress import Hint
 from backend.errors import JobFailed, Unavailable, WaitTimeout
 from backend.flow import Progress, Reply, Send, Sleep
+from tests.support.deadlines import HANG_S
 
 ID = "p"
 ENDED = {ID: {"outputs": {}, "status": {"status_str": "success"}}}
@@ -169,7 +170,7 @@ def heard_from(frames: bytes, *, status: str = "101 Switching Protocols") -> tup
         thread = threading.Thread(target=serve)
         thread.start()
         with Hint(f"http://127.0.0.1:{server.getsockname()[1]}/base", "me") as hint:
-            thread.join(120)
+            thread.join(HANG_S)
             latest = hint.latest(ID)
     return latest, got[1], got[0].split(b"\r\n")[0].decode()
 

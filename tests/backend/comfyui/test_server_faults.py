@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +21,8 @@ from backend.comfyui.api import ComfyUI as Conversation
 from backend.comfyui.backend import LocalBackend
 from backend.comfyui.responses import outputs
 from tests.support.comfyui_program import ComfyUI, Graph, running_comfyui, slow, txt2img
+from tests.support.deadlines import HANG_S
+from tests.support.emulation import until
 from tests.support.studio_models import fill_models, write_wav
 
 
@@ -38,7 +39,9 @@ def comfyui(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 def backend(comfyui: ComfyUI) -> Iterator[Backend]:
     """Our client of it; knobs are turned back afterwards."""
-    with get_backend("local", settings=Settings(comfyui_url=comfyui.url, comfyform_timeout_s=20.0)) as client:
+    with get_backend(
+        "local", settings=Settings(comfyui_url=comfyui.url, comfyform_timeout_s=HANG_S)
+    ) as client:
         yield client
     comfyui.emulate(oom_in="", raise_in="", missing_nodes="", hang_in="", mute_sockets=0)
 
@@ -106,9 +109,9 @@ def test_a_partly_refused_graph_does_not_run_in_part(backend):
 
 def test_the_deadline_interrupts_our_run_and_nobody_elses(comfyui, backend):
     """A run that waits behind another's is taken out of the queue; the other goes on."""
-    foreign = comfyui.http.post("/prompt", json={"prompt": slow(40, 0.05)}).json()["prompt_id"]
+    foreign = comfyui.http.post("/prompt", json={"prompt": slow(1000, 0.05)}).json()["prompt_id"]
 
-    result = backend.workflow(slow(30, 0.05), timeout_s=0.4)
+    result = backend.workflow(slow(30, 0.05), timeout_s=3.0)
     queue = comfyui.http.get("/queue").json()
     comfyui.http.post("/interrupt", json={"prompt_id": foreign})
 
@@ -119,7 +122,7 @@ def test_the_deadline_interrupts_our_run_and_nobody_elses(comfyui, backend):
 
 def test_a_running_run_of_ours_is_interrupted_at_the_deadline(comfyui, backend):
     """Nothing of ours is left in the queue."""
-    result = backend.workflow(slow(200, 0.05), timeout_s=0.4)
+    result = backend.workflow(slow(1000, 0.05), timeout_s=3.0)
 
     assert isinstance(result.exception, WaitTimeout)
     _until_empty(comfyui)
@@ -132,7 +135,7 @@ def test_somebody_elses_interrupt_is_a_cancel(comfyui, backend):
         if event.get("state") == "running":
             comfyui.http.post("/interrupt", json={"prompt_id": event["prompt_id"]})
 
-    result = backend.workflow(slow(200, 0.05), on_progress=stop)
+    result = backend.workflow(slow(1000, 0.05), on_progress=stop)
 
     assert isinstance(result.exception, JobCancelled)
 
@@ -145,20 +148,14 @@ def test_ctrl_c_interrupts_our_run(comfyui, backend):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        backend.workflow(slow(200, 0.05), on_progress=press)
+        backend.workflow(slow(1000, 0.05), on_progress=press)
 
     _until_empty(comfyui)
 
 
 def _until_empty(comfyui: ComfyUI) -> None:
     """An interrupt takes effect at the next step."""
-    done = threading.Event()
-    for _ in range(100):
-        queue = comfyui.http.get("/queue").json()
-        if queue["queue_running"] == queue["queue_pending"] == []:
-            return
-        done.wait(0.05)
-    raise AssertionError(queue)
+    until(lambda: comfyui.http.get("/queue").json() == {"queue_running": [], "queue_pending": []})
 
 
 def test_a_cached_output_whose_file_is_gone_is_made_again(comfyui, backend, tmp_path):
@@ -302,7 +299,7 @@ def test_a_comfyui_that_dies_in_the_middle_is_noticed(tmp_path):
     fill_models(tmp_path / "models")
     with running_comfyui(tmp_path, "--emulate", "die_in=KSampler") as program:
         flows = LocalBackend(Conversation(program.url), silence_s=0.3)
-        with Backend(flows, deadline_s=20.0) as backend:
+        with Backend(flows, deadline_s=HANG_S) as backend:
             result = backend.portrait(prompt="x")
 
     assert isinstance(result.exception, JobFailed)

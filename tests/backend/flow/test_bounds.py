@@ -21,6 +21,7 @@ from backend.flow.http_answers import MAX_ERROR_BYTES
 from backend.flow.http_driver import ONCE_IDLE_S, AsyncHttp, Http
 from backend.settings import Secret
 from backend.validation.json_reader import MAX_BYTES
+from tests.support.deadlines import HANG_S
 from tests.support.small_server import Answer, Seen, serving
 
 
@@ -159,7 +160,7 @@ def test_requests_in_flight_are_bounded():
             most[0] = max(most[0], now[0])
             if now[0] == bound:
                 gate.set()
-        gate.wait(120)
+        gate.wait(HANG_S)
         with lock:
             now[0] -= 1
         return Answer(200, b"{}")

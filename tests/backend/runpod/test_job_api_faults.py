@@ -26,6 +26,7 @@ from backend.flow import Retry
 from backend.flow.http_driver import Http
 from backend.runpod.job_api import JobPlane
 from backend.settings import Secret
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import Emulator
 
 QUICK = Retry(attempts=4, first_s=0.02, most_s=0.1)
@@ -85,7 +86,8 @@ def test_a_job_comes_back(queue):
 )
 def test_a_worker_that_fails_says_why(emu, queue, job_input, kind, said):
     """It raises, returns an error, or is killed: one typed error that names the job."""
-    emu.set(worker_lost_s=0.2)
+    if job_input["do"] == "die":
+        emu.set(worker_lost_s=2.0)
 
     with pytest.raises(kind, match=said) as caught:
         queue.call(job_input)
@@ -96,7 +98,7 @@ def test_a_worker_that_fails_says_why(emu, queue, job_input, kind, said):
 @pytest.mark.slow
 def test_a_worker_that_dies_once_is_no_failure(queue, tmp_path):
     """RunPod hands the job out again; the caller sees its result."""
-    queue.emu.set(worker_lost_s=0.2)
+    queue.emu.set(worker_lost_s=2.0)
 
     assert queue.call({"do": "die", "unless": str(tmp_path / "died")}) == {"survived": True}
     assert queue.submissions() == 1
@@ -108,7 +110,9 @@ def test_a_job_past_its_time_ends_typed(emu, queue, status):
     """Whether the service calls it TIMED_OUT or FAILED, it is an error and no hang."""
     emu.set(timeout_status=status)
     policy = {"executionTimeout": 5000}
-    flow = queue.plane.call(queue.endpoint_id, {"do": "wait", "seconds": 600}, deadline_s=30.0, policy=policy)
+    flow = queue.plane.call(
+        queue.endpoint_id, {"do": "wait", "seconds": 600}, deadline_s=HANG_S, policy=policy
+    )
 
     def let_time_pass(event: Any) -> None:
         if event.get("state") == "IN_PROGRESS":
@@ -126,7 +130,7 @@ def test_a_job_that_nobody_takes_is_cancelled_at_the_deadline(emu, http):
     queue = Queue(emu, http)
 
     with pytest.raises(WaitTimeout, match="it is IN_QUEUE") as caught:
-        queue.call({"x": 1}, deadline_s=0.4)
+        queue.call({"x": 1}, deadline_s=2.0)
 
     status = http.run(queue.plane.status(queue.endpoint_id, caught.value.job_id or ""))
     assert status.state == "CANCELLED"
@@ -153,18 +157,18 @@ def test_a_job_that_somebody_cancels_is_said(emu, http):
     assert http.run(queue.plane.cancel(queue.endpoint_id, job_id)) is True
 
     with pytest.raises(JobCancelled):
-        http.run(queue.plane.wait(queue.endpoint_id, job_id, deadline_s=5.0))
+        http.run(queue.plane.wait(queue.endpoint_id, job_id, deadline_s=HANG_S))
 
 
 @pytest.mark.slow
 def test_a_result_that_is_no_longer_kept_has_expired(emu, queue):
     """After RunPod's half hour there is nothing to fetch."""
     job_id = queue.http.run(queue.plane.submit(queue.endpoint_id, {"x": 1}))
-    queue.http.run(queue.plane.wait(queue.endpoint_id, job_id, deadline_s=20.0))
+    queue.http.run(queue.plane.wait(queue.endpoint_id, job_id, deadline_s=HANG_S))
     emu.advance(3600)
 
     with pytest.raises(JobExpired, match="expired, or its result is no longer kept"):
-        queue.http.run(queue.plane.wait(queue.endpoint_id, job_id, deadline_s=5.0))
+        queue.http.run(queue.plane.wait(queue.endpoint_id, job_id, deadline_s=HANG_S))
 
 
 @pytest.mark.slow
@@ -247,7 +251,7 @@ def test_an_oversized_job_is_refused_by_whoever_sees_it_first(emu, queue):
 @pytest.mark.slow
 def test_an_oversized_answer_of_a_worker_is_an_error(emu, queue):
     """RunPod refuses it, so the job fails; the caller learns it and does not hang."""
-    emu.set(output_body_bytes=100_000, worker_lost_s=0.2)
+    emu.set(output_body_bytes=100_000, worker_lost_s=2.0)
 
     with pytest.raises(JobFailed):
         queue.call({"do": "big", "bytes": 200_000})
@@ -258,7 +262,7 @@ def test_progress_arrives_and_its_stragglers_do_no_harm(queue):
     """Updates come in any order, some after the result; the result is the result."""
     told: list[Any] = []
     flow = queue.plane.call(
-        queue.endpoint_id, {"do": "progress", "steps": 12, "every_s": 0.1}, deadline_s=30.0
+        queue.endpoint_id, {"do": "progress", "steps": 12, "every_s": 0.1}, deadline_s=HANG_S
     )
 
     assert queue.http.run(flow, on_progress=told.append) == {"steps": 12}

@@ -18,6 +18,7 @@ from backend.errors import ComfyformError, JobFailed, TransferError
 from backend.files.output_paths import MAX_FILE_NAME_BYTES, file_name, within
 from backend.jobs.journal import Journal
 from backend.runpod.output_files import arrived
+from tests.support.deadlines import HANG_S
 from tests.support.small_server import Answer, Seen, serving
 
 PNG = base64.b64decode(
@@ -276,7 +277,7 @@ def test_names_that_collide_are_numbered(names, found):
 )
 def test_an_answer_that_cannot_be_read_is_kept_and_its_job_is_not_cancelled(plane, body):
     """It may hold a result that is paid for; the job stays open in the journal."""
-    result = plane.raw(body, timeout_s=20.0)
+    result = plane.raw(body, timeout_s=HANG_S)
     entry = plane.journal.entries(1)[0]
 
     assert isinstance(result.exception, TransferError)

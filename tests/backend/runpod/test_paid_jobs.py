@@ -25,6 +25,7 @@ from backend.runpod.backend import RunPodBackend
 from backend.runpod.job_api import JobPlane
 from backend.settings import Secret
 from tests.backend.runpod.test_job_outputs import PNG
+from tests.support.deadlines import HANG_S
 from tests.support.job_plane_server import PaidJobs, json_answer, paid_jobs
 from tests.support.small_server import Answer, Seen
 from tests.support.worker_endpoint import Studio
@@ -218,7 +219,7 @@ def test_every_job_is_delivered_or_named_whatever_goes_wrong(tmp_path, seed):
         flows = RunPodBackend(job_plane, "ep1", journal=Journal(tmp_path / "state" / "jobs"))
         from backend import AsyncBackend
 
-        async with AsyncBackend(flows, deadline_s=20.0) as backend:
+        async with AsyncBackend(flows, deadline_s=HANG_S) as backend:
             calls = (backend.portrait(prompt="x", output_path=tmp_path / f"{n}.png") for n in range(120))
             return list(await asyncio.gather(*calls))
 

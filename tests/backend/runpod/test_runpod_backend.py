@@ -86,7 +86,7 @@ def test_a_cancelled_wait_is_written_down(emu, tmp_path):
     backend, _ = echo_backend(emu, tmp_path)
 
     with backend:
-        result = backend.portrait(prompt="x", timeout_s=0.3)
+        result = backend.portrait(prompt="x", timeout_s=2.0)
 
     jobs = tmp_path / "state" / "jobs"
     (entry,) = Journal(jobs).entries()
@@ -175,7 +175,7 @@ def test_a_job_carries_its_key_and_is_found_by_it(emu, tmp_path):
 
         listed = {"requests": [{"id": job_id, "input": job_input}]}
         emu.fault(f"/jobs/v2/{endpoint_id}/requests", status=200, body=listed)
-        result = backend.resume(entry.key, timeout_s=0.3)
+        result = backend.resume(entry.key, timeout_s=2.0)
 
     assert result.job_id == job_id
     assert isinstance(result.exception, WaitTimeout)

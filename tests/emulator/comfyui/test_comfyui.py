@@ -21,6 +21,7 @@ from tests.support.comfyui_program import (
     txt2img,
     until_the_end,
 )
+from tests.support.deadlines import HANG_S
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ def test_interrupt_stops_only_the_prompt_that_it_names(comfyui):
     with comfyui.socket(client_id) as socket:
         reply = comfyui.http.post("/prompt", json={"prompt": slow(1000, 0.05), "client_id": client_id})
         prompt_id = reply.json()["prompt_id"]
-        while json.loads(socket.recv(timeout=120))["type"] != "progress":
+        while json.loads(socket.recv(timeout=HANG_S))["type"] != "progress":
             pass
         comfyui.http.post("/interrupt", json={"prompt_id": str(uuid.uuid4())})
         assert comfyui.http.get("/queue").json()["queue_running"][0][1] == prompt_id
@@ -159,14 +160,15 @@ def test_interrupt_stops_only_the_prompt_that_it_names(comfyui):
 
 def test_history_is_late_at_execution_success(comfyui):
     """As measured on real servers, history may still be empty then, and is there at executing null."""
-    comfyui.emulate(history_delay_s=0.2)
+    comfyui.emulate(history_delay_s=HANG_S)
     client_id = uuid.uuid4().hex
     with comfyui.socket(client_id) as socket:
         reply = comfyui.http.post("/prompt", json={"prompt": slow(), "client_id": client_id})
         prompt_id = reply.json()["prompt_id"]
-        while json.loads(socket.recv(timeout=120))["type"] != "execution_success":
+        while json.loads(socket.recv(timeout=HANG_S))["type"] != "execution_success":
             pass
         at_success = comfyui.http.get(f"/history/{prompt_id}").json()
+        comfyui.emulate(history_delay_s=0.005)
         list(until_the_end(socket))
         at_the_end = comfyui.http.get(f"/history/{prompt_id}").json()
 
@@ -179,9 +181,9 @@ def test_a_second_socket_under_the_same_id_goes_silent_when_the_first_closes(com
     client_id = uuid.uuid4().hex
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(comfyui.socket(client_id))
-        first.recv(timeout=120)
+        first.recv(timeout=HANG_S)
         second = stack.enter_context(comfyui.socket(client_id))
-        second.recv(timeout=120)
+        second.recv(timeout=HANG_S)
         first.close()
         comfyui.http.post("/prompt", json={"prompt": slow(), "client_id": client_id})
         while comfyui.http.get("/prompt").json()["exec_info"]["queue_remaining"]:
@@ -195,7 +197,7 @@ def test_a_prompt_without_a_client_id_tells_everybody_its_progress_only(comfyui)
     """A bystander hears progress but no start, no end: so clients must filter by prompt id."""
     with comfyui.socket(uuid.uuid4().hex) as bystander:
         comfyui.http.post("/prompt", json={"prompt": slow()})
-        heard = [json.loads(bystander.recv(timeout=120)) for _ in range(10)]
+        heard = [json.loads(bystander.recv(timeout=HANG_S)) for _ in range(10)]
 
     assert {one["type"] for one in heard} == {"status", "progress_state", "progress"}
 

@@ -10,6 +10,7 @@ import pytest
 
 from backend.validation.printable import plain
 from tests.support.comfyui_program import running_comfyui, safetensors, slow, txt2img
+from tests.support.deadlines import HANG_S
 
 pytestmark = pytest.mark.slow
 
@@ -100,7 +101,7 @@ def test_it_can_die_in_the_middle_of_a_prompt(tmp_path):
     """With die_in it ends like a process that the kernel killed, and the connection with it."""
     with running_comfyui(tmp_path, "--emulate", "die_in=EmulatorSlow") as comfyui:
         comfyui.http.post("/prompt", json={"prompt": slow()})
-        status = comfyui.process.wait(120)
+        status = comfyui.process.wait(HANG_S)
         with pytest.raises(httpx.TransportError):
             comfyui.http.get("/queue")
 
@@ -124,7 +125,7 @@ def test_it_can_lack_nodes_and_run_out_of_memory(tmp_path):
 def test_a_misspelled_knob_is_refused_at_start(tmp_path: Path):
     """`--emulate` names the knobs that there are."""
     command = [sys.executable, "-m", "emulator.comfyui", "--base-directory", str(tmp_path)]
-    done = subprocess.run([*command, "--emulate", "stepp=1"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, "--emulate", "stepp=1"], capture_output=True, text=True, timeout=HANG_S)
 
     assert done.returncode == 2
     assert "unknown knob 'stepp'; available: step_s," in done.stderr
@@ -136,7 +137,7 @@ def test_a_port_that_is_taken_is_said_in_one_line(tmp_path):
         port = first.url.rpartition(":")[2]
         command = [sys.executable, "-m", "emulator.comfyui", "--port", port]
         done = subprocess.run(
-            [*command, "--base-directory", str(tmp_path)], capture_output=True, text=True, timeout=120
+            [*command, "--base-directory", str(tmp_path)], capture_output=True, text=True, timeout=HANG_S
         )
 
     assert (done.returncode, plain(done.stderr)) == (

@@ -14,6 +14,7 @@ import pytest
 from infra.engine import orphan_processes
 from infra.engine.orphan_processes import MARK
 from infra.engine.pulumi_cli import Pulumi, environment, run
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import alive, until
 
 
@@ -68,7 +69,7 @@ def test_where_the_command_was_killed_too_the_next_one_sees_to_it(
     orphan_processes.end()
 
     assert spared == (None, None)
-    assert provider.wait(120) == -9
+    assert provider.wait(HANG_S) == -9
 
 
 def test_nobody_elses_process_is_ended(processes: contextlib.ExitStack) -> None:

@@ -20,6 +20,7 @@ from infra.engine.pulumi_install import BUILD_VERSION, TOOLS, WayFailed
 from infra.engine.pulumi_project import Project
 from infra.engine.stacks import Stack
 from infra.engine.state_files import repair
+from tests.support.deadlines import HANG_S
 
 
 def cli(folder: Path, version: str = "3.259.0", body: str = "") -> Path:
@@ -120,9 +121,9 @@ def test_two_do_not_build_twice(tmp_path: Path, ways: dict[str, object]) -> None
             target=lambda: found.append(find(say=say, environ={"PATH": ""}, cache=tmp_path))
         )
         other.start()
-        assert waiting.wait(120)
+        assert waiting.wait(HANG_S)
         cli(tmp_path / BUILD_VERSION / "bin")
-    other.join(120)
+    other.join(HANG_S)
 
     assert [each.way for each in found] == ["cache"]
     assert "another process is installing it" in said[0]
@@ -246,7 +247,7 @@ def test_a_cli_that_a_signal_kills_leaves_no_lock(tmp_path: Path, end: str, rais
     environ = {"PATH": os.defpath, "PULUMI_BACKEND_URL": tmp_path.as_uri()}
     script = STOPPED.format(program=str(program), environ=environ, project=str(tmp_path))
 
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_S)
 
     assert (done.stdout, done.stderr) == (f"{raised}\n", "")
     assert [path.name for path in folder.iterdir()] == ["other.json"]

@@ -13,6 +13,7 @@ from ops.commands import cleanup as commands_upkeep
 from ops.commands import models as commands_models
 from ops.commands import registry as commands_registry
 from ops.models.volume_layout import record_path
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import Emulator
 from tests.support.ops_desk import HEAD, ROOT, SVD, Desk
 
@@ -36,7 +37,7 @@ def interrupt(emu: Emulator, desk: Desk, command: str, method: str, path: str, *
     while len(emu.requests(method, path)) <= seen:
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=HANG_S)
     emu.control("DELETE", "/faults")
 
     assert process.returncode == 130
@@ -66,7 +67,7 @@ def test_ctrl_c_within_a_prune(emu: Emulator, desk: Desk):
         for path in (f"models/loras/{number}.pt", record_path(f"models/loras/{number}.pt")):
             (desk.volume / path).parent.mkdir(parents=True, exist_ok=True)
             (desk.volume / path).write_bytes(b"x")
-    emu.fault("/s3/*models/loras/?.pt", method="DELETE", skip=5, delay_s=2, times=0)
+    emu.fault("/s3/*models/loras/?.pt", method="DELETE", skip=5, delay_s=8, times=0)
     interrupt(emu, desk, "models.prune --yes --transport s3", "DELETE", "/s3/*/5.pt")
     left = {path.name for path in (desk.volume / "models/loras").iterdir()}
     records = {path.stem for path in (desk.volume / record_path("models/loras/x")).parent.iterdir()}
@@ -84,7 +85,7 @@ def test_ctrl_c_stops_at_once_and_goes_on_later(emu: Emulator, desk: Desk):
     """One Ctrl-C ends a sync in the middle of a file with one line; the next run fetches only the rest."""
     body = {"repo": "LeonJoe13/Sonic", "path": "Sonic/unet.pth", "size_bytes": 40 << 20}
     emu.control("POST", "/hub/files", body)
-    emu.fault("/s3/*unet.pth", method="PUT", delay_s=60, times=0)
+    emu.fault("/s3/*unet.pth", method="PUT", delay_s=HANG_S, times=0)
     interrupt(emu, desk, "models.sync --yes --transport s3", "PUT", "/s3/*unet.pth")
 
     synced = desk.run(commands_models.sync, registry=str(desk.registry), transport="s3", yes=True)

@@ -17,8 +17,9 @@ from backend.settings import Settings
 from ops.commands import models as commands_models
 from ops.console.console import Console
 from ops.models.volume_layout import partial_path
-from tests.support.emulation import Emulator
-from tests.support.ops_places import PATH, serve, settings_of
+from tests.support.deadlines import HANG_S
+from tests.support.emulation import Emulator, alive
+from tests.support.ops_places import PATH, kept, serve, settings_of
 from tests.support.worker_endpoint import Studio, until
 
 DEMO = str(Path(__file__).parents[3] / "examples" / "demo" / "models-registry.yaml")
@@ -176,19 +177,21 @@ def test_json_tells_what_was_done_beside_a_failure(emu: Emulator, tmp_path: Path
 def test_a_worker_that_is_killed_costs_no_second_fetch(emu: Emulator, tmp_path: Path, capsys: Any):
     """Over the job transport: kill -9 of the worker in the middle; the job is run again and goes on."""
     desk = Desk(emu, tmp_path, capsys, "job")
-    emu.set(worker_lost_s=1.0)
     served = serve(emu, size=40 << 20)
     registry = tmp_path / "registry.yaml"
     registry.write_text(
         f"required: {{big: {{files: [{{path: checkpoints/a.bin, source: '{served.source}', "
         f"sha256: '{served.sha256}'}}]}}}}"
     )
-    emu.fault("/hub/files/*", method="GET", skip=3, delay_s=30)
-    partial = desk.studio.volume / partial_path(PATH)
+    emu.fault("/hub/files/*", method="GET", skip=3, delay_s=HANG_S)
+    journal = desk.studio.volume / f"{partial_path(PATH)}.journal"
 
     def kill() -> None:
-        until(lambda: partial.exists() and len(emu.requests("GET", "/hub/files/*")) >= 4)
-        os.kill(desk.studio.worker_pid(), signal.SIGKILL)
+        until(lambda: kept(journal))
+        pid = desk.studio.worker_pid()
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not alive(pid))
+        emu.advance(60)  # by then RunPod misses its pings
 
     killer = threading.Thread(target=kill)
     killer.start()

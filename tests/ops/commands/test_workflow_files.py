@@ -18,6 +18,7 @@ from PIL import Image
 
 from backend import InvalidArgument, get_backend
 from tests.support.comfyui_program import ComfyUI, running_comfyui
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import Emulator
 from tests.support.worker_endpoint import Studio
 
@@ -64,7 +65,7 @@ def run(
         cwd=ROOT,
         env=env,
         stdin=subprocess.DEVNULL,
-        timeout=120,
+        timeout=HANG_S,
         check=False,
     )
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.deadlines import HANG_S
+
 ROOT = Path(__file__).resolve().parents[3]
 INV = f"ops.commands.inv --search-root {ROOT}"
 ENDED_BY_SIGPIPE = 141
@@ -47,7 +49,7 @@ def run(command: list[str], *, unbuffered: str, with_stderr: bool = False) -> tu
             stderr=writing if with_stderr else subprocess.PIPE,
             env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
             cwd=ROOT,
-            timeout=60,
+            timeout=HANG_S,
             check=False,
         )
     finally:

@@ -13,6 +13,7 @@ import pytest
 from backend.errors import VolumeFull
 from ops.files.atomic import translated
 from ops.files.background_fsync import FLUSH_BYTES, Flusher
+from tests.support.deadlines import HANG_S
 
 
 def test_written_bytes_are_flushed_before_the_end():
@@ -25,7 +26,7 @@ def test_written_bytes_are_flushed_before_the_end():
     flusher.wrote(0, 1)
 
     assert not early
-    assert flushed.wait(120)
+    assert flushed.wait(HANG_S)
     flusher.stop()
 
 
@@ -52,7 +53,7 @@ def test_a_failed_flush_is_told_again_and_again():
 
     flusher = Flusher(7, to_disk=refuse)
     flusher.wrote(0, FLUSH_BYTES)
-    assert failed.wait(120)
+    assert failed.wait(HANG_S)
     flusher.stop()
 
     asks: tuple[Callable[[], None], ...] = (lambda: flusher.wrote(0, 1), flusher.finish, flusher.finish)
@@ -92,12 +93,12 @@ def test_stopping_waits_for_the_flush_that_runs():
 
     def slow(descriptor: int) -> None:
         begun.set()
-        go_on.wait(120)
+        go_on.wait(HANG_S)
         done.append(descriptor)
 
     flusher = Flusher(7, to_disk=slow)
     flusher.wrote(0, FLUSH_BYTES)
-    assert begun.wait(120)
+    assert begun.wait(HANG_S)
     threading.Timer(0.05, go_on.set).start()
     flusher.stop()
 

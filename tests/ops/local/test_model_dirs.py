@@ -20,6 +20,7 @@ from ops.local.scan import Root
 from ops.local.this_machine import Here
 from ops.models.source_url import LocalSource
 from tests.support.comfyui_program import running_comfyui, safetensors
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import Emulator
 from tests.support.ops_places import put, settings_of, told
 from tests.support.small_server import Answer, Seen, serving
@@ -112,7 +113,7 @@ def test_a_server_that_never_answers_is_not_waited_for(usual: Path):
     over = threading.Event()
 
     def silent(_: Seen) -> Answer:
-        over.wait(120)
+        over.wait(HANG_S)
         return Answer(body=json.dumps(told(vae=["/no/models/vae"])).encode())
 
     with serving(silent) as server:

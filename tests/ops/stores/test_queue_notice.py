@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ops.stores.queue_notice import QueueWatch
+from tests.support.deadlines import HANG_S
 
 
 def event(job_id: str, state: str) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def test_a_job_that_nobody_takes_is_said_once():
     with QueueWatch(say, quiet_s=0) as watch:
         watch(event("a", "IN_QUEUE"))
         watch(event("b", "IN_QUEUE"))
-        assert spoken.wait(120)
+        assert spoken.wait(HANG_S)
         watch(event("c", "IN_QUEUE"))
 
     assert said == [
@@ -48,13 +49,13 @@ def test_a_job_that_nobody_takes_is_said_once():
 )
 def test_what_is_no_news(events: list[tuple[str, str]]):
     """A job that was taken, or that waits behind one that was, leaves nothing to be said."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with QueueWatch(pytest.fail, quiet_s=3600) as watch:
         for job_id, state in events:
             watch(event(job_id, state))
         waiting = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
         for timer in waiting:
-            timer.join(120)  # a cancelled one ends; one that still waits does not
+            timer.join(HANG_S)  # a cancelled one ends; one that still waits does not
 
         assert [timer for timer in waiting if timer.is_alive()] == []
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) - before == set()

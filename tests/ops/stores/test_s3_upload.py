@@ -21,6 +21,7 @@ from backend.errors import (
 from backend.flow.http_driver import Http
 from ops.models.volume_layout import record_path
 from ops.stores.s3_client import Bucket
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import Emulator
 from tests.support.ops_places import safetensors
 from tests.support.ops_shelf import LOCAL, PART, SIZE, Shelf
@@ -180,7 +181,7 @@ def test_a_killed_upload_goes_on(shelf: Shelf):
     }
     command = [sys.executable, "-c", PROGRAM.format(part=PART)]
     arguments = [json.dumps(env), shelf.id, json.dumps(shelf.local)]
-    shelf.emu.fault("/s3/*mine.safetensors", method="PUT", skip=3, delay_s=30, times=0)
+    shelf.emu.fault("/s3/*mine.safetensors", method="PUT", skip=3, delay_s=HANG_S, times=0)
     root = Path(__file__).parents[3]
     first = subprocess.Popen([*command, *arguments], cwd=root, stdout=subprocess.PIPE)
     while len(shelf.emu.requests("PUT", "/s3/*mine.safetensors")) < 4:

@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,7 @@ def over_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """Carry out all rows at once, in one store."""
     with running_emulator(tmp_path_factory.mktemp("s3"), images={}) as emu, Http() as http:
         shelf = Shelf(emu, http, tmp_path_factory.mktemp("machine"))
-        store = shelf.store(capacity_bytes=10**9)
+        store = shelf.store(capacity_bytes=10**9, pace=replace(QUICK, silence_s=5.0))
         files = put_rows(emu, 9 * PART + 77)
         with ThreadPoolExecutor(4) as pool:
             wishes = [files[name].wanted(place(name), **row.wanted) for name, row in ROWS.items()]

@@ -21,6 +21,7 @@ import pytest
 from backend.errors import VolumeFull
 from backend.flow.http_driver import Http
 from ops.threads.retry import PACE
+from tests.support.deadlines import HANG_S
 from tests.support.emulation import Emulator
 from tests.support.ops_places import FILE_GLOB, PATH, PIECE, QUICK, bytes_sent, folder, serve, sources_of
 from tests.support.ops_shelf import PART, Shelf
@@ -149,7 +150,7 @@ def test_a_killed_worker(emu: Emulator):
     """RunPod gives the job of a worker that died to another, which goes on where the bytes are."""
     studio = Studio(emu, "comfyform/ops")
     served = serve(emu, size=5 * PACE.piece_bytes)
-    emu.fault(FILE_GLOB, method="GET", skip=4, delay_s=60)
+    emu.fault(FILE_GLOB, method="GET", skip=4, delay_s=HANG_S)
     job = studio.submit(action="provision", models=[served.wanted()])
     until(lambda: len(emu.requests("GET", FILE_GLOB)) >= 5)
     os.kill(studio.worker_pid(), signal.SIGKILL)

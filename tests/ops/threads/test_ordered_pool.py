@@ -9,6 +9,7 @@ import pytest
 
 from ops.files.atomic import one_writer
 from ops.threads.ordered_pool import Crew, beside, pause
+from tests.support.deadlines import HANG_S
 
 
 @pytest.mark.parametrize("waits", ["for a result", "for a call", "for a lock", "between attempts"])
@@ -20,17 +21,17 @@ def test_a_crew_is_stopped_with_the_one_above(tmp_path: Path, waits: str):
 
     def below(_: Crew[int, None], __: int) -> None:
         begun.set()
-        never.wait(60)
+        never.wait(HANG_S)
 
     def work(_: Crew[int, None], __: int) -> None:
         try:
             with Crew(below, [1], threads=1, ahead=1) as crew:
-                begun.wait(60)
+                begun.wait(HANG_S)
                 match waits:
                     case "for a result":
                         crew.take()
                     case "for a call":
-                        beside(lambda: never.wait(60))
+                        beside(lambda: never.wait(HANG_S))
                     case "for a lock":
                         with one_writer(lock):
                             pass
@@ -41,9 +42,9 @@ def test_a_crew_is_stopped_with_the_one_above(tmp_path: Path, waits: str):
             raise
 
     with one_writer(lock), Crew(work, [1], threads=1, ahead=1) as above:
-        assert begun.wait(120)
+        assert begun.wait(HANG_S)
         above.stop()
-        above.join(120)
+        above.join(HANG_S)
 
     never.set()
     assert ended == [KeyboardInterrupt]

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from backend.errors import InvalidArgument, SourceMissing, TransferError
+from tests.support.deadlines import HANG_S
 from tests.support.dripping_server import HEADS, serving_slowly
 from worker.jobs.cancellation import Stopped, StopSign
 from worker.jobs.fetch import checked_addresses, fetch
@@ -164,7 +165,7 @@ def test_a_stop_ends_a_download_while_bytes_come(dripping, tmp_path):
     stop = StopSign()
 
     def cancel():
-        dripping.reached.wait(120)
+        dripping.reached.wait(HANG_S)
         stop.raised.set()
 
     canceller = threading.Thread(target=cancel)

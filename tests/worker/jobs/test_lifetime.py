@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.deadlines import HANG_S
 from tests.support.dripping_server import HEADS, serving_slowly
 from tests.support.emulation import Emulator
 from tests.support.worker_endpoint import Studio, until
@@ -161,7 +162,7 @@ def test_a_slow_address_does_not_hold_the_worker(studio: Studio, head: str) -> N
             audio="a.wav",
             inputs=[{"name": "a.png", "url": server.url}, {"name": "a.wav", "data": PIXEL}],
         )
-        assert server.reached.wait(60)
+        assert server.reached.wait(HANG_S)
         worker = studio.worker_pid()
         studio.cancel(stuck)
         healthy = studio.output(action="workflow", workflow=slow(1, 0.0))
