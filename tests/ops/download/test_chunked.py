@@ -36,6 +36,7 @@ from tests.support.ops_places import (
     Served,
     bytes_sent,
     folder,
+    kept,
     serve,
     sources_of,
 )
