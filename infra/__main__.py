@@ -18,6 +18,7 @@ from infra.engine import pulumi_state
 from infra.environment import ComfyEnvironment
 from infra.forwarded_settings import worker_env
 from infra.preflight import NAMES, preflight
+from infra.refusals import Refusals
 from infra.resources import full_stack_name
 from infra.stack_config import StackConfig
 from ops.registry.load import load
@@ -31,18 +32,24 @@ def main() -> None:
     start_logging_from_env()
     stack = pulumi.get_stack()
     project = pulumi.get_project()
-    config = StackConfig.parse(CONFIG.get(), f"Pulumi.{stack}.yaml", project=project)
-    provider_session.use_config(config.runpod_api_key)
-    asked = OptIn.parse(CONFIG.get())
-    asked.check()
-    registry = load(PROJECT / config.registry)
-    cleared = preflight(
-        provider_session.api(),
-        config,
-        project,
-        stack,
-        read_state=lambda: pulumi_state.recorded(full_stack_name() or stack),
-    )
+    opt_in = OptIn.parse(CONFIG.get())
+    refusals = Refusals()
+    with refusals.collect():
+        opt_in.check()
+    with refusals.collect():
+        config = StackConfig.parse(CONFIG.get(), f"Pulumi.{stack}.yaml", project=project)
+        provider_session.use_config(config.runpod_api_key)
+        with refusals.collect():
+            registry = load(PROJECT / config.registry)
+        with refusals.collect():
+            cleared = preflight(
+                provider_session.api(),
+                config,
+                project,
+                stack,
+                read_state=lambda: pulumi_state.recorded(full_stack_name() or stack),
+            )
+    refusals.raise_all()
     for warning in cleared.warnings:
         pulumi.log.warn(warning)
     environment = ComfyEnvironment(
@@ -50,7 +57,7 @@ def main() -> None:
         config,
         registry.files(required_only=True),
         worker_env=worker_env(),
-        images={name: built_image(name, repository, PROJECT) for name, repository in asked.build.items()},
+        images={name: built_image(name, repository, PROJECT) for name, repository in opt_in.build.items()},
     )
     pulumi.export("volume_id", environment.volume.id)
     pulumi.export("endpoint_id", environment.endpoint.id)
@@ -60,11 +67,11 @@ def main() -> None:
     pulumi.export("data_center", config.data_center)
     pulumi.export("cost", cleared.cost.summary())
     pulumi.export("backend_env", environment.backend_env)
-    if asked.verify is not None:
-        said = verified(
-            asked.verify, PROJECT, after=[environment.endpoint], environment=environment.backend_env
+    if opt_in.verify is not None:
+        output = verified(
+            opt_in.verify, PROJECT, after=[environment.endpoint], environment=environment.backend_env
         )
-        pulumi.export("verify", said)
+        pulumi.export("verify", output)
 
 
 try:

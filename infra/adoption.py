@@ -4,7 +4,7 @@ Asked in a provider's ``check``, so that a preview shows it and refuses what
 would fail.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from backend.errors import NotFound
@@ -26,8 +26,13 @@ def find(kind: Kind[Spec], id_: str) -> tuple[Live[Spec] | None, list[Problem]]:
     try:
         return provider_session.api().get(kind, id_), []
     except NotFound:
-        have = ", ".join(f"{live.id} ({live.name})" for live in _all(kind)) or "none"
-        return None, [("adopt", f"{kind.noun} {id_!r} was not found at RunPod; the account has {have}")]
+        return None, [("adopt", not_found(kind, id_, _all(kind)))]
+
+
+def not_found(kind: Kind[Spec], id_: str, existing: Iterable[Live[Spec]]) -> str:
+    """Say that the account has no object of an id, and which objects it has."""
+    names = ", ".join(f"{live.id} ({live.name})" for live in existing) or "none"
+    return f"{kind.noun} {id_!r} was not found at RunPod; the account has {names}"
 
 
 def misfits(live: Live[Spec], wanted: Mapping[str, Any]) -> list[Problem]:

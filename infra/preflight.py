@@ -4,20 +4,31 @@ Reads RunPod's catalog and listings, decides by the pure rules of ``ops``, and
 refuses at preview what would fail, or surprise, at ``up``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from backend.errors import ConfigError
+from infra import adoption
 from infra.naming import EnvironmentNames, endpoint_urn, is_object, object_name
 from infra.ownership import StackState
+from infra.refusals import Refusals
 from infra.stack_config import StackConfig
 from ops.runpod import quota
-from ops.runpod.api import ENDPOINTS, NETWORK_VOLUMES, Live, RunPodApi
+from ops.runpod.api import (
+    ENDPOINTS,
+    NETWORK_VOLUMES,
+    REGISTRY_CREDENTIALS,
+    TEMPLATES,
+    Kind,
+    Live,
+    RunPodApi,
+)
 from ops.runpod.availability import Wish, judge, volume_tier
 from ops.runpod.catalog import Catalog, fetch
 from ops.runpod.pricing import Estimate, Workers, check_budget, estimate
-from ops.runpod.specs import EndpointSpec, NetworkVolumeSpec
+from ops.runpod.specs import EndpointSpec, NetworkVolumeSpec, Spec, refuse_to_shrink
 
 NAMES = EnvironmentNames()
 
@@ -74,18 +85,71 @@ def preflight(
         read_state: reads the stack's state, or returns None where it cannot; called only where it matters.
 
     Raises:
-        ConfigError: it cannot be there, is above its budget or above the worker quota.
+        ConfigError: it cannot be there, is above its budget or above the worker quota; several reasons
+            together.
         ApiError: RunPod does not answer.
     """
     found = survey(api)
     volume = existing_volume(found.volumes, config, project, stack)
     verdict = judge(found.catalog, _wish(config))
-    verdict.check(volume_exists=volume is not None)
-    scarce = check_quota(config, other_workers(found.endpoints, config, project, stack, read_state))
     cost = price(found, config, project, stack)
-    check_budget(cost, usd_per_month=config.budget_usd_per_month, usd_per_hour=config.budget_usd_per_hour)
+    others = other_workers(found.endpoints, config, project, stack, read_state)
+    refusals = Refusals()
+    scarce: tuple[str, ...] = ()
+    with refusals.collect():
+        verdict.check(volume_exists=volume is not None)
+    with refusals.collect():
+        check_adoption(api, found, config, read_state)
+    with refusals.collect():
+        scarce = check_quota(config, others)
+    with refusals.collect():
+        check_budget(cost, usd_per_month=config.budget_usd_per_month, usd_per_hour=config.budget_usd_per_hour)
+    refusals.raise_all()
     unpriced = tuple(part.sentence for part in cost.unpriced)
     return Cleared(cost, (*verdict.place, *verdict.warnings, *scarce, *unpriced))
+
+
+def check_adoption(
+    api: RunPodApi, found: Survey, config: StackConfig, read_state: Callable[[], StackState | None]
+) -> None:
+    """Refuse to take over what is not there, or cannot become what the configuration says.
+
+    The providers refuse the same. The engine stops at the first of them, and this names them all. What is
+    in the state was taken over already, and is judged by its provider alone.
+
+    Raises:
+        ConfigError: a sentence for each object.
+    """
+    problems: list[tuple[str, str]] = []
+    for key, kind, listed, wanted in _adoptable(found, config):
+        if (id_ := getattr(config, key)) is None:
+            continue
+        objects = api.list_all(kind) if listed is None else listed
+        live = next((each for each in objects if each.id == id_), None)
+        if live is None:
+            problems.append((id_, f"comfyform:{key}: {adoption.not_found(kind, id_, objects)}."))
+            continue
+        reasons = [*adoption.misfits(live, wanted), *refuse_to_shrink(live.values, wanted)]
+        problems += [(id_, f"comfyform:{key}: {reason}.") for _, reason in reasons]
+    state = read_state() if problems else None
+    new = [sentence for id_, sentence in problems if state is not None and id_ not in state.ids()]
+    if new:
+        raise ConfigError(" ".join(new))
+
+
+def _adoptable(
+    found: Survey, config: StackConfig
+) -> Iterator[tuple[str, Kind[Spec], Sequence[Live[Spec]] | None, dict[str, Any]]]:
+    """List what a configuration may take over: its key, its kind, what was listed, and the wanted fields."""
+    volume = {"data_center": config.data_center, "size_gb": config.volume_gb, "type": config.volume_type}
+    cpu = [{"id": config.ops_cpu, "vcpu_count": config.ops_vcpus}]
+    yield "adopt_volume", NETWORK_VOLUMES, found.volumes, volume
+    yield "adopt_ops_endpoint", ENDPOINTS, found.endpoints, {"type": "QUEUE", "cpu": cpu}
+    gpus = {"type": "QUEUE", "gpu_pools": config.gpu_pools}
+    yield "adopt_worker_endpoint", ENDPOINTS, found.endpoints, gpus
+    yield "adopt_ops_template", TEMPLATES, None, {}
+    yield "adopt_worker_template", TEMPLATES, None, {}
+    yield "adopt_registry_credential", REGISTRY_CREDENTIALS, None, {}
 
 
 def price(found: Survey, config: StackConfig, project: str, stack: str) -> Estimate:

@@ -18,7 +18,7 @@ from infra.naming import logical_names
 from infra.provider_hooks import current_request, current_urn
 from ops.runpod.api import ENDPOINTS, NETWORK_VOLUMES, REGISTRY_CREDENTIALS, TEMPLATES, Kind, Live
 from ops.runpod.serialize import changes
-from ops.runpod.specs import Spec, validate, wires
+from ops.runpod.specs import Spec, refuse_to_shrink, validate, wires
 
 
 class RestObject:
@@ -158,16 +158,8 @@ class NetworkVolumeObject(RestObject):
     delete_first = False
 
     def transition(self, olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """Refuse to shrink: RunPod only grows a volume. A volume that is replaced may be any size."""
-        moved = any(news.get(name) not in (None, olds.get(name)) for name in ("data_center", "type"))
-        old, new = olds.get("size_gb"), news.get("size_gb")
-        if moved or not isinstance(old, int | float) or not isinstance(new, int | float) or new >= old:
-            return []
-        reason = (
-            f"the volume has {old:g} GB and RunPod only grows volumes, so it cannot become {new:g}: "
-            f"declare at least {old:g}, or replace the volume and lose what is on it"
-        )
-        return [("size_gb", reason)]
+        """See `refuse_to_shrink`."""
+        return refuse_to_shrink(olds, news)
 
 
 class TemplateObject(RestObject):

@@ -87,6 +87,24 @@ class NetworkVolumeSpec(Spec):
     type: Annotated[VolumeType | None, Wire("type", fixed="a volume's storage tier cannot change")] = None
 
 
+def refuse_to_shrink(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Problem]:
+    """Refuse to shrink a volume: RunPod only grows one. A volume that is replaced may have any size.
+
+    Args:
+        old: the volume's fields; those of another kind have no size, and are never refused.
+        new: the declared fields.
+    """
+    moved = any(new.get(name) not in (None, old.get(name)) for name in ("data_center", "type"))
+    size, wanted = old.get("size_gb"), new.get("size_gb")
+    if moved or not isinstance(size, int | float) or not isinstance(wanted, int | float) or wanted >= size:
+        return []
+    reason = (
+        f"the volume has {size:g} GB and RunPod only grows volumes, so it cannot become {wanted:g}: "
+        f"declare at least {size:g}, or replace the volume and lose what is on it"
+    )
+    return [("size_gb", reason)]
+
+
 class TemplateSpec(Spec):
     """A template: how a container is started. Endpoints copy it once, at the time of the call."""
 

@@ -237,6 +237,19 @@ def test_a_stack_that_cannot_be_is_refused_at_preview(
     assert owned(emu) == []
 
 
+def test_one_preview_reports_the_problems_of_registry_hardware_quota_and_budget(infra: Project) -> None:
+    """Whoever has several mistakes in a stack sees them all at once, and nothing is created."""
+    infra.configure(ops_cpu="cpu9", worker_quota="2", budget_usd_per_hour="1")
+    (infra.root / "models-registry.yaml").write_text("requird: {}\n")
+
+    done = infra.pulumi("preview", ok=False)
+
+    output = done.stdout + done.stderr
+    assert done.returncode == 1
+    for part in ("This stack has 4 problems", "requird", "'cpu9'", "the quota is 2", "above its budget"):
+        assert part in output
+
+
 def test_a_protected_volume_is_neither_destroyed_nor_replaced(infra: Project, emu: Emulator) -> None:
     """With protect_volume, both are refused in the preview, before anything is deleted."""
     infra.configure(protect_volume="true")

@@ -13,6 +13,7 @@ from backend.settings import Secret
 from infra.naming import endpoint_urn, object_name
 from infra.ownership import Entry, StackState, creation_name
 from infra.preflight import preflight
+from infra.refusals import SeveralRefusals
 from infra.stack_config import StackConfig
 from ops.runpod.api import RunPodApi
 from tests.support.emulation import Emulator
@@ -168,3 +169,44 @@ def test_the_tier_that_is_made_is_priced(emu: Emulator, api: RunPodApi) -> None:
 
     volume(emu, "comfyform-dev-comfy-volume", "US-KS-2", type="STANDARD")
     assert preflight(api, config, "comfyform", "dev").cost.unpriced == ()
+
+
+def test_everything_that_is_refused_is_reported_together(emu: Emulator, api: RunPodApi) -> None:
+    """Hardware, what is to be adopted, the quota and the budget; each with its own hint."""
+    id_ = volume(emu, "mine", "EUR-IS-1")
+    credential = "nosuch"
+    config = StackConfig(
+        gpu_pools=["ADA_42"],
+        ops_cpu="cpu9",
+        adopt_volume=id_,
+        adopt_registry_credential=credential,
+        worker_quota=2,
+        budget_usd_per_month=1,
+    )
+    empty = StackState(None, frozenset())
+
+    with pytest.raises(SeveralRefusals) as caught:
+        preflight(api, config, "comfyform", "dev", read_state=lambda: empty)
+
+    text = str(caught.value)
+    assert text.startswith("This stack has 4 problems:\n1. ")
+    for part in (
+        "no GPU pool 'ADA_42'",
+        "no CPU flavor 'cpu9'",
+        f"comfyform:adopt_volume: network volume {id_} has 'EUR-IS-1', not 'EU-RO-1'",
+        "comfyform:adopt_registry_credential: registry credential 'nosuch' was not found",
+        "the quota is 2. Lower workers_max",
+        "above its budget: ",
+        "or raise comfyform:budget_usd_per_month",
+    ):
+        assert part in text
+
+
+def test_what_the_state_has_already_is_not_judged_as_an_adoption(api: RunPodApi) -> None:
+    """An adopted object that is gone is drift, which a refresh must be able to record."""
+    config = StackConfig(adopt_volume="gone")
+    state = StackState("identity", frozenset({Entry("urn", "gone")}))
+
+    preflight(api, config, "comfyform", "dev", read_state=lambda: state)
+    with pytest.raises(ConfigError, match="network volume 'gone' was not found"):
+        preflight(api, config, "comfyform", "dev", read_state=lambda: StackState(None, frozenset()))
