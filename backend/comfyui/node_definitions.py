@@ -5,11 +5,9 @@ that it knows without a worker what a worker would refuse. The file names its
 endpoint, because endpoints with other images may share the volume.
 """
 
-import contextlib
 import gzip
 import json
 import logging
-import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +20,7 @@ from typing import Any, Final
 from backend.errors import ComfyformError
 from backend.files.volume_s3 import VolumeS3
 from backend.flow import Flow, work
+from backend.flow.atomic_file import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -155,12 +154,7 @@ class DefinitionsCopy:
         return found
 
     def _keep(self, content: bytes) -> None:
-        aside = self._file.with_name(f"{self._file.name}.{os.urandom(4).hex()}.part")
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_bytes(content)
-            aside.replace(self._file)
+            write_atomically(self._file, content, fsync=False)
         except OSError as error:
             logger.info("%s cannot be kept: %s", self._file, error.strerror)
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)

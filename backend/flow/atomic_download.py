@@ -2,12 +2,12 @@
 
 import contextlib
 import errno
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 from backend.errors import HashMismatch, TransferError, VolumeFull
+from backend.flow.atomic_file import AtomicFile
 from backend.flow.steps import Download, Downloaded
 from backend.validation.printable import quoted
 
@@ -21,8 +21,8 @@ class Landing:
         self._step = step
         self._hash = hashlib.sha256()
         self._size = 0
-        self._file: BinaryIO | None = None
-        self._aside = step.to.with_name(f".{step.to.name[:80]}.{os.urandom(4).hex()}.part")
+        with self._disk():
+            self._out = AtomicFile(step.to)
 
     def check_type(self, content_type: str) -> None:
         """Refuse a web page, for example a login page, in place of a picture, video or sound.
@@ -39,29 +39,21 @@ class Landing:
 
     def __enter__(self) -> Self:
         with self._disk():
-            self._step.to.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._aside.open("wb")
+            self._out.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Closing flushes once more, which fails again on a full disk; the reason is on its way already.
-        if self._file is not None:
-            with contextlib.suppress(OSError):
-                self._file.close()
-        with contextlib.suppress(OSError):
-            self._aside.unlink(missing_ok=True)
+        self._out.__exit__()
 
     def write(self, chunk: bytes) -> None:
         """Take the next bytes."""
-        file = self._opened()
         with self._disk():
-            file.write(chunk)
+            self._out.file.write(chunk)
         self._hash.update(chunk)
         self._size += len(chunk)
 
     def settle(self) -> Downloaded:
         """Check the bytes and give the file its name."""
-        file = self._opened()
         step, sha256 = self._step, self._hash.hexdigest()
         if step.media and not self._size:
             raise TransferError(f"{step.what} arrived empty.", path=str(step.to), hint="Nothing was written.")
@@ -74,10 +66,7 @@ class Landing:
                 hint="Nothing was written. Try again.",
             )
         with self._disk():
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-            self._aside.replace(step.to)
+            self._out.commit()
         return Downloaded(size_bytes=self._size, sha256=sha256)
 
     @contextlib.contextmanager
@@ -91,11 +80,6 @@ class Landing:
             ) from error
         except ValueError as error:  # a NUL in its name
             raise TransferError(f"{quoted(str(self._step.to))} cannot be written: {error}.") from error
-
-    def _opened(self) -> BinaryIO:
-        if self._file is None:
-            raise RuntimeError("A landing is used within its `with`.")
-        return self._file
 
 
 def land(content: bytes, to: Path, *, sha256: str | None = None, what: str = "the file") -> Downloaded:

@@ -8,7 +8,6 @@ import contextlib
 import hashlib  # noqa: F401
 import json
 import logging
-import os
 import reprlib  # noqa: F401
 import unicodedata  # noqa: F401
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from typing import Any, Final
 
 from backend.errors import ComfyformError, JobExpired, NotFound, TransferError, Unavailable
 from backend.flow import Flow, work
+from backend.flow.atomic_file import write_atomically
 from backend.jobs.journal import Entry, Journal, now
 from backend.jobs.status import ENDED, JobStatus, UnreadableAnswer
 from backend.validation.checks import check_id
@@ -166,15 +166,11 @@ class Record:
 
 def _keep(answer: Any, place: Path) -> Path | None:
     content = answer if isinstance(answer, bytes) else json.dumps(answer, indent=1, default=str).encode()
-    aside = place.with_name(f"{place.name}.{os.urandom(4).hex()}.part")
     try:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        aside.write_bytes(content)
-        aside.replace(place)
+        write_atomically(place, content)
     except OSError as error:
         logger.warning("The answer cannot be kept as %s: %s", place, error.strerror)
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
         return None
     return place
 

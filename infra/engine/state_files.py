@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from backend.flow.atomic_file import write_atomically
+
 _LOCKS: Final = Path("locks", "organization")
 
 
@@ -91,9 +93,7 @@ def repair(folder: Path | None, project: str, stack: str) -> list[str]:
                     "The last run was killed while it wrote the state: its broken attributes removed."
                 )
     if checkpoint.exists() and not _is_json(checkpoint) and _is_json(before):
-        aside = checkpoint.with_name(f".{checkpoint.name}.restored")
-        aside.write_bytes(before.read_bytes())
-        aside.replace(checkpoint)
+        write_atomically(checkpoint, before.read_bytes(), mode=before)
         said.append("The last run was killed while it wrote the state: the one before it restored.")
     return said
 

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from backend.errors import InvalidArgument, TransferError, VolumeFull
+from backend.flow.atomic_file import write_atomically
 from ops.threads.ordered_pool import pause
 
 _LOCK_LOOK_S: Final = 0.05
@@ -68,25 +68,12 @@ def write_whole(path: Path, content: bytes, *, like: Path | None = None) -> None
         content: all of it.
         like: a file whose rights it gets; by default those of every new file.
     """
-    aside = path.with_name(f".{secrets.token_hex(8)}.aside")
-
-    def write() -> None:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if like is not None:
-            shutil.copymode(like, aside)
-        aside.replace(path)
-
     try:
-        _in_folder(path.parent, write)
+        _in_folder(path.parent, lambda: write_atomically(path, content, mode=like))
     except OSError as error:
         # Whoever reads this knows the file, not the one beside it.
         error.filename, error.filename2 = os.fspath(path), None
         raise
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _in_folder(folder: Path, act: Callable[[], object]) -> None:

@@ -14,7 +14,6 @@ import os
 import select
 import socket
 import ssl
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -23,6 +22,7 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 from backend.errors import InvalidArgument, SourceMissing, TransferError
+from backend.flow.atomic_file import AtomicFile
 from backend.validation.printable import shortened, shown
 from ops.sources.ssrf_guard import Resolve, check_public, redirected, resolve_host
 from worker.jobs.cancellation import StopSign
@@ -208,30 +208,24 @@ def _receive(
 ) -> str:
     """Write the body to a file beside its place, and put it there when it is whole."""
     digest, size = hashlib.sha256(), 0
-    with tempfile.NamedTemporaryFile(dir=to.parent, prefix=".fetch-", delete=False) as aside:
-        part = Path(aside.name)
+    with AtomicFile(to, fsync=False, mode=0o600) as out:
         since, counted = time.monotonic(), 0
-        try:
-            # What is there, and not a whole chunk: the rate is looked at while bytes drip.
-            while chunk := answer.read1(CHUNK_BYTES):
-                size += len(chunk)
-                if size > largest_bytes:
-                    raise TransferError(f"{shown(url)} is larger than {largest_bytes} bytes, the most taken.")
-                cutoff.check()
-                if (took := time.monotonic() - since) >= SLOW_S:
-                    if size - counted < LOWEST_RATE * took:
-                        raise TransferError(
-                            f"{shown(url)} sends less than {LOWEST_RATE} bytes a second: given up."
-                        )
-                    since, counted = time.monotonic(), size
-                digest.update(chunk)
-                aside.write(chunk)
-            cutoff.check()  # a connection that was cut ends like a body without a length
-            if answer.length:
-                raise TransferError(f"{shown(url)} ended {answer.length} bytes too early.")
-            aside.close()
-            part.replace(to)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        # What is there, and not a whole chunk: the rate is looked at while bytes drip.
+        while chunk := answer.read1(CHUNK_BYTES):
+            size += len(chunk)
+            if size > largest_bytes:
+                raise TransferError(f"{shown(url)} is larger than {largest_bytes} bytes, the most taken.")
+            cutoff.check()
+            if (took := time.monotonic() - since) >= SLOW_S:
+                if size - counted < LOWEST_RATE * took:
+                    raise TransferError(
+                        f"{shown(url)} sends less than {LOWEST_RATE} bytes a second: given up."
+                    )
+                since, counted = time.monotonic(), size
+            digest.update(chunk)
+            out.file.write(chunk)
+        cutoff.check()  # a connection that was cut ends like a body without a length
+        if answer.length:
+            raise TransferError(f"{shown(url)} ended {answer.length} bytes too early.")
+        out.commit()
     return digest.hexdigest()

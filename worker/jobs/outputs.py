@@ -8,10 +8,8 @@ stay on the volume under ``outputs/``, from where the client takes them over S3.
 import base64
 import hashlib
 import math
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -20,6 +18,7 @@ from typing import Final, Literal
 
 from backend.contract import INLINE_LIMIT_BYTES, OUTPUTS_FOLDER, OutputFile
 from backend.errors import NotSupported, TransferError
+from backend.flow.atomic_file import AtomicFile
 from backend.validation.printable import shortened
 from backend.verbs.media_kind import kind_of
 from ops.files.atomic import own_place
@@ -145,21 +144,10 @@ class Outlet:
 
 def copy_durably(source: Path, place: Path) -> None:
     """Copy a file so that its name appears only when all its bytes are on the disk."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".part-", delete=False) as aside:
-        part = Path(aside.name)
-        try:
-            with source.open("rb") as stream:
-                shutil.copyfileobj(stream, aside, CHUNK_BYTES)
-            aside.flush()
-            os.fsync(aside.fileno())
-            aside.close()
-            # A temporary file is its maker's alone; outputs are read over S3 and by other workers.
-            part.chmod(0o644)
-            part.replace(place)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+    # Readable by all: outputs are read over S3 and by other workers, whatever this process's umask is.
+    with source.open("rb") as stream, AtomicFile(place, mode=0o644) as copy:
+        shutil.copyfileobj(stream, copy.file, CHUNK_BYTES)
+        copy.commit()
 
 
 def upload(
