@@ -4,7 +4,6 @@ Source: object_info of ComfyUI v0.29.0 and its folder_paths, recorded 2026-08; t
 the models that the templates of comfyui-workflow-templates-json 0.1.123 name; the SONIC pack, 8556234.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -64,12 +63,6 @@ def places_of(category: str, file: str) -> list[str]:
     """Return every path from a volume's root at which ComfyUI finds a file of a category."""
     folders = [category, *(folder for folder, meant in ALIASES.items() if meant == category)]
     return [f"{MODELS}/{folder}/{file}" for folder in folders]
-
-
-def missing_in(said: str) -> list[str]:
-    """Read the paths out of a sentence of `how_to_get`: a job's error is a text by the time it is here."""
-    found = re.search(rf"((?:{MODELS}/\S+ and )*{MODELS}/\S+) (?:is|are) not on this worker's volume", said)
-    return found[1].split(" and ") if found else []
 
 
 def how_to_get(paths: Sequence[str]) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from backend import Backend, GenerationResult, Settings, get_backend
-from backend.comfyui.model_folders import missing_in
 from backend.errors import ComfyformError, InvalidArgument, NotFound
 from backend.jobs.journal import Journal
 from backend.verbs.params import PARAMS, Param
@@ -179,7 +178,7 @@ def with_provider(error: ComfyformError, registry: Path) -> ComfyformError:
     output = getattr(error, "output", None) or {}
     # A worker sends what ComfyUI's refusal holds in a field of its own.
     details = output.get("details") or output
-    missing = [str(name) for name in details.get("missing_models") or missing_in(str(error))]
+    missing = [str(name) for name in details.get("missing_models") or ()]
     if not registry.is_file() or not missing:
         return error
     try:

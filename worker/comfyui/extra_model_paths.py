@@ -9,39 +9,15 @@ from typing import Final
 
 import yaml
 
+from backend.comfyui.model_folders import ALIASES
 from backend.validation.checks import path_problem
+from ops.models.categories import CATEGORIES
 from ops.models.volume_layout import MODELS, is_reserved
 
-CATEGORIES: Final[Mapping[str, tuple[str, ...]]] = {
-    "checkpoints": ("checkpoints",),
-    "configs": ("configs",),
-    "loras": ("loras",),
-    "vae": ("vae",),
-    "text_encoders": ("text_encoders", "clip"),
-    "diffusion_models": ("diffusion_models", "unet"),
-    "clip_vision": ("clip_vision",),
-    "style_models": ("style_models",),
-    "embeddings": ("embeddings",),
-    "diffusers": ("diffusers",),
-    "vae_approx": ("vae_approx",),
-    "controlnet": ("controlnet", "t2i_adapter"),
-    "gligen": ("gligen",),
-    "upscale_models": ("upscale_models",),
-    "latent_upscale_models": ("latent_upscale_models",),
-    "hypernetworks": ("hypernetworks",),
-    "photomaker": ("photomaker",),
-    "classifiers": ("classifiers",),
-    "model_patches": ("model_patches",),
-    "audio_encoders": ("audio_encoders",),
-    "background_removal": ("background_removal",),
-    "frame_interpolation": ("frame_interpolation",),
-    "geometry_estimation": ("geometry_estimation",),
-    "optical_flow": ("optical_flow",),
-    "detection": ("detection",),
-    # Of node packs.
-    "animatediff_models": ("animatediff_models",),
-    "ipadapter": ("ipadapter",),
-    "sonic": ("sonic",),
+_OF_NODE_PACKS: Final = ("animatediff_models", "ipadapter", "sonic")
+FOLDERS: Final[Mapping[str, tuple[str, ...]]] = {
+    category: (category, *(alias for alias, meant in ALIASES.items() if meant == category))
+    for category in (*CATEGORIES, *_OF_NODE_PACKS)
 }
 """Category → its folders under the models root; the second ones are older names of the same."""
 
@@ -58,10 +34,10 @@ def render(volume: str, folders: Iterable[str] = ()) -> tuple[str, list[str]]:
         Its text, and a sentence for each folder that ComfyUI must not be told of: whoever can write to
         the volume chooses these names.
     """
-    known = {folder for names in CATEGORIES.values() for folder in names}
+    known = {folder for names in FOLDERS.values() for folder in names}
     section: dict[str, str] = {"base_path": volume}
     section |= {
-        category: "\n".join(f"{MODELS}/{name}" for name in names) for category, names in CATEGORIES.items()
+        category: "\n".join(f"{MODELS}/{name}" for name in names) for category, names in FOLDERS.items()
     }
     refused = []
     for name in sorted(set(folders) - known):

@@ -117,6 +117,19 @@ def test_a_verb_is_checked_as_the_worker_would_build_it(studio, backend):
     assert submissions(studio.emu) == before
 
 
+@pytest.mark.slow
+def test_a_worker_names_the_missing_model_in_a_field(studio, tmp_path):
+    """Without the check here the worker refuses, and a program reads the model's place, not the sentence."""
+    settings = settings_of(studio, tmp_path, COMFYFORM_PREFLIGHT="off")
+
+    with get_backend("runpod", settings=settings) as client:
+        result = client.portrait(prompt="x", model="odin/nope.safetensors")
+
+    assert isinstance(result.exception, JobFailed)
+    details = (result.exception.output or {})["details"]
+    assert details == {"missing_models": ["models/checkpoints/odin/nope.safetensors"]}
+
+
 REGISTRY = """
 required:
   odins-face:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from backend import GenerationResult, Health, InvalidArgument, JobFailed, Request, Settings, register_backend
-from backend.comfyui.model_folders import how_to_get, missing_in
 from backend.flow import Flow, Work
 from backend.jobs.journal import Journal
 from ops.commands.generate import generate, health, parsed, with_provider
@@ -116,20 +115,12 @@ def test_a_missing_model_names_its_registry_entry(tmp_path):
     registry.write_text(REGISTRY)
     error = JobFailed("No.", output={"missing_models": ["nope.safetensors"]})
     other = JobFailed("There is nope.safetensors.", output={"missing_models": ["else.safetensors"]})
-    told = JobFailed(f"Job 1 failed: there is x. {how_to_get(['models/checkpoints/nope.safetensors'])}")
+    of_worker = JobFailed("No.", output={"details": {"missing_models": ["models/x/nope.safetensors"]}})
     said = f"base in {registry} provides it: run `inv models.sync`."
 
     assert str(with_provider(error, registry)) == f"No. {said}"
     assert str(with_provider(other, registry)) == "There is nope.safetensors."
-    assert str(with_provider(told, registry)).endswith(said)
-
-
-def test_the_paths_of_missing_models_survive_the_trip_as_text():
-    """A worker's error is one text by the time it is here."""
-    paths = ["models/checkpoints/a b.safetensors".replace(" ", "_"), "models/loras/c.safetensors"]
-
-    assert [missing_in(f"No. {how_to_get(some)}") for some in (paths, paths[:1])] == [paths, paths[:1]]
-    assert missing_in("models/x is there.") == []
+    assert str(with_provider(of_worker, registry)) == f"No. {said}"
 
 
 @pytest.mark.parametrize(
