@@ -18,6 +18,7 @@ from backend.errors import ComfyformError
 from backend.flow.logging_setup import start_logging
 from worker import configuration, process_memory
 from worker.actions import Actions
+from worker.cold_start import ColdStart
 from worker.comfyui.directories import Folders
 from worker.comfyui.log import ProcessLog
 from worker.comfyui.publish_node_definitions import leave
@@ -34,6 +35,7 @@ logger = logging.getLogger("worker")
 def main() -> int:
     """Serve, and return the exit code."""
     started_at = datetime.now(UTC)
+    start = ColdStart(os.environ.get("COMFYFORM_START", ""), began=started_at.timestamp())
     # A container's first process ignores a signal without a handler. Once the SDK is loaded, it drains.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -45,8 +47,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     start_logging(config.settings.comfyform_log)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it is talkative: a line a request
-    notes = config.doubts() + process_memory.close(SECRET_VARIABLES)
-    actions = Actions(config, notes=notes)
+    notes = config.doubts() + process_memory.close(SECRET_VARIABLES) + start.notes
+    actions = Actions(config, start, notes=notes)
     if config.has_comfyui:
         folders = Folders.make()
         notes += folders.connect(config.volume, config.comfyui_home)
@@ -58,14 +60,14 @@ def main() -> int:
         )
         comfyui = ComfyUIProcess(launch, ProcessLog(folders.log))
         comfyui.start()
-        actions = Actions(config, studio(config, comfyui, folders), notes)
+        actions = Actions(config, start, studio(config, comfyui, folders), notes)
     stop = StopSign()
     if actions.studio is not None and config.warmup is not None:
         beside("warm-up", warm_up, actions.studio, config.warmup, stop)
     if actions.studio is not None and (endpoint_id := config.settings.runpod_endpoint_id):
         beside("definitions", leave, actions.studio, endpoint_id, config.version, started_at, stop)
     try:
-        serve(config, actions)
+        serve(config, actions, started_at.timestamp())
     finally:
         stop.raised.set()
         # Only now: until here the last job was still being worked on.
@@ -104,8 +106,11 @@ def warm_up(generator: Studio, workflow: Path, stop: StopSign) -> None:
         logger.info("stopped before the warm-up was done")
 
 
-def serve(config: WorkerConfig, actions: Actions) -> None:
-    """Take jobs until SIGTERM; those that were taken are finished first."""
+def serve(config: WorkerConfig, actions: Actions, began: float) -> None:
+    """Take jobs until SIGTERM; those that were taken are finished first.
+
+    ``began`` is when this program did, for the times of its start.
+    """
     # Its default, DEBUG, writes every prompt and every picture's base64 into the endpoint's log.
     os.environ.setdefault("RUNPOD_LOG_LEVEL", os.environ.get("RUNPOD_DEBUG_LEVEL", "INFO"))
     import runpod
@@ -119,6 +124,7 @@ def serve(config: WorkerConfig, actions: Actions) -> None:
         async with AsyncClientSession() as session:
             await send_result(session, {"status": "IN_PROGRESS", "output": dict(event)}, job)
 
+    actions.start.note("worker_s", began)
     handler = Handler(
         work=actions.do,
         version=config.version,

@@ -10,6 +10,7 @@ from backend.flow.http_driver import Http
 from ops.sources.origins import Sources
 from ops.stores.directory import FolderStore
 from worker import debug, model_actions
+from worker.cold_start import ColdStart
 from worker.configuration import WorkerConfig
 from worker.generate import Studio
 from worker.handler import Tell
@@ -25,10 +26,12 @@ class Actions:
     Attributes:
         config: what the container was told.
         studio: ComfyUI and all around it; None in an image without one.
+        start: how long this worker's start took.
         notes: what is not as it may be meant: of the configuration, or of the volume's folders.
     """
 
     config: WorkerConfig
+    start: ColdStart
     studio: Studio | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -52,7 +55,8 @@ class Actions:
                 " ".join([f"This worker has no ComfyUI, so it cannot do {request.action!r}.", *self.notes]),
                 hint="Send it to the generation endpoint (RUNPOD_ENDPOINT_ID); this one looks after models.",
             )
-        return self.studio.make(request, stop, tell)
+        answer = self.studio.make(request, stop, tell)
+        return self.start.first(answer, self.studio.comfyui.start_times)
 
     def _debug(self, stop: StopSign) -> Mapping[str, Any]:
         """Tell everything."""
@@ -60,7 +64,8 @@ class Actions:
         if self.config.volume.is_dir():
             with Http(wait=stop.wait) as http:
                 inventory = self._store(http).inventory()
-        return debug.debug(self.config, self.studio, inventory, self.notes)
+        start = self.start.times() | (self.studio.comfyui.start_times if self.studio else {})
+        return debug.debug(self.config, self.studio, inventory, self.notes) | {"start": start}
 
     def _look_after(self, request: Request, stop: StopSign, tell: Tell) -> Mapping[str, Any]:
         """Do a model action."""

@@ -29,12 +29,12 @@ def read(pins: Path = PINS) -> dict[str, Any]:
 
 def sources(pins: dict[str, Any]) -> list[Source]:
     """List ComfyUI first, then the packs."""
-    core = pins["comfyui"]
+    core = pins.get("comfyui")
     return [
-        Source("ComfyUI", ".", core["repository"], core["commit"]),
+        *([Source("ComfyUI", ".", core["repository"], core["commit"])] if core else []),
         *(
             Source(name, f"custom_nodes/{name}", pack["repository"], pack["commit"])
-            for name, pack in pins["packs"].items()
+            for name, pack in pins.get("packs", {}).items()
         ),
     ]
 

@@ -16,11 +16,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from backend.errors import ComfyformError
 from worker.comfyui.exit_reason import death, quoted
 from worker.comfyui.import_failures import ImportFailures
+from worker.comfyui.import_times import ImportTimes
 from worker.comfyui.log import ProcessLog
 from worker.comfyui.probe import HOST, free_port, is_idle, system_stats
 
@@ -81,6 +82,8 @@ class ComfyUIProcess:
         self._recent = 0
         self._failed_starts = 0
         self._imports = ImportFailures()
+        self._times = ImportTimes()
+        self._ready_s: float | None = None
         # A daemon, because the leash kills the child when this thread ends: it lives as long as the worker.
         self._thread = threading.Thread(target=self._supervise, name="comfyui", daemon=True)
 
@@ -113,6 +116,14 @@ class ComfyUIProcess:
         """Node packs and core extras that it could not import → the last line of the traceback."""
         with self._changed:
             return dict(self._imports.found)
+
+    @property
+    def start_times(self) -> dict[str, Any]:
+        """Seconds until it answered, and of each node pack's import; empty before it answered once."""
+        with self._changed:
+            if self._ready_s is None:
+                return {}
+            return {"comfyui_s": self._ready_s, "imports_s": dict(self._times.found)}
 
     def log_tail(self, lines: int = 20) -> list[str]:
         """Return the last lines that it printed."""
@@ -223,12 +234,20 @@ class ComfyUIProcess:
         )
         if process.stdout is None:
             raise OSError("no pipe")
-        imports = ImportFailures()
-        reader = self._log.drain(process.stdout, imports.read)
+        imports, times, begin = ImportFailures(), ImportTimes(), time.monotonic()
+
+        def listen(line: str) -> None:
+            imports.read(line)
+            times.read(line)
+
+        reader = self._log.drain(process.stdout, listen)
         with self._changed:
-            self._process, self._port, self._imports = process, port, imports
+            self._process, self._port, self._imports, self._times = process, port, imports, times
         self._set(State.RESTARTING if self._deaths else State.STARTING)
         was_ready = self._await_ready(process, port)
+        if was_ready:
+            with self._changed:
+                self._ready_s = round(time.monotonic() - begin, 3)
         started = time.monotonic()
         while process.poll() is None and not self._stopping.wait(FIRST_POLL_S):
             if self._recent and was_ready and time.monotonic() - started > STEADY_S:

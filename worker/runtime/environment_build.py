@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -17,12 +18,15 @@ from typing import Any, Final
 from backend.contract import EnvironmentRecord
 from backend.errors import InvalidArgument, NotSupported, TransferError
 from ops.runtime.environment_key import environment_key, read_sources
+from worker import sources
 from worker.runtime.runtime_store import RuntimeStore
 
 Report = Callable[[Mapping[str, Any]], object]
 
 PACKAGES: Final = "packages"
 """Folder of an environment that goes onto PYTHONPATH."""
+COMFYUI: Final = "ComfyUI"
+"""Folder of a generation environment that holds ComfyUI with its packs."""
 LOG_LINES: Final = 12
 _INHERITED: Final = re.compile(
     r"PATH|HOME|LANG|LC_ALL|TMPDIR|(PIP|SSL)_\w+|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|(HTTPS?|NO|ALL)_PROXY",
@@ -31,18 +35,22 @@ _INHERITED: Final = re.compile(
 """Variables that pip may see: a source build runs other people's code, which must not read our keys."""
 
 
+_BUILDING: Final = threading.Lock()
+
+
 class EnvironmentBuilder:
     """Builds the environments of one version of the code.
 
     Attributes:
         code: folder with the code, whose locks decide what is installed.
         store: where archives and records go.
-        environ: the worker's variables.
+        environ: the worker's variables; COMFYFORM_SOURCES_URL stands for ``https://github.com/``.
     """
 
     def __init__(self, code: Path, store: RuntimeStore, environ: Mapping[str, str]) -> None:
         self.code = code
         self.store = store
+        self.sources_url = environ.get("COMFYFORM_SOURCES_URL", "")
         self.environ = {name: value for name, value in environ.items() if _INHERITED.fullmatch(name)}
 
     def build(self, kind: str, key: str, base: str, report: Report) -> EnvironmentRecord:
@@ -66,6 +74,12 @@ class EnvironmentBuilder:
                 hint="Send the job again once workers of the new version have started.",
             )
         self._tell(report, "verify", 0)
+        # A worker takes several jobs at once; the second one finds what the first has built.
+        with _BUILDING:
+            return self._build(kind, key, base, report)
+
+    def _build(self, kind: str, key: str, base: str, report: Report) -> EnvironmentRecord:
+        """Build an environment, unless it is there."""
         record = self.store.verified(key)
         if (
             record is not None
@@ -77,6 +91,9 @@ class EnvironmentBuilder:
         with tempfile.TemporaryDirectory(prefix="environment-") as folder:
             target = Path(folder) / "environment"
             self._install(kind, target / PACKAGES, report)
+            if kind == "generation":
+                self._tell(report, "sources", 75)
+                self._fetch_sources(target / COMFYUI)
             self._tell(report, "compile", 80)
             self._compile(target)
             self._tell(report, "try", 88)
@@ -90,7 +107,7 @@ class EnvironmentBuilder:
                     "base": base,
                     "python": python_version(),
                     "platform": platform_name(),
-                    "torch": packages(target / PACKAGES).get("torch"),
+                    "torch": self._torch(kind, target / PACKAGES),
                     "packages": packages(target / PACKAGES),
                     "built_at": datetime.now(UTC).isoformat(timespec="seconds"),
                     "seconds": round(time.monotonic() - begin, 1),
@@ -115,6 +132,7 @@ class EnvironmentBuilder:
         command = [sys.executable, "-m", "pip", "install", "--require-hashes", "--no-deps", "--no-compile"]
         command += ["--only-binary=:all:", "--progress-bar=off", "--disable-pip-version-check", "--no-input"]
         command += ["--root-user-action=ignore", f"--target={target}"]
+        command += [f"--no-binary={','.join(names)}"] if (names := self._source_builds(kind)) else []
         command += [] if "PIP_CACHE_DIR" in self.environ else ["--no-cache-dir"]
         command += [part for lock in locks for part in ("-r", str(lock))]
         collected = 0
@@ -126,6 +144,47 @@ class EnvironmentBuilder:
                 self._tell(report, "install", 70, f"{total} packages")
         # Their first line names this machine's Python.
         shutil.rmtree(target / "bin", ignore_errors=True)
+
+    def _source_builds(self, kind: str) -> list[str]:
+        """Return the packages that have no wheel: building them runs their code, so each one is named."""
+        return list(self._pins().get("packages", {}).get("source_builds", ())) if kind == "generation" else []
+
+    def _pins(self) -> dict[str, Any]:
+        """Read what the generation environment pins besides packages."""
+        path = self.code / "worker" / "comfyui.toml"
+        return sources.read(path) if path.is_file() else {}
+
+    def _torch(self, kind: str, folder: Path) -> str | None:
+        """Return the torch that an environment has, or that it needs its base image to have."""
+        base: str | None = self._pins().get("base", {}).get("torch") if kind == "generation" else None
+        return packages(folder).get("torch", base)
+
+    def _fetch_sources(self, target: Path) -> None:
+        """Fetch ComfyUI and its packs at their commits, without git's own folders."""
+        pins = self._pins()
+        for source in sources.sources(pins):
+            arguments = (str(target / source.folder), *source)
+            code = "import sys; from pathlib import Path; from worker.sources import Source, fetch; "
+            code += "fetch(Source(*sys.argv[2:]), Path(sys.argv[1]))"
+            environ = self.environ | {"PYTHONPATH": str(self.code), **self._git_address()}
+            list(self._run(f"git ({source.name})", [sys.executable, "-P", "-c", code, *arguments], environ))
+        for path in target.rglob(".git"):
+            # A submodule's is a file.
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if "comfyui" in pins:
+            (target / "no-frontend").mkdir(exist_ok=True)
+            (target / "no-frontend" / "README").write_text("ComfyUI starts without a user interface.\n")
+
+    def _git_address(self) -> dict[str, str]:
+        """Return git's configuration where the sources come from another address than GitHub's."""
+        if not self.sources_url:
+            return {}
+        name = f"url.{self.sources_url}.insteadOf"
+        return {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": name,
+            "GIT_CONFIG_VALUE_0": "https://github.com/",
+        }
 
     def _compile(self, folder: Path) -> None:
         """Write bytecode that is not checked against times, because an archive has none."""

@@ -18,11 +18,8 @@ from typing import Any, NoReturn
 from backend.errors import ComfyformError, NotSupported
 from worker.runtime import archives, bootstrap, privileges
 from worker.runtime.actions import CODE_FOLDER, RuntimeActions
-from worker.runtime.environment_build import PACKAGES, Report, platform_name, python_version
+from worker.runtime.environment_build import COMFYUI, PACKAGES, Report, platform_name, python_version
 from worker.runtime.runtime_store import RuntimeStore
-
-COMFYUI = "ComfyUI"
-"""Folder of a generation environment that holds ComfyUI with its packs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ def test_an_empty_volume_becomes_a_worker(emu: Emulator) -> None:
     record = ops.build()
     health = ops.output(action="health")
 
-    archive = ops.store / "environments" / record["key"] / record["archive"]
+    archive = ops.store.environment(record["key"]) / record["archive"]
     assert hashlib.sha256(archive.read_bytes()).hexdigest() == record["sha256"]
     assert record["packages"]["runpod"].startswith("1.")
     assert health["worker_version"].endswith(code().sha256[:12])
