@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 R = TypeVar("R")
 
 PROGRESS_BYTES: Final = 64 * 1024
-"""Fewer bytes than this are no progress, so that retries end when a server keeps disconnecting."""
+"""Fewer bytes than this do not count as progress, so that retries end when a server keeps disconnecting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
