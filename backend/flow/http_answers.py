@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from backend.errors import ApiError, InvalidArgument, Unavailable
+from backend.flow.environment_proxy import through_proxy
 from backend.flow.httpx_library import httpx
 from backend.flow.steps import Reply
 from backend.validation.json_reader import MAX_BYTES
@@ -66,7 +67,8 @@ def translated(method: str, url: str) -> Iterator[Call]:
         logger.info("%s %s failed after %.0f ms: %s", method, address, took_ms, reason)
         # Without the cause: an httpx exception holds the request, and the request holds the key.
         raise Unavailable(
-            f"{method} {address} {'could not be sent' if never else 'was not answered'}: {reason}.",
+            f"{method} {address} {'could not be sent' if never else 'was not answered'}"
+            f"{through_proxy(url)}: {reason}.",
             sent=not never,
             method=method,
             url=address,

@@ -25,6 +25,7 @@ import certifi
 
 from backend.errors import ConfigError, InvalidArgument, TransferError, Unavailable
 from backend.flow import Reply
+from backend.flow.environment_proxy import through_proxy
 from backend.settings import Secret
 from backend.validation.printable import shown
 
@@ -277,5 +278,5 @@ def _translated(url: str) -> Iterator[None]:
             case _:
                 reason = f"it does not speak valid HTTP ({type(error).__name__})"
         raise Unavailable(
-            f"GET {shown(url)} was not answered: {reason}.", method="GET", url=shown(url)
+            f"GET {shown(url)} was not answered{through_proxy(url)}: {reason}.", method="GET", url=shown(url)
         ) from None

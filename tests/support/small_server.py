@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 
@@ -46,13 +48,22 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 512  # connections that a crowd of clients opens at once
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):
+        # A client that does not trust the certificate ends the handshake.
+        if not isinstance(sys.exception(), (ConnectionError, ssl.SSLError)):
             super().handle_error(request, client_address)
 
 
 @contextlib.contextmanager
-def serving(answer: Callable[[Seen], Answer]) -> Iterator[SmallServer]:
-    """Serve on a free port of loopback within a `with`."""
+def serving(
+    answer: Callable[[Seen], Answer], *, certificate: Path | None = None, host: str = "127.0.0.1"
+) -> Iterator[SmallServer]:
+    """Serve on a free port of loopback within a `with`.
+
+    Args:
+        answer: called with every request, in order.
+        certificate: a file with a certificate and its key; the server speaks TLS then.
+        host: the address to listen at.
+    """
     seen: list[Seen] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -78,11 +89,19 @@ def serving(answer: Callable[[Seen], Answer]) -> Iterator[SmallServer]:
 
         do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = _do
 
-    with _Server(("127.0.0.1", 0), Handler) as server:
+    with _Server((host, 0), Handler) as server:
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            # The handshake is the connection's own thread's: one that fails does not stop the server.
+            server.socket = context.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield SmallServer(f"http://127.0.0.1:{server.server_port}", seen)
+            scheme = "http" if certificate is None else "https"
+            yield SmallServer(f"{scheme}://{host}:{server.server_port}", seen)
         finally:
             server.shutdown()
             thread.join()

@@ -6,16 +6,11 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +20,7 @@ from backend.flow.http_driver import Http
 from backend.settings import Secret
 from ops.sources.origins import Sources
 from ops.sources.ssrf_guard import check_public, is_public, redirected, same_server
+from tests.support.certificates import self_signed
 from tests.support.ops_places import PATH, folder
 
 
@@ -204,27 +200,3 @@ def test_a_token_never_goes_out_in_clear(file: str, mirror: str, tmp_path: Path)
 
     assert Mirror.seen
     assert {(scheme, key) for scheme, _, key in Mirror.seen} == {("https", "Bearer hf_secret")}
-
-
-def self_signed(folder: Path, name: str) -> Path:
-    """Write a certificate for a name with its key, signed by itself, and return the file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path = folder / "certificate.pem"
-    path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
-    return path
