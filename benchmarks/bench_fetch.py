@@ -124,7 +124,7 @@ def compare(title: str, hub: Hub, root: Path, size_bytes: int, runs: int) -> Non
             measured[name].append(run(hub, folder))
             shutil.rmtree(folder)
     idle = best([measure([PYTHON, "-c", IDLE, "", ""], hub.env) for _ in range(3)])
-    rows = [(name, best(taken)) for name, taken in measured.items()]
+    rows = [(name, best(durations)) for name, durations in measured.items()]
     table(f"fetch and verify {size_bytes >> 20} MiB {title}, best of {runs}", rows, size_bytes)
     print(f"memory above idle, ours: {rows[0][1].peak_mib - idle.peak_mib:.0f} MiB")
     folder = root / "killed"

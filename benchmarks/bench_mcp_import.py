@@ -46,10 +46,10 @@ def own_modules() -> list[tuple[float, str]]:
 
 
 def main(rounds: int) -> None:
-    taken = [json.loads(python("-c", ROUND).stdout) for _ in range(rounds)]
+    samples = [json.loads(python("-c", ROUND).stdout) for _ in range(rounds)]
     print(f"{'':10} {'median':>10} {'least':>13}")
     for name in ("the SDK", "we add"):
-        times = [one[name] for one in taken]
+        times = [one[name] for one in samples]
         print(f"{name:10} {statistics.median(times):7.1f} ms {min(times):10.1f} ms")
     print(f"{BUDGET_MS} ms are allowed")
     for own, name in own_modules()[:8]:

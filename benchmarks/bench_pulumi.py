@@ -28,10 +28,10 @@ for number in range({count}):
 """
 
 
-def models(made: Project, count: int) -> None:
+def models(project: Project, count: int) -> None:
     """Let a project want so many models, small ones."""
     lines = [f"      - path: m/{number}.json\n        source: {SOURCE}\n" for number in range(count)]
-    (made.root / "models-registry.yaml").write_text("required:\n  m:\n    files:\n" + "".join(lines))
+    (project.root / "models-registry.yaml").write_text("required:\n  m:\n    files:\n" + "".join(lines))
 
 
 def seconds(run: Callable[[], object]) -> float:

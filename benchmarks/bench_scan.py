@@ -49,11 +49,11 @@ def fill(root: Path, count: int) -> None:
 def run(label: str, command: list[str], runs: int) -> None:
     """Measure a program several times and print its best."""
     try:
-        taken = best([measure(command) for _ in range(runs)])
+        least = best([measure(command) for _ in range(runs)])
     except (SystemExit, OSError) as error:
         print(f"{label:44} not measured: {str(error).splitlines()[-1]}")
     else:
-        print(f"{label:44}{taken.seconds:8.2f} s{taken.peak_mib:8.0f} MiB{taken.cpu_s:8.2f} s of processor")
+        print(f"{label:44}{least.seconds:8.2f} s{least.peak_mib:8.0f} MiB{least.cpu_s:8.2f} s of processor")
 
 
 def main() -> None:

@@ -45,10 +45,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         time.sleep(self.latency_s)
         size = self.file.stat().st_size
-        wanted = RANGE.match(self.headers.get("Range", ""))
+        byte_range = RANGE.match(self.headers.get("Range", ""))
         start, end = 0, size
-        if wanted:
-            start, end = int(wanted[1]), min(size, int(wanted[2]) + 1 if wanted[2] else size)
+        if byte_range:
+            start, end = int(byte_range[1]), min(size, int(byte_range[2]) + 1 if byte_range[2] else size)
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
         else:

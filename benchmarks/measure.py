@@ -46,8 +46,8 @@ def table(title: str, rows: Sequence[tuple[str, Measured]], size_bytes: int) -> 
     ours = rows[0][1].seconds
     for name, row in rows:
         rate = size_bytes / row.seconds / 1e6
-        taken = f"{row.seconds:8.2f}{rate:8.0f}{row.seconds / ours:8.1f}"
-        print(f"{name:34}{taken}{row.peak_mib:8.0f}{row.cpu_s:8.2f}")
+        figures = f"{row.seconds:8.2f}{rate:8.0f}{row.seconds / ours:8.1f}"
+        print(f"{name:34}{figures}{row.peak_mib:8.0f}{row.cpu_s:8.2f}")
 
 
 def best(runs: Sequence[Measured]) -> Measured:

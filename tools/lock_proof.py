@@ -78,20 +78,20 @@ def tags() -> list[Tag]:
 
 def applying(requirements: Collection[str], extras: Collection[str] = ()) -> list[str]:
     """Keep the requirements that hold on the image with these extras, without their markers."""
-    kept = []
+    result = []
     for text in requirements:
         requirement = Requirement(text)
         marker = requirement.marker
         if marker is None or any(marker.evaluate({**ENVIRONMENT, "extra": extra}) for extra in (*extras, "")):
             requirement.marker = None
-            kept.append(str(requirement))
-    return sorted(set(kept))
+            result.append(str(requirement))
+    return sorted(set(result))
 
 
-def collect(lock: str, wanted: Collection[str]) -> Facts:
+def collect(lock: str, requirements: Collection[str]) -> Facts:
     """Read the metadata of the file that pip would choose for each package of a lock.
 
-    ``wanted`` names the extras. Of a wheel only the metadata is fetched.
+    ``requirements`` names the extras. Of a wheel only the metadata is fetched.
     Raises RuntimeError for a package without a file that fits.
     """
     entries = [
@@ -103,7 +103,7 @@ def collect(lock: str, wanted: Collection[str]) -> Facts:
     with PyPISimple() as index, ThreadPoolExecutor(8) as pool:
         read = dict(pool.map(lambda entry: (entry[0], _metadata(index, *entry)), entries))
     requires = {name: metadata.get("requires_dist", []) for name, (_, metadata) in read.items()}
-    extras = active_extras(wanted, requires)
+    extras = active_extras(requirements, requires)
     return {
         name: {
             "version": metadata["version"],
@@ -160,10 +160,12 @@ def _source_metadata(archive: Path) -> RawMetadata:
     return metadata
 
 
-def active_extras(wanted: Collection[str], requires: Mapping[str, Collection[str]]) -> dict[str, set[str]]:
-    """Find which extras are asked for, by ``wanted`` and by packages with their own extras."""
+def active_extras(
+    requirements: Collection[str], requires: Mapping[str, Collection[str]]
+) -> dict[str, set[str]]:
+    """Find which extras are asked for, by ``requirements`` and by packages with their own extras."""
     extras: dict[str, set[str]] = {}
-    pending = list(applying(wanted))
+    pending = list(applying(requirements))
     for name, texts in requires.items():
         pending += applying(texts, extras.get(name, ()))
     while pending:
@@ -180,7 +182,7 @@ def problems(
     locked: Mapping[str, str],
     facts: Facts,
     *,
-    wanted: Collection[str],
+    requirements: Collection[str],
     source_builds: Collection[str],
     left_out: Collection[str] = (),
 ) -> list[str]:
@@ -205,7 +207,7 @@ def problems(
                 )
         elif not accepted & parse_wheel_filename(fact["file"])[3]:
             found.append(f"{name} {locked[name]}: {fact['file']} does not fit the image's platform")
-    by = [("comfyui.in", text) for text in applying(wanted)]
+    by = [("comfyui.in", text) for text in applying(requirements)]
     by += [(f"{name} {fact['version']}", text) for name, fact in facts.items() for text in fact["requires"]]
     for who, text in by:
         requirement = Requirement(text)

@@ -102,7 +102,7 @@ def check(proof: dict[str, Any]) -> list[str]:
         found += lock_proof.problems(
             lock_proof.pins(text),
             proof[name]["packages"],
-            wanted=environment.requirements(),
+            requirements=environment.requirements(),
             source_builds=environment.source_builds,
             left_out=environment.left_out,
         )

@@ -91,5 +91,5 @@ class Project:
 
 def _check(done: subprocess.CompletedProcess[str], arguments: tuple[str, ...]) -> None:
     if done.returncode:
-        said = f": {done.stderr.strip()}" if done.stderr else ""
-        raise ComfyformError(f"`pulumi {' '.join(arguments)}` ended with {done.returncode}{said}.")
+        reason = f": {done.stderr.strip()}" if done.stderr else ""
+        raise ComfyformError(f"`pulumi {' '.join(arguments)}` ended with {done.returncode}{reason}.")

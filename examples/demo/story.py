@@ -171,10 +171,10 @@ def _portrait(console: Printer, where: str, settings: Settings, pictures: Path) 
         result = backend.portrait(
             prompt=PROMPT, seed=SEED, output_path=pictures / f"odin-{where}.png"
         ).raise_for_failure()
-    made = result.files[0]
-    about = f"sha256 {made.sha256}, {made.size_bytes} bytes, seed {result.seed}"
-    console.print(f"{made.local_path}\n{about}", soft_wrap=True, markup=False)
-    return f"{made.size_bytes} bytes, sha256 {(made.sha256 or '')[:12]}…"
+    file = result.files[0]
+    about = f"sha256 {file.sha256}, {file.size_bytes} bytes, seed {result.seed}"
+    console.print(f"{file.local_path}\n{about}", soft_wrap=True, markup=False)
+    return f"{file.size_bytes} bytes, sha256 {(file.sha256 or '')[:12]}…"
 
 
 def _drift(diary: Diary, project: Project, settings: Settings, server: LocalRunPod) -> None:

@@ -13,7 +13,7 @@ OnProgress = Callable[[Mapping[str, Any]], None]
 @contextlib.contextmanager
 def watching(console: Console) -> Iterator[OnProgress]:
     """Say how a generation goes on, within a ``with``; the same word only once."""
-    said: set[object] = set()
+    printed: set[object] = set()
     with console.steps() as bar:
 
         def tell(event: Mapping[str, Any]) -> None:
@@ -24,8 +24,8 @@ def watching(console: Console) -> Iterator[OnProgress]:
                 return
             # A log has a line at every tenth of a node's steps, not one a step.
             word = (event.get("node"), 10 * event["value"] // steps) if steps else sentence
-            if sentence and word not in said:
-                said.add(word)
+            if sentence and word not in printed:
+                printed.add(word)
                 console.say(sentence)
 
         yield tell

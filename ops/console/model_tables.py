@@ -111,9 +111,9 @@ def sums(plan: Plan) -> str:
     more = " or more" if unknown else ""
     storage = f"storage ${summary.dollars_per_month:.2f} a month{more}"
     if not plan.changes:
-        wanted = sum(bool(action.model) for action in plan.actions)
-        extra = len(plan.actions) - wanted
-        as_wanted = f"{wanted} files are up to date" if wanted else "the registry names no missing file"
+        named = sum(bool(action.model) for action in plan.actions)
+        extra = len(plan.actions) - named
+        as_wanted = f"{named} files are up to date" if named else "the registry names no missing file"
         besides = f", {extra} on the volume are not in the registry" if extra else ""
         return f"Nothing to do: {as_wanted}{besides} ({storage})."
     counts: dict[str, int] = {}

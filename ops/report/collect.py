@@ -201,8 +201,8 @@ def _endpoint(live: Live[EndpointSpec], counts: Mapping[str, Any]) -> Resource:
 
 
 def _models(registry: Path, remote: Inventory | None) -> tuple[Model, ...]:
-    wanted = load(registry)
-    used_by = {model.name: model.used_by for model in wanted.models}
+    registry_models = load(registry)
+    used_by = {model.name: model.used_by for model in registry_models.models}
 
     def model(action: Action) -> Model:
         # Where the volume was not looked at, the plan speaks of an empty one.
@@ -217,7 +217,7 @@ def _models(registry: Path, remote: Inventory | None) -> tuple[Model, ...]:
             used_by=used_by.get(action.model, ()),
         )
 
-    plan = compare(wanted, remote or Inventory())
+    plan = compare(registry_models, remote or Inventory())
     return tuple(model(action) for action in plan.actions)
 
 
@@ -272,7 +272,7 @@ def _time(text: str) -> datetime:
 def _costs(
     prices: catalog.Catalog, volume: Live[NetworkVolumeSpec], endpoints: list[Live[EndpointSpec]]
 ) -> tuple[Cost, ...]:
-    made = estimate(
+    estimated = estimate(
         prices,
         volume_gb=volume.values["size_gb"],
         volume_type=volume.values.get("type"),
@@ -285,5 +285,5 @@ def _costs(
             monthly_usd=line.usd_per_month or None,
             hourly_usd=line.usd_per_hour_max or None,
         )
-        for line in made.lines
+        for line in estimated.lines
     )

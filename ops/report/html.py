@@ -29,18 +29,18 @@ def element(name: str, /, *children: Child, **attributes: str | bool | None) -> 
         attributes: an underscore stands for a dash, and one at the end is dropped (``class_``);
             True is an attribute without a value, None and False leave it out.
     """
-    made = Element(name)
+    result = Element(name)
     for key, value in attributes.items():
         if value is not None and value is not False:
-            made.set(key.rstrip("_").replace("_", "-"), key if value is True else str(value))
+            result.set(key.rstrip("_").replace("_", "-"), key if value is True else str(value))
     for child in children:
         if isinstance(child, Element):
-            made.append(child)
-        elif child is not None and len(made):
-            made[-1].tail = (made[-1].tail or "") + child
+            result.append(child)
+        elif child is not None and len(result):
+            result[-1].tail = (result[-1].tail or "") + child
         elif child is not None:
-            made.text = (made.text or "") + child
-    return made
+            result.text = (result.text or "") + child
+    return result
 
 
 def document(title: str, *body: Element) -> str:
@@ -93,14 +93,14 @@ def table(
         for i, c in enumerate(columns)
     ]
     body = [element("tr", *(cell(index, content) for index, content in enumerate(row))) for row in rows]
-    made = element(
+    grid = element(
         "table",
         element("caption", caption, class_="hidden"),
         element("thead", element("tr", *heads)),
         element("tbody", *body),
     )
     # A wide table scrolls by itself, also by keyboard, instead of the page.
-    return element("div", made, class_="scroll", tabindex="0", role="region", aria_label=caption)
+    return element("div", grid, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
 def more(summary: str, content: Element) -> Element:

@@ -38,9 +38,9 @@ def draw(report: Report) -> str:
 
 
 def _head(report: Report) -> Element:
-    made = report.made_at.strftime("%Y-%m-%d %H:%M UTC")
+    moment = report.made_at.strftime("%Y-%m-%d %H:%M UTC")
     return element(
-        "header", element("h1", report.title), element("p", f"comfyform report of {made}", class_="soft")
+        "header", element("h1", report.title), element("p", f"comfyform report of {moment}", class_="soft")
     )
 
 
@@ -67,18 +67,18 @@ def _part(report: Report, name: Section, content: Sequence[Element], empty: str)
 
 
 def _summary(report: Report) -> Element:
-    wanted = [model for model in report.models if model.state != "extra"]
-    there = [model for model in wanted if model.state == "in place"]
+    named = [model for model in report.models if model.state != "extra"]
+    there = [model for model in named if model.state == "in place"]
     failed = [job for job in report.jobs if job.state in {"failed", "expired"}]
-    looked = [model for model in wanted if model.state != "unknown"]
+    looked = [model for model in named if model.state != "unknown"]
     models = tile(
         "Models in place",
-        f"{len(there)} of {len(wanted)}",
+        f"{len(there)} of {len(named)}",
         size(sum(model.size_bytes or 0 for model in there)),
-        "good" if len(there) == len(wanted) else "bad",
+        "good" if len(there) == len(named) else "bad",
     )
     tiles = [
-        models if looked else tile("Models wanted", str(len(wanted)) if wanted else "–"),
+        models if looked else tile("Models wanted", str(len(named)) if named else "–"),
         tile(
             "Recent jobs that failed",
             f"{len(failed)} of {len(report.jobs)}",
@@ -104,8 +104,8 @@ def _stack(report: Report) -> Element:
         )
         for resource in report.resources
     ]
-    made = [table("What is deployed", ("Kind", "Name", "State", "Details"), rows)] if rows else []
-    return _part(report, "stack", made, "No setting speaks of RunPod: this page is of this machine alone.")
+    content = [table("What is deployed", ("Kind", "Name", "State", "Details"), rows)] if rows else []
+    return _part(report, "stack", content, "No setting speaks of RunPod: this page is of this machine alone.")
 
 
 def _models(report: Report) -> Element:
@@ -153,8 +153,8 @@ def _jobs(report: Report) -> Element:
                 room -= file.size_bytes or 0
             figures.append(_figure(job, file, embed=fits))
         cards.append(element("li", *figures, _words(job), class_="job"))
-    made = [element("ul", *cards, class_="jobs")] if cards else []
-    return _part(report, "jobs", made, "No job was run from this machine yet.")
+    content = [element("ul", *cards, class_="jobs")] if cards else []
+    return _part(report, "jobs", content, "No job was run from this machine yet.")
 
 
 def _figure(job: Job, file: JobFile, *, embed: bool) -> Element:
@@ -200,11 +200,11 @@ def _costs(report: Report) -> Element:
         (cost.what, cost.basis, _money(cost.monthly_usd), _money(cost.hourly_usd)) for cost in report.costs
     ]
     columns = ("What", "How it is reckoned", "A month", "An hour")
-    made = [table("What the stack costs", columns, rows, numeric=(2, 3))] if rows else []
+    content = [table("What the stack costs", columns, rows, numeric=(2, 3))] if rows else []
     empty = (
         "Not known without the stack." if report.deployed else "Nothing is deployed that would cost anything."
     )
-    return _part(report, "costs", made, empty)
+    return _part(report, "costs", content, empty)
 
 
 def _money(usd: float | None) -> str:

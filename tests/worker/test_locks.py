@@ -34,7 +34,7 @@ PINS = {"speech": "2.0", "arrays": "2.5"}
 def judged(changes: dict[str, dict[str, object]], pins: dict[str, str] = PINS) -> list[str]:
     """Judge the two sound packages with these facts changed."""
     facts = {name: fact | changes.get(name, {}) for name, fact in FACTS.items()}
-    return lock_proof.problems(pins, facts, wanted=["speech[fast]>=1"], source_builds=["built"])
+    return lock_proof.problems(pins, facts, requirements=["speech[fast]>=1"], source_builds=["built"])
 
 
 def test_the_locks_install_on_the_image():

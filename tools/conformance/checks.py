@@ -227,19 +227,19 @@ def refusals(run: Run) -> str:
 
 def graph_check(run: Run) -> str:
     """The check before payment crashes on no graph and refuses none that the server runs."""
-    made = []
+    workflows = []
     for name in ("PNG", "FLAC", "latent", "text"):
         try:
-            made.append(graphs.output(run.definitions, name))
+            workflows.append(graphs.output(run.definitions, name))
         except KeyError:
             continue
     with contextlib.suppress(Skipped):
-        made += [graphs.picture(run.checkpoint)] * 2
+        workflows += [graphs.picture(run.checkpoint)] * 2
     busy: AbstractContextManager[object] = contextlib.nullcontext()
     with contextlib.suppress(Skipped):
         busy = foreign_run(run, run.long_run())
     with busy:
-        found = mutations.compare(run.comfyui, run.http, made, run.definitions, run.mutated)
+        found = mutations.compare(run.comfyui, run.http, workflows, run.definitions, run.mutated)
     # The same mistake fails in the same way: a few of each kind are enough.
     several: dict[str, int] = {}
     doubtful = []

@@ -37,7 +37,7 @@ OUTPUTS: Final[Mapping[str, tuple[str, str, str, Mapping[str, Any], str]]] = {
 """Name → class, the input that takes what is saved, its type, further values, the type of the file."""
 
 
-def node(definitions: Mapping[str, Any], class_type: str, **given: Any) -> dict[str, Any]:
+def node(definitions: Mapping[str, Any], class_type: str, **values: Any) -> dict[str, Any]:
     """Make a node with its required inputs at their defaults.
 
     Raises:
@@ -55,7 +55,7 @@ def node(definitions: Mapping[str, Any], class_type: str, **given: Any) -> dict[
             inputs[name] = limits["options"][0]["key"]  # SaveVideo's codec, since v0.33
         elif spec[0] in _PLAIN:
             inputs[name] = _PLAIN[spec[0]]
-    return {"class_type": class_type, "inputs": inputs | given}
+    return {"class_type": class_type, "inputs": inputs | values}
 
 
 def output(definitions: Mapping[str, Any], name: str, prefix: str = "conformance/naïve ü 日本") -> Graph:
@@ -64,13 +64,13 @@ def output(definitions: Mapping[str, Any], name: str, prefix: str = "conformance
     Raises:
         KeyError: this ComfyUI lacks a node of it.
     """
-    class_type, taken, kind, values, _ = OUTPUTS[name]
+    class_type, input_name, kind, values, _ = OUTPUTS[name]
     source, source_values = SOURCES[kind]
     if "filename_prefix" in definitions[class_type]["input"].get("required", {}):
         values = {**values, "filename_prefix": prefix}
     return {
         "1": node(definitions, source, **source_values),
-        "2": node(definitions, class_type, **{taken: ["1", 0], **values}),
+        "2": node(definitions, class_type, **{input_name: ["1", 0], **values}),
     }
 
 

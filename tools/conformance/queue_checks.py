@@ -41,14 +41,14 @@ def interrupt(run: Run) -> str:
     with subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True) as running:
         if running.stderr is None:
             raise AssertionError("no pipe")
-        told = ""
+        last_line = ""
         for line in running.stderr:
-            told = line
+            last_line = line
             if "KSampler" in line:
                 break
         running.send_signal(signal.SIGINT)
         rest = running.stderr.read()
-    require(running.returncode == 130, f"exit code {running.returncode}: {told}{rest}")
+    require(running.returncode == 130, f"exit code {running.returncode}: {last_line}{rest}")
     require("Stopped. Job " in rest, f"it said {rest!r}")
     job_id = rest.partition("Stopped. Job ")[2].split()[0]
     run.wait(lambda: run.position(job_id) is None, "the run is still in the queue")
@@ -83,12 +83,12 @@ def second_client(run: Run) -> str:
 
 def submitted(run: Run) -> str:
     """A run that was submitted is fetched later by its id, and one of two is cancelled."""
-    kept = run.backend.submit("workflow", graph=graphs.picture(run.checkpoint, seed=5))
-    dropped = run.backend.submit("workflow", graph=run.long_run())
-    require(dropped.cancel(), "the second could not be cancelled")
+    first = run.backend.submit("workflow", graph=graphs.picture(run.checkpoint, seed=5))
+    second = run.backend.submit("workflow", graph=run.long_run())
+    require(second.cancel(), "the second could not be cancelled")
     place = run.folder / "resumed.png"
-    path = run.saved(run.backend.resume(kept.id, output_path=place), "image")
-    run.wait(lambda: run.position(dropped.id) is None, "the cancelled run is still in the queue")
+    path = run.saved(run.backend.resume(first.id, output_path=place), "image")
+    run.wait(lambda: run.position(second.id) is None, "the cancelled run is still in the queue")
     return f"{path.stat().st_size} bytes"
 
 
