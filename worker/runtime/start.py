@@ -5,6 +5,7 @@ becomes ``python -m worker``. On the ops endpoint it takes the job that builds t
 is missing.
 """
 
+import importlib.metadata
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from backend.contract import EnvironmentRecord
 from backend.errors import ComfyformError, NotSupported
 from worker.runtime import archives, bootstrap, privileges
 from worker.runtime.actions import CODE_FOLDER, RuntimeActions
@@ -129,9 +131,25 @@ def locate(need: Need, store: RuntimeStore) -> Path | None:
             f"this image has {python_version()} on {platform_name()}.",
             hint="Use base images with the same Python for both endpoints.",
         )
+    if record is not None and (problem := torch_problem(record)):
+        raise NotSupported(problem, hint="Name the base image's torch in comfyui.toml, and lock against it.")
     if need.sha256 is not None:
         return store.find_archive(need.key, need.sha256)
     return store.archive(record) if record is not None else None
+
+
+def torch_problem(record: EnvironmentRecord) -> str | None:
+    """Say what is wrong where an environment leaves torch to the base image, and its torch is another."""
+    if record["torch"] is None or "torch" in record["packages"]:
+        return None
+    needed = f"The environment was locked against torch {record['torch']}"
+    try:
+        version = importlib.metadata.version("torch").partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return f"{needed}, and torch was not found in this image."
+    if version == record["torch"]:
+        return None
+    return f"{needed}, this image has {version}."
 
 
 def take(job: Mapping[str, Any], report: Report, actions: RuntimeActions) -> Mapping[str, Any]:
