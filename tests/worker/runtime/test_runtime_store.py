@@ -54,9 +54,7 @@ def test_an_environment_comes_back_as_it_was(folder: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("ending", [archives.GZIP, archives.ZSTD])
 @pytest.mark.parametrize("position", [0, 1_000_000, -1])
-def test_a_wrong_byte_is_found(
-    folder: Path, tmp_path: Path, ending: str, position: int
-) -> None:
+def test_a_wrong_byte_is_found(folder: Path, tmp_path: Path, ending: str, position: int) -> None:
     """Nothing of such an archive becomes a folder."""
     if ending == archives.ZSTD and not archives.can_open(f"x{ending}"):
         pytest.skip("this machine has neither the program zstd nor the package zstandard")
@@ -126,9 +124,6 @@ def test_a_record_that_does_not_fit_its_archive_is_not_believed(folder: Path, tm
     assert store.record(KEY) is None
     names = (path.name, "record.json")
     assert store.listing()["damaged"] == [f"environments/{KEY}/{name}" for name in names]
-        f"environments/{KEY}/{path.name}",
-        f"environments/{KEY}/record.json",
-    ]
 
 
 @pytest.mark.parametrize(
