@@ -8,6 +8,7 @@ import pytest
 from tests.support.emulation import Emulator
 
 
+@pytest.mark.slow
 def test_a_version_is_found_by_id_and_by_any_of_its_hashes(emu: Emulator) -> None:
     """Metadata names the exact size in KiB and the true hashes, in upper case; look-up takes either case."""
     base = f"{emu.url('civitai')}/api/v1/model-versions"

@@ -133,6 +133,7 @@ def test_pieces_of_a_string_are_whole_characters_and_together_the_string(text: s
     )
 
 
+@pytest.mark.slow
 def test_a_worker_has_the_documented_variables(emu: Emulator) -> None:
     """Handlers read them with `os.environ[...]`."""
     names = ["RUNPOD_PUBLIC_IP", "RUNPOD_MEM_GB", "RUNPOD_CPU_COUNT", "RUNPOD_POD_HOSTNAME"]

@@ -107,6 +107,7 @@ def test_a_fault_that_is_taken_back_lets_go_what_it_holds(emu: Emulator) -> None
             assert waiting.result().status_code == 201
 
 
+@pytest.mark.slow
 def test_a_client_that_dies_in_the_middle_is_no_failure(tmp_path: Path) -> None:
     """Who hangs up while its POST is held has asked for nothing: nothing is made, and no traceback shown."""
     said = tmp_path / "stderr"
@@ -177,6 +178,7 @@ def test_a_stopped_emulator_ends_its_workers_and_exits_0(tmp_path: Path, stop: s
         assert not alive(pid)
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_one_line_and_exit_code_2(emu: Emulator, tmp_path: Path) -> None:
     """What is wrong on the command line is said without a traceback."""
     port = emu.env["RUNPOD_REST_URL"].split(":")[2].split("/")[0]

@@ -86,6 +86,7 @@ def test_portrait_speech_and_film_are_chained_by_their_assets(hedra: Client) -> 
     assert (data["png"][:4], data["wav"][:4], data["mp4"][4:8]) == (b"\x89PNG", b"RIFF", b"ftyp")
 
 
+@pytest.mark.slow
 def test_the_result_lies_on_another_host_that_sees_no_key(emu: Emulator, hedra: Client) -> None:
     """Result URLs are signed links to another port, fresh each time, and dead after an hour."""
     job = hedra.run("sana", **PORTRAIT)
@@ -107,6 +108,7 @@ def test_outputs_expire(emu: Emulator, hedra: Client) -> None:
     assert (item["status"], item["url"], item["asset_id"]) == ("EXPIRED", None, None)
 
 
+@pytest.mark.slow
 def test_an_upload_is_good_for_an_hour_and_only_by_its_own_url(emu: Emulator, hedra: Client) -> None:
     """A changed URL is external, an old one expired, a wrong type refused, each naming its field."""
     files = {"file": ("a.wav", tone(1.0))}
@@ -156,6 +158,7 @@ def test_inputs_are_checked_against_the_schema(
         assert error["details"][0]["reason"] == reason
 
 
+@pytest.mark.slow
 def test_everything_else_that_is_refused(emu: Emulator, hedra: Client) -> None:
     """Keys, models, jobs, money, moderation and rate, each by its code."""
     running = hedra.ask("POST", "/models/sana", {"input": PORTRAIT}).json()["job_id"]

@@ -218,6 +218,7 @@ def test_files_change_by_commits(emu: Emulator) -> None:
     assert get("main", "b.bin").content == bytes([3, 4, 5])
 
 
+@pytest.mark.slow
 def test_too_many_requests_are_told_when_to_come_back(emu: Emulator) -> None:
     """Every answer says what is left in the window; beyond it there is a 429."""
     url = f"{emu.url('hub')}/api/models/{WHISPER}"
@@ -240,6 +241,7 @@ def test_a_damaged_body_reaches_the_client_damaged(emu: Emulator) -> None:
     assert [at for at in range(len(whole)) if whole[at] != damaged[at]] == [100]
 
 
+@pytest.mark.slow
 def test_plain_files_may_be_badly_served(emu: Emulator) -> None:
     """A web server that ignores ranges, or lies about the length, is one POST away."""
     base = emu.url("hub") + "/files"

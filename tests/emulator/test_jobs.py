@@ -68,6 +68,7 @@ def status(emu: Emulator, endpoint_id: str, job_id: str) -> dict[str, Any]:
     return dict(emu.jobs("GET", f"/{endpoint_id}/status/{job_id}").json())
 
 
+@pytest.mark.slow
 def test_a_job_goes_through_its_states(emu: Emulator, endpoint: str) -> None:
     """IN_QUEUE, IN_PROGRESS with the latest progress as output, COMPLETED; late progress changes nothing."""
     job_id = run(emu, endpoint, policy={"lowPriority": False})

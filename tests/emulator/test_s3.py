@@ -83,6 +83,7 @@ def test_a_file_that_a_worker_wrote_is_an_object(emu, s3, bucket):
     assert (head["ContentLength"], head["ETag"]) == (5, '"5d41402abc4b2a76b9719d911017c592"')
 
 
+@pytest.mark.slow
 def test_the_transfer_manager_moves_large_files_in_parts(emu, s3, bucket, tmp_path):
     """upload_file and download_file, which work in parts and threads, bring the same bytes back."""
     source, back = tmp_path / "source", tmp_path / "back"

@@ -129,6 +129,7 @@ def bodies(values: Values, base: tuple[str, ...]) -> st.SearchStrategy[Any]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BODIES)
 def test_the_checker_agrees_with_the_published_schema(name: str) -> None:
     """For bodies of every kind, valid here is valid there; without the document only ours is asked."""

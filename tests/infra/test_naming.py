@@ -32,6 +32,7 @@ def test_an_object_is_known_by_its_whole_name(name: str, ours: bool) -> None:
 word = st.from_regex(r"[a-z0-9]{1,4}(-[a-z0-9]{1,4}){0,2}", fullmatch=True)
 
 
+@pytest.mark.slow
 @given(project=word, stack=word, logical=st.sampled_from(NAMES), suffix=st.sampled_from(["", "-09afcd"]))
 def test_every_name_that_a_stack_makes_is_its_own(
     project: str, stack: str, logical: str, suffix: str

@@ -129,6 +129,7 @@ def test_the_content_decides_and_not_the_name(outputs: Outputs, tmp_path: Path) 
             outputs.source(device)
 
 
+@pytest.mark.slow
 @given(
     st.text() | st.sampled_from(["data:image/png;base64," + "A/" * 500_000, "x/" * 5_000, "~nouser/a", "a\0"])
 )

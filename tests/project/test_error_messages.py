@@ -81,6 +81,7 @@ def test_the_nearest_choice_is_named(received: Any, options: list[Any], expected
     assert choices(received, options) == expected
 
 
+@pytest.mark.slow
 def test_a_refusal_names_the_choices_that_comfyui_leaves_out(backend: Backend) -> None:
     """Of a long list its refusal gives only the length."""
     graph = txt2img()
@@ -113,6 +114,7 @@ def test_a_poll_is_no_line_in_the_log(backend: Backend, caplog: pytest.LogCaptur
     assert [record for record in caplog.records if record.name.startswith("backend")] == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_what_became_of_the_run(comfyui: ComfyUI, tmp_path: Path) -> None:
     """It was interrupted: nothing goes on when the command is run again."""
     graph = tmp_path / "slow.json"

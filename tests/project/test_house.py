@@ -26,6 +26,7 @@ def run(code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_import_ladder_holds():
     """infra, worker and mcp_server stand on ops, ops on backend; each foreign library has one home."""
     done = subprocess.run(
@@ -107,6 +108,7 @@ def test_infra_shadows_no_other_module():
     assert names & set(sys.stdlib_module_names) == set()
 
 
+@pytest.mark.slow
 def test_only_drivers_wait():
     """Nothing in the product sleeps on its own: a wait can be interrupted, and a test needs no clock."""
     sleepers = [
@@ -120,6 +122,7 @@ def test_only_drivers_wait():
     assert sleepers == []
 
 
+@pytest.mark.slow
 def test_the_generated_pages_are_current():
     """docs/configuration.md, docs/errors.md and docs/cli.md say what the code says."""
     done = subprocess.run(
@@ -141,6 +144,7 @@ def test_the_changelog_leads_with_this_version():
     assert version[1] in headings[:2]
 
 
+@pytest.mark.slow
 def test_no_file_names_a_machine_or_a_registry_host():
     """What is committed is true everywhere: no path of one machine, no address of a package registry."""
     files = subprocess.run(
@@ -167,6 +171,7 @@ def test_the_lock_is_installed_as_it_is():
     assert {"--require-hashes", "--no-deps"} <= set(install.split())
 
 
+@pytest.mark.slow
 def test_no_server_closes_idle_connections_by_uvicorns_default():
     """5 s is shorter than what clients take between two requests; a worker's result was lost by it."""
     calls = [

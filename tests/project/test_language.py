@@ -82,6 +82,7 @@ def test_the_rules_leave_plain_english_alone(line: str) -> None:
     assert offenses(line) == []
 
 
+@pytest.mark.slow
 def test_messages_help_texts_and_docstrings_are_plain() -> None:
     """Each string literal and each docstring of the product keeps the rules."""
     found = [

@@ -101,6 +101,7 @@ def test_no_api_key(words: str, tmp_path: Path):
     assert refusal(*words.split(), variables=variables).startswith("error: RUNPOD_API_KEY is not set")
 
 
+@pytest.mark.slow
 def test_three_mistakes_in_a_registry_are_three_lines(tmp_path: Path):
     """All of them are named, each with its line."""
     path = tmp_path / "three.yaml"
@@ -116,6 +117,7 @@ def test_three_mistakes_in_a_registry_are_three_lines(tmp_path: Path):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -133,11 +135,13 @@ def test_a_registry_that_cannot_be_read(tmp_path: Path, content: bytes | None, s
     assert said in refusal("models.compare", "--registry", str(path))
 
 
+@pytest.mark.slow
 def test_a_folder_is_no_registry(tmp_path: Path):
     """What the system says of it is said."""
     assert "cannot be read: Is a directory." in refusal("models.compare", "--registry", str(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
@@ -158,6 +162,7 @@ def test_settings_that_mean_nothing(name: str, value: str, said: str):
     assert said in refusal("backend.health", variables={name: value})
 
 
+@pytest.mark.slow
 def test_a_password_in_an_address_is_refused_and_not_shown():
     """Addresses stand in messages, so none may hold a secret."""
     said = refusal("backend.health", variables={"COMFYUI_URL": "http://odin:hunter2@127.0.0.1:1"})
@@ -166,6 +171,7 @@ def test_a_password_in_an_address_is_refused_and_not_shown():
     assert "hunter2" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -192,6 +198,7 @@ def test_command_lines_that_mean_nothing(words: str, said: str):
     assert said in refusal(*words.split(), variables=NOWHERE)
 
 
+@pytest.mark.slow
 def test_a_comfyui_that_is_not_running():
     """Both who generates and who asks are told where it was looked for."""
     words = "ComfyUI at http://127.0.0.1:1 cannot be reached. Start it, or set COMFYUI_URL"
@@ -201,6 +208,7 @@ def test_a_comfyui_that_is_not_running():
     assert (asked.returncode, words in asked.stdout) == (3, True)
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_written(tmp_path: Path):
     """An output that is a folder is one line, not a traceback."""
     (tmp_path / "page.html").mkdir()

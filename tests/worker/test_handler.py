@@ -153,6 +153,7 @@ async def test_progress_that_cannot_be_posted_costs_no_job():
     assert answer["seed"] == 7
 
 
+@pytest.mark.slow
 async def test_a_cancelled_job_prints_no_traceback(caplog, capfd):
     """Its work ends with an exception that nobody waits for."""
     begun = threading.Event()

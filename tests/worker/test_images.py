@@ -186,6 +186,7 @@ def imported_names(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@pytest.mark.slow
 def test_the_worker_asks_for_every_package_that_it_imports():
     """A package that only came along with another would vanish with that one's next version."""
     paths, seen, packages = list((ROOT / "worker").rglob("*.py")), set(), set()

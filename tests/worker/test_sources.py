@@ -57,6 +57,7 @@ def upstream(tmp_path, monkeypatch):
     }
 
 
+@pytest.mark.slow
 def test_the_pinned_commits_are_cloned_with_their_submodules(tmp_path, upstream):
     """An older commit than the newest one, packs below custom_nodes, submodules with their files."""
     target = tmp_path / "ComfyUI"
@@ -67,6 +68,7 @@ def test_the_pinned_commits_are_cloned_with_their_submodules(tmp_path, upstream)
     assert (target / "custom_nodes/Pack/Model/README.md").read_text() == "the submodule"
 
 
+@pytest.mark.slow
 def test_the_program_refuses_a_commit_of_another_version(tmp_path, upstream):
     """The build must not go on with a ComfyUI that is not the one the pins name."""
     folder = tmp_path / "build"
@@ -85,6 +87,7 @@ def test_the_program_refuses_a_commit_of_another_version(tmp_path, upstream):
     assert f'commit {core["commit"]} is not ComfyUI "2.0.0"' in done.stderr
 
 
+@pytest.mark.slow
 def test_requirements_are_read_at_the_pinned_commit(upstream):
     """Not those of the newest commit; a commit that does not exist is an error with the way out."""
     source = sources.sources(upstream)[0]

@@ -42,6 +42,7 @@ VALUES = st.one_of(
 REQUIRED = {"prompt": "x", "text": "x", "description": "x", "graph": GRAPH}
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=400)
 @given(st.sampled_from([(verb, name) for verb, table in PARAMS.items() for name in table]), VALUES)
 def test_any_value_of_any_argument_is_taken_or_refused_by_one_error(place, value):
@@ -63,6 +64,7 @@ def test_any_value_of_any_argument_is_taken_or_refused_by_one_error(place, value
         )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(TEXTS)
 def test_a_name_that_is_taken_is_one_that_the_worker_takes(text):

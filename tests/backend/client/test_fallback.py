@@ -47,6 +47,7 @@ def chain(emu: Emulator, tmp_path: Path) -> Iterator[Backend]:
         yield backend
 
 
+@pytest.mark.slow
 def test_the_first_serves_while_it_is_healthy_and_the_next_when_it_is_not(emu, chain):
     """The result says which one did."""
     first = chain.workflow(slow()).raise_for_failure()

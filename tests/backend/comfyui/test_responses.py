@@ -56,6 +56,7 @@ def test_previews_are_results_only_where_nothing_was_saved():
     assert [(output.filename, output.folder) for output in only] == [("p.png", "temp")]
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_no_value_breaks_a_reader(value):
     """History entries, queues and refusals, pure."""
@@ -134,6 +135,7 @@ def file(name: str, kind: str = "output", subfolder: str = "") -> dict[str, Any]
     return {"filename": name, "subfolder": subfolder, "type": kind}
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
 def test_any_history_ends_in_files_or_in_a_typed_error(server, history):
@@ -144,6 +146,7 @@ def test_any_history_ends_in_files_or_in_a_typed_error(server, history):
     assert {path.name for path in server.folder.iterdir()} <= {"out", "state"}
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(VALUES, st.sampled_from([200, 400, 500]))
 def test_any_answer_to_prompt_is_a_run_or_a_typed_error(server, body, status):
@@ -153,6 +156,7 @@ def test_any_answer_to_prompt_is_a_run_or_a_typed_error(server, body, status):
     assert result.success or isinstance(result.exception, ComfyformError)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(VALUES, VALUES)
 def test_any_queue_is_read(server, running, pending):

@@ -148,6 +148,7 @@ def test_no_value_of_an_input_raises(number, name, value):
     assert all(isinstance(problem, str) for problem in found(graph))
 
 
+@pytest.mark.slow
 @given(VALUES, VALUES)
 def test_no_definition_raises(spec, output):
     """A server that answers something else is another's fault; nothing is refused untyped."""

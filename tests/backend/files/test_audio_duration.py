@@ -67,6 +67,7 @@ def test_a_wav_is_as_long_as_its_data(tmp_path):
     assert [duration_s(tmp_path / name) for name in ("a.wav", "b.wav", "c.wav")] == [1.5, 1.5, 1.5]
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=4000), st.integers(0, 3900))
 def test_no_length_is_invented(content: bytes, at: int):
     """The eleven bits that begin a frame are found in any file; alone they are no MP3."""

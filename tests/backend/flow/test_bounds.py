@@ -49,6 +49,7 @@ def gzipped(size_bytes: int) -> bytes:
     return b"".join(squeeze.compress(bytes(1 << 20)) for _ in range(size_bytes >> 20)) + squeeze.flush()
 
 
+@pytest.mark.slow
 def test_a_few_kilobytes_that_are_gigabytes_are_refused(run):
     """Decoding stops at the bound of every answer."""
     bomb = gzipped(MAX_BYTES + (2 << 20))
@@ -148,6 +149,7 @@ def test_what_cannot_be_repeated_goes_over_no_idle_connection(connections, monke
     assert len({numbers[0], numbers[2], numbers[4]}) == 3
 
 
+@pytest.mark.slow
 def test_requests_in_flight_are_bounded():
     """The rest waits; none is refused."""
     bound, lock, now, most = 24, threading.Lock(), [0], [0]

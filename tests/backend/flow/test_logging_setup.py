@@ -36,6 +36,7 @@ def program(level: str | None, url: str, setup: str = "") -> subprocess.Complete
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
 
 
+@pytest.mark.slow
 def test_a_program_logs_to_stderr_only_where_it_is_asked_to() -> None:
     """Nothing by default; with debug a line for each request, with method, address, status and time."""
     with serving(lambda _: Answer(body=b"{}")) as server:

@@ -41,6 +41,7 @@ VALUES = st.recursive(
 OBJECTS = st.dictionaries(KEYS, VALUES, max_size=6)
 
 
+@pytest.mark.slow
 @given(OBJECTS)
 def test_no_answer_breaks_a_reader(value):
     """Pure: a value, or one typed error."""
@@ -97,6 +98,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield holder[0]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(OBJECTS)
 def test_any_answers_of_a_comfy_api_end_typed(service, value):
@@ -107,6 +109,7 @@ def test_any_answers_of_a_comfy_api_end_typed(service, value):
     assert isinstance(ended, ComfyformError) or ended.success is (ended.exception is None)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(OBJECTS, st.sampled_from(["estimate", "/models/", "/status", "/jobs/"]))
 def test_any_answers_of_hedra_end_typed(service, value, place):

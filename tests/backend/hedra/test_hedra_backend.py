@@ -190,6 +190,7 @@ def test_sizes_and_numbers_become_what_the_model_has(hedra, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_film_has_the_portraits_shape(emu, hedra, tmp_path):
     """Read from where an earlier result lies, or from the file that goes up."""
     wav = write_wav(tmp_path / "v.wav")
@@ -214,6 +215,7 @@ def outputs_of(emu: Emulator, job_id: str | None) -> list[dict[str, Any]]:
     return outputs
 
 
+@pytest.mark.slow
 def test_the_same_bytes_are_sent_up_once(emu, hedra, tmp_path):
     """While Hedra keeps them."""
     wav = write_wav(tmp_path / "v.wav")

@@ -181,6 +181,7 @@ def test_a_write_that_fails_later_is_said_with_the_jobs_id(tmp_path, caplog):
     assert "job job-7" in caplog.text
 
 
+@pytest.mark.slow
 @given(
     st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=5)
 )

@@ -94,6 +94,7 @@ def checked(plane: Plane, result: GenerationResult) -> None:
     assert not list(plane.folder.glob("out/*.part"))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(VALUES)
 def test_any_output_ends_in_files_or_in_a_typed_error(plane, output):
@@ -106,6 +107,7 @@ def test_any_output_ends_in_files_or_in_a_typed_error(plane, output):
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(VALUES, VALUES)
 def test_any_error_is_a_typed_failure(plane, error, output):
@@ -116,6 +118,7 @@ def test_any_error_is_a_typed_failure(plane, error, output):
     assert isinstance(result.exception, JobFailed)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(["id", "status", "output", "error", "delayTime", "executionTime", "workerId"]), VALUES)
 def test_any_value_in_a_status_is_read(plane, name, value):

@@ -81,6 +81,7 @@ def test_the_number_of_requests_follows_the_limit_on_open_files():
     assert LEAST <= most_at_once() <= MOST
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_address", [False, True], ids=["inline", "by address"])
 @pytest.mark.parametrize("face", ["blocking", "async"])
 def test_nothing_is_imported_after_the_job_was_paid_for(tmp_path, by_address, face):

@@ -196,6 +196,7 @@ def test_a_job_that_cannot_be_found_says_what_to_do(emu, tmp_path):
     assert [entry.state for entry in Journal(tmp_path / "state" / "jobs").entries()] == ["UNKNOWN"]
 
 
+@pytest.mark.slow
 def test_nothing_is_written_for_a_job_that_is_not_known(emu, tmp_path):
     """A name that is not an id is refused; of one that RunPod does not know, nothing stays."""
     backend, endpoint_id = echo_backend(emu, tmp_path)

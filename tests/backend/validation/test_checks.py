@@ -85,6 +85,7 @@ def test_an_id_means_nothing_to_a_path_or_a_url(text):
         assert not set(text) & set("./\\?#%:&=")
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_a_value_without_problems_can_be_sent(value):
     """And one with problems says where; nothing raises."""
@@ -144,6 +145,7 @@ def test_no_text_breaks_a_check(text):
         text.encode()
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_any_value_can_be_quoted(value):
     assert len(quoted(value)) < 1000

@@ -42,6 +42,7 @@ def test_any_bytes_are_read_or_refused(content):
     json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
 
 
+@pytest.mark.slow
 @given(JSON)
 def test_any_value_that_python_writes_can_be_written_again(value):
     """Without NaN, infinity and half characters."""
@@ -50,6 +51,7 @@ def test_any_value_that_python_writes_can_be_written_again(value):
     json.dumps(read, allow_nan=False, ensure_ascii=False).encode()
 
 
+@pytest.mark.slow
 @given(JSON)
 def test_no_value_breaks_a_helper(value):
     """Each gives its type."""

@@ -39,6 +39,7 @@ def comfyui(program: ComfyUI) -> ComfyUI:
     return program
 
 
+@pytest.mark.slow
 def test_a_prompt_becomes_a_png_of_the_right_size_with_the_prompt_inside(comfyui):
     """txt2img gives a real PNG, of the latent's size, with the graph in its text chunk as ComfyUI does."""
     graph = txt2img(size=(96, 128))

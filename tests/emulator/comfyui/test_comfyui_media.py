@@ -171,6 +171,7 @@ def error_of(entry: dict[str, Any]) -> tuple[str, str]:
     return error["exception_type"], error["exception_message"].strip()
 
 
+@pytest.mark.slow
 def test_speech_is_a_flac_as_long_as_its_text(studio):
     """Twice the text lasts twice as long, and a speed above 1 is slower, as in the real node."""
     lengths = []

@@ -232,6 +232,7 @@ except (KeyboardInterrupt, BrokenPipeError) as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "raised"),
     [("kill -INT $PPID\nkill -INT $$", "KeyboardInterrupt"), ("kill -PIPE $$", "BrokenPipeError")],

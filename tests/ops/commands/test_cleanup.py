@@ -198,6 +198,7 @@ def test_a_workflow_is_checked(desk: Desk, tmp_path: Path):
         desk.run(commands_upkeep.check_workflow, str(graph), registry=DEMO)
 
 
+@pytest.mark.slow
 def test_prune_keeps_what_is_referred_to(desk: Desk, tmp_path: Path):
     """Registry and workflows keep their files; everything else goes, after the plan was shown."""
     for name in (
@@ -270,6 +271,7 @@ def test_what_a_workflow_carries_becomes_the_entries(desk: Desk):
     assert "sonic: # the pack" in desk.registry.read_text()
 
 
+@pytest.mark.slow
 def test_remove_takes_paths(desk: Desk):
     """What was there is gone, what was not is said, and nothing but models can be named."""
     path = desk.volume / "models/loras/x.safetensors"

@@ -45,6 +45,7 @@ def interrupt(emu: Emulator, desk: Desk, command: str, method: str, path: str, *
     assert "Traceback" not in out + err
 
 
+@pytest.mark.slow
 def test_ctrl_c_within_a_lock(emu: Emulator, desk: Desk):
     """Neither a file of this machine that takes minutes to hash nor a slow service is waited for."""
     (desk.models / "loras").mkdir()

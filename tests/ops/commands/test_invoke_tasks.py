@@ -61,6 +61,7 @@ def test_a_letter_means_one_thing_in_every_task():
     assert meanings == {letter: {name} for name, letter in LETTERS.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 @pytest.mark.parametrize("task", ["generate.lipsync", "models.scan", "demo"])
 def test_help_works_after_every_task(task, flag):
@@ -71,6 +72,7 @@ def test_help_works_after_every_task(task, flag):
     assert f"Usage: inv [--core-opts] {task}" in done.stdout
 
 
+@pytest.mark.slow
 def test_listing_the_tasks_imports_none_of_their_modules():
     """`./inv --list` costs no import of a commands module or of what it needs."""
     code = "import sys, tasks; print(*sys.modules)"

@@ -57,6 +57,7 @@ def run(command: list[str], *, unbuffered: str, with_stderr: bool = False) -> tu
     return done.returncode, (done.stderr or b"").decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", PROGRAMS)
 def test_each_program_ends_quietly(words: str, tmp_path: Path):
     """Nothing is said, neither by the program nor by the interpreter that flushes at its end."""
@@ -66,6 +67,7 @@ def test_each_program_ends_quietly(words: str, tmp_path: Path):
     assert "BrokenPipeError" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [f"{INV} --list", f"{INV} no.such", "emulator --state STATE"])
 @pytest.mark.parametrize("with_stderr", [False, True])
 def test_an_unbuffered_program_ends_as_quietly(words: str, with_stderr: bool, tmp_path: Path):
@@ -77,6 +79,7 @@ def test_an_unbuffered_program_ends_as_quietly(words: str, with_stderr: bool, tm
     assert "BrokenPipeError" not in said
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_in_the_middle_is_no_error(tmp_path: Path):
     """`./inv models.scan | head -1` ends as other programs do, however much it has left to say."""
     command = program(f"{INV} models.scan --models-dir MODELS --json", tmp_path)

@@ -212,6 +212,7 @@ def wanted(url: str, path: str, sha256: str | None) -> WantedFile:
     return cast("WantedFile", value | ({"sha256": sha256} if sha256 else {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["job", "s3"])
 @pytest.mark.parametrize("name", RIGHT)
 def test_every_server_that_has_the_file_is_enough(ends: Ends, name: str, transport: str):
@@ -225,6 +226,7 @@ def test_every_server_that_has_the_file_is_enough(ends: Ends, name: str, transpo
         assert (ends.roots[transport] / path).read_bytes() == BODY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["job", "s3"])
 @pytest.mark.parametrize("name", WRONG)
 def test_what_came_instead_is_named(ends: Ends, name: str, transport: str):
@@ -240,6 +242,7 @@ def test_what_came_instead_is_named(ends: Ends, name: str, transport: str):
         assert not (ends.roots[transport] / path).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pinned", [False, True])
 def test_two_versions_are_never_put_together(ends: Ends, pinned: bool):
     """Without a hash one version arrives whole; with one, the right version of the two that a name gives."""
@@ -262,6 +265,7 @@ def test_two_versions_are_never_put_together(ends: Ends, pinned: bool):
     assert done["sha256"] in ([SHA256] if pinned else [SHA256, hashlib.sha256(OTHER).hexdigest()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("later", ["another ETag", "another address", "no ranges any more"])
 def test_kept_pieces_are_used_where_the_hash_is_known(ends: Ends, later: str):
     """A run that stopped is continued with another machine's answers, also when its ETags differ."""

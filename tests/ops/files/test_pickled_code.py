@@ -161,6 +161,7 @@ UNREADABLE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_what_cannot_be_looked_through_is_refused(name: str):
     content, says = UNREADABLE[name]
@@ -175,6 +176,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(value=VALUES, protocol=st.integers(0, 5))
 def test_values_alone_pass(value: Any, protocol: int):
@@ -185,6 +187,7 @@ def test_values_alone_pass(value: Any, protocol: int):
     assert problem(archive(("x/data.pkl", content))) == ""
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     value=VALUES,
@@ -210,6 +213,7 @@ def test_any_bytes_give_an_answer(content: bytes, prefix: bytes):
     problem(prefix + content)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), protocol=st.integers(0, 5))
 def test_a_changed_byte_raises_nothing(data: st.DataObject, protocol: int):
@@ -255,6 +259,7 @@ def test_a_fetched_file_with_code_needs_the_registrys_word(
         assert (len(emu.requests("GET", "/hub/files/evil.pth")) == asked) == pinned
 
 
+@pytest.mark.slow
 def test_a_sent_file_with_code_needs_the_registrys_word(emu: Emulator, tmp_path: Path):
     """The same for a file of this machine."""
     with Http() as http:

@@ -104,6 +104,7 @@ def test_a_value_that_cannot_be_made_names_its_line(
     assert re.search(r":3:|line 3:", said(reader, text, tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", readers().values(), ids=readers().keys())
 @pytest.mark.parametrize("text", ["[" * 20_000, "{a: " * 20_000, "? " * 20_000])
 def test_deep_nesting_is_refused(reader: Callable[[str, Path], object], text: str, tmp_path: Path):

@@ -195,6 +195,7 @@ def test_the_usual_place_is_used_when_nobody_answers(usual: Path, tmp_path: Path
     ]
 
 
+@pytest.mark.slow
 def test_a_file_of_any_folder_goes_up(emu: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """What ComfyUI has merged into its outputs is added, locked, compared and sent as local: names it."""
     volume = {"name": "models", "size": 10, "dataCenter": "EU-RO-1"}

@@ -191,6 +191,7 @@ optional:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

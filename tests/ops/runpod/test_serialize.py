@@ -56,6 +56,7 @@ def settled(spec: type[Spec], given_: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+@pytest.mark.slow
 @given(DECLARED)
 def test_what_is_sent_is_what_is_read_back(declared: tuple[type[Spec], dict[str, Any]]) -> None:
     """No declaration changes on its way to RunPod and back, so a second up has nothing to do."""
@@ -64,6 +65,7 @@ def test_what_is_sent_is_what_is_read_back(declared: tuple[type[Spec], dict[str,
     assert changes(spec, reading(spec, creation(spec, values)), values) == []
 
 
+@pytest.mark.slow
 @given(DECLARED)
 def test_a_check_settles_once(declared: tuple[type[Spec], dict[str, Any]]) -> None:
     """Inputs that passed a check pass it again unchanged, also with the engine's floats."""
@@ -73,6 +75,7 @@ def test_a_check_settles_once(declared: tuple[type[Spec], dict[str, Any]]) -> No
     assert settled(spec, floats) == values
 
 
+@pytest.mark.slow
 @given(DECLARED, st.randoms(use_true_random=False))
 def test_the_order_of_a_set_means_nothing(declared: tuple[type[Spec], dict[str, Any]], chance: Any) -> None:
     """RunPod may give pools, ports and the like in any order."""

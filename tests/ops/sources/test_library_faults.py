@@ -38,6 +38,7 @@ AWS: dict[str, dict[str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AWS)
 def test_settings_of_aws_do_not_reach_the_volume(
     emu: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -54,6 +55,7 @@ def test_settings_of_aws_do_not_reach_the_volume(
         assert shelf.store().inventory().files == {}
 
 
+@pytest.mark.slow
 def test_an_s3_address_that_is_not_one_is_a_sentence():
     """What boto3 refuses before it asks anybody is an error of the settings."""
     with pytest.raises(ConfigError, match="cannot be used"):

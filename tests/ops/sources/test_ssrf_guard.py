@@ -103,6 +103,7 @@ def test_special_blocks_are_not_public(address: str):
     assert not is_public(address)
 
 
+@pytest.mark.slow
 @given(st.ip_addresses(v=6).filter(lambda address: int(address) >> 125 != 1))
 def test_no_ipv6_address_outside_the_public_block_is_public(address: Any):
     """Public IPv6 lies in 2000::/3; outside it only wrapped public IPv4 addresses count."""

@@ -27,6 +27,8 @@ from tests.support.ops_places import serve as serve_bytes
 from tests.support.ops_shelf import Shelf
 from tests.support.worker_endpoint import Studio
 
+pytestmark = pytest.mark.slow
+
 HUB = "huggingface-cache/hub/models--org--name"
 COMMIT = "a" * 40
 ODD_NAMES = (

@@ -38,6 +38,7 @@ def shelf(emu: Emulator, tmp_path: Path) -> Iterator[Shelf]:
         yield Shelf(emu, http, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_repeated_token_does_not_end_the_list(shelf: Shelf):
     """Files beyond the first page are listed although the gateway gives its token twice."""
     (shelf.folder / "models/loras").mkdir(parents=True)
@@ -101,6 +102,7 @@ def test_a_listing_without_an_end_is_an_error():
         bucket_at(server.url).list("models/")
 
 
+@pytest.mark.slow
 def test_a_wrong_hash_never_goes_up(shelf: Shelf):
     """The local file is hashed before its first part is sent."""
     with pytest.raises(HashMismatch, match="instead of 0000"):
@@ -123,6 +125,7 @@ def test_what_does_not_fit_is_refused_before_the_first_byte(shelf: Shelf):
     assert shelf.files() == []
 
 
+@pytest.mark.slow
 def test_a_volume_that_is_full_all_the_same(shelf: Shelf):
     """When the gateway says so in the middle, it is the same error."""
     shelf.emu.set(s3_volume_bytes=3 * PART)
@@ -135,6 +138,7 @@ def test_a_volume_that_is_full_all_the_same(shelf: Shelf):
     assert not (shelf.folder / LOCAL).exists()
 
 
+@pytest.mark.slow
 def test_keys_and_names_that_are_wrong(shelf: Shelf):
     """Each says which setting to look at."""
     with pytest.raises(AuthError, match="Make S3 keys in RunPod's console"):
@@ -148,6 +152,7 @@ def test_keys_and_names_that_are_wrong(shelf: Shelf):
     assert "Check RUNPOD_VOLUME_ID: volume none does not exist" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_verify_reads_records_or_bytes(shelf: Shelf):
     """Without deep no file is read; with deep every byte is; damage of the same size is seen, then mended."""
     store = shelf.store()
@@ -167,6 +172,7 @@ def test_verify_reads_records_or_bytes(shelf: Shelf):
     assert (shelf.folder / LOCAL).read_bytes() == shelf.mine.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_record_never_speaks_of_the_file_after_it(shelf: Shelf):
     """A run that ends between a new file and its record leaves none, not the record of the older one."""
     first = serve(shelf.emu, seed="first")
@@ -185,6 +191,7 @@ def test_a_record_never_speaks_of_the_file_after_it(shelf: Shelf):
     assert again["status"] == "kept"
 
 
+@pytest.mark.slow
 def test_a_broken_read_goes_on(shelf: Shelf):
     """A connection that breaks in the middle of a deep look is taken up where it broke."""
     store = shelf.store()
@@ -196,6 +203,7 @@ def test_a_broken_read_goes_on(shelf: Shelf):
     assert deep["ok"]
 
 
+@pytest.mark.slow
 def test_remove_leaves_nothing_of_a_file(shelf: Shelf):
     """Not what an attempt of ours had sent of it, nor what a worker put into quarantine; others' stays."""
     others = shelf.bucket().begin_upload(LOCAL)
@@ -216,6 +224,7 @@ def test_remove_leaves_nothing_of_a_file(shelf: Shelf):
     assert [path for path in shelf.files() if not path.startswith(".s3compat_uploads/")] == []
 
 
+@pytest.mark.slow
 def test_remove_deletes_one_by_one(shelf: Shelf):
     """RunPod has no DeleteObjects; what is not there is said."""
     store = shelf.store()

@@ -34,6 +34,7 @@ def shelf(emu: Emulator, tmp_path: Path) -> Iterator[Shelf]:
         yield Shelf(emu, http, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_local_file_goes_up_in_parts(shelf: Shelf):
     """It arrives whole with its record, and no note or part is left."""
     (answer,) = shelf.store().provision([shelf.local])
@@ -67,6 +68,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 def test_a_passing_fault_is_outlived(shelf: Shelf, fault: dict[str, Any]):
     """The file arrives, and exactly once."""
@@ -103,6 +105,7 @@ def test_a_lasting_fault_is_one_error(shelf: Shelf, fault: dict[str, Any], error
     assert shelf.store().provision([shelf.local])[0]["status"] == "fetched"
 
 
+@pytest.mark.slow
 def test_an_upload_goes_on_where_it_was(shelf: Shelf):
     """Parts that arrived are not sent again, and nobody else's upload is dropped."""
     others = shelf.bucket().begin_upload("models/loras/others.safetensors")
@@ -121,6 +124,7 @@ def test_an_upload_goes_on_where_it_was(shelf: Shelf):
     assert shelf.bucket().parts("models/loras/others.safetensors", others) == {}
 
 
+@pytest.mark.slow
 def test_an_upload_of_other_bytes_is_begun_anew(shelf: Shelf):
     """When the local file changed meanwhile, the old parts are ours to drop."""
     shelf.emu.fault("/s3/*mine.safetensors", method="PUT", skip=3, status=500, times=0)
@@ -136,6 +140,7 @@ def test_an_upload_of_other_bytes_is_begun_anew(shelf: Shelf):
     assert shelf.files() == [LOCAL]
 
 
+@pytest.mark.slow
 def test_a_damaged_part_is_sent_again(shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
     """The gateway's ETag of a part is compared with what was sent."""
     sent: list[int] = []
@@ -198,6 +203,7 @@ def test_a_killed_upload_goes_on(shelf: Shelf):
     assert shelf.files_of_uploads() == 0
 
 
+@pytest.mark.slow
 def test_an_upload_that_vanishes_is_said(shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
     """An upload that is reported complete and is not there is an error, not a success."""
     monkeypatch.setattr(Bucket, "complete_upload", lambda *_: None)

@@ -202,6 +202,7 @@ def test_over_jobs(over_jobs: Bench, name: str):
     over_jobs.check(name)
 
 
+@pytest.mark.slow
 def test_every_job_is_heard_of(over_jobs: Bench):
     """Up to its end, whatever that end is, so that nobody is told of a wait that is over."""
     assert len(over_jobs.heard) == len(ROWS)
@@ -209,6 +210,7 @@ def test_every_job_is_heard_of(over_jobs: Bench):
     assert {states[-1] for states in over_jobs.heard.values()} == {"ENDED"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS)
 def test_over_s3(over_s3: Bench, name: str):
     """Through this machine and the gateway: the same, and nothing half sent is left."""

@@ -183,6 +183,7 @@ MOODS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mood", MOODS.values(), ids=MOODS.keys())
 def test_a_mood_of_the_gateway(shelf: Shelf, mood: dict[str, Any]):
     """What passes at the gateway costs the source nothing: every byte is fetched once."""
@@ -196,6 +197,7 @@ def test_a_mood_of_the_gateway(shelf: Shelf, mood: dict[str, Any]):
     assert shelf.files_of_uploads() == 0
 
 
+@pytest.mark.slow
 def test_a_token_that_is_given_twice(shelf: Shelf):
     """A listing that repeats its token does not hide the file that is there."""
     served = serve(shelf.emu, size=LONG)
@@ -212,6 +214,7 @@ def test_a_token_that_is_given_twice(shelf: Shelf):
     assert (answer["status"], len(files)) == ("kept", 1101)
 
 
+@pytest.mark.slow
 def test_a_volume_that_fills_up(shelf: Shelf):
     """No room in the middle is one error; what went up stays for the run after it was grown."""
     served = serve(shelf.emu, size=LONG)

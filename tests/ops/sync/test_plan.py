@@ -209,6 +209,7 @@ FILES = st.builds(
 HELD = st.builds(held, PATHS.map("models/{}".format), st.sampled_from([9, 10]), st.sampled_from([None, A, B]))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.lists(FILES, max_size=5), st.lists(FILES, max_size=3), st.lists(HELD, max_size=6), st.booleans())
 def test_every_plan_holds_its_laws(

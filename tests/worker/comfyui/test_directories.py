@@ -36,6 +36,7 @@ def test_every_category_and_its_older_name_is_shown():
     assert section["ultralytics"] == "models/ultralytics"
 
 
+@pytest.mark.slow
 @given(
     st.text()
     | st.sampled_from(["custom_nodes", "base_path", "is_default", "on", "~", "a\n/etc", "\udc80", "x😀"])

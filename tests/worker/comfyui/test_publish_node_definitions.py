@@ -61,6 +61,7 @@ def left(studio: Any) -> NodeDefinitions | None:
     return NodeDefinitions.from_bytes(path.read_bytes()) if path.is_file() else None
 
 
+@pytest.mark.slow
 def test_they_are_left_whole(comfyui, studio):
     """Every node as ComfyUI tells it, and whose they are."""
     found = left(studio)

@@ -82,6 +82,7 @@ def test_it_becomes_ready_with_its_output_drained(start):
     assert "Total VRAM 24564 MB" in process.log_tail()
 
 
+@pytest.mark.slow
 def test_a_death_is_followed_by_a_new_start(start):
     """Killed as by the kernel, it comes back at a new address, and the reason is kept."""
     process = start()
@@ -96,6 +97,7 @@ def test_a_death_is_followed_by_a_new_start(start):
     assert process.pid != first
 
 
+@pytest.mark.slow
 def test_a_comfyui_that_hangs_is_started_anew(start):
     """Nothing can be asked of a process that stands still; the jobs to come need another one."""
     process = start()
@@ -120,6 +122,7 @@ def test_one_that_is_idle_is_left_alone(start):
     assert process.pid == first
 
 
+@pytest.mark.slow
 def test_one_crash_at_start_is_survived(start):
     """A first start may fail for a passing reason: a port taken, a driver still busy."""
     process = start(crashes=1)
@@ -129,6 +132,7 @@ def test_one_crash_at_start_is_survived(start):
     assert process.deaths == ("it ended with exit code 3",)
 
 
+@pytest.mark.slow
 def test_a_program_that_never_starts_is_told_at_once(start):
     """After three deaths a job fails in a sentence that quotes the log, instead of waiting for minutes."""
     process = start(crashes=99)

@@ -197,6 +197,7 @@ def test_worker_comfyuis_clients_may_send_more():
     assert text == plain
 
 
+@pytest.mark.slow
 @generated(
     st.text() | st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists).map(json.dumps)
 )

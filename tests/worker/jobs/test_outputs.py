@@ -124,6 +124,7 @@ def test_a_bucket_gets_every_file(made, tmp_path, emu, monkeypatch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "media_type"), [("speech.flac", "audio/flac"), ("clip.mkv", "video/x-matroska")]
 )
