@@ -210,9 +210,9 @@ def app(state: State) -> Starlette:
         return JSONResponse(await asyncio.to_thread(found.to_json, base_url(request)))
 
     async def by_hash(request: Request) -> Response:
-        wanted = request.path_params["hash"].upper()
+        required = request.path_params["hash"].upper()
         for found in list(catalog.versions.values()):
-            if await asyncio.to_thread(found.has_hash, wanted):
+            if await asyncio.to_thread(found.has_hash, required):
                 return JSONResponse(found.to_json(base_url(request)))
         return _error(404, "Model not found")
 
@@ -273,18 +273,18 @@ def control_routes(state: State) -> list[BaseRoute]:
         body = await request.json()
         filename = body["filename"]
         content = _content(body, filename)
-        made = Version(int(body["id"]), 900_000, "Made by a test", filename, content)
-        made.login_required = bool(body.get("login_required"))
-        made.early_access = bool(body.get("early_access"))
-        made.words = tuple(body.get("words") or ())
-        made.others = tuple(
+        created = Version(int(body["id"]), 900_000, "Made by a test", filename, content)
+        created.login_required = bool(body.get("login_required"))
+        created.early_access = bool(body.get("early_access"))
+        created.words = tuple(body.get("words") or ())
+        created.others = tuple(
             OtherFile(
                 int(other["id"]), other["name"], _content(other, other["name"]), other.get("metadata", {})
             )
             for other in body.get("others") or ()
         )
-        catalog.versions[made.id] = made
-        hashes = await asyncio.to_thread(lambda: made.hashes)
-        return JSONResponse({"id": made.id, "size_bytes": content.size, "hashes": hashes})
+        catalog.versions[created.id] = created
+        hashes = await asyncio.to_thread(lambda: created.hashes)
+        return JSONResponse({"id": created.id, "size_bytes": content.size, "hashes": hashes})
 
     return [Route("/versions", put, methods=["POST"])]

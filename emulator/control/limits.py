@@ -118,8 +118,8 @@ class Limits:
                 problems.append(f"unknown knob {name!r}")
                 continue
             current = getattr(self, name)
-            wanted = (int, float) if isinstance(current, float) else type(current)
-            if not isinstance(value, wanted) or (isinstance(value, bool) and not isinstance(current, bool)):
+            required = (int, float) if isinstance(current, float) else type(current)
+            if not isinstance(value, required) or (isinstance(value, bool) and not isinstance(current, bool)):
                 problems.append(f"knob {name!r} takes a {type(current).__name__}, not {value!r}")
         if not problems:
             for name, value in changes.items():

@@ -124,15 +124,15 @@ class Hedra:
 
     async def models(self, request: Request) -> Response:
         """List the models, of one modality when asked."""
-        wanted = request.query_params.get("modality")
-        if wanted not in (None, "image", "video", "audio"):
+        required = request.query_params.get("modality")
+        if required not in (None, "image", "video", "audio"):
             detail = {
                 "field": "modality",
                 "message": "modality must be one of the allowed values",
                 "reason": "enum",
             }
             raise invalid([detail])
-        data = [model.shown(whole=False) for model in MODELS.values() if wanted in (None, model.modality)]
+        data = [model.shown(whole=False) for model in MODELS.values() if required in (None, model.modality)]
         return JSONResponse({"data": data, "next_cursor": None})
 
     async def model(self, request: Request) -> Response:

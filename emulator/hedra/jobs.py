@@ -195,12 +195,12 @@ class Account:
                 raise invalid([{"field": where, "message": "the file has expired", "reason": "expired"}])
             data, kind = file.data, file.content_type
         else:
-            made = next(
+            created = next(
                 (job.made for job in self.jobs.values() if job.asset_id == reference["asset_id"]), None
             )
-            if made is None:
+            if created is None:
                 raise invalid([{"field": where, "message": "no such asset", "reason": "not_found"}])
-            data, kind = made.data, made.content_type
+            data, kind = created.data, created.content_type
         if not kind.startswith(rule["x-media"]):
             raise invalid([{"field": where, "message": f"{kind} is no {rule['x-media']}", "reason": "type"}])
         if len(data) > rule["x-max-bytes"]:

@@ -169,16 +169,16 @@ VOICES = [
 
 def problems(schema: Document, value: Any, field: str = "input") -> Iterator[Document]:
     """Yield every way in which a value breaks a schema, as `details` of an error."""
-    wanted = schema.get("type")
+    required = schema.get("type")
     if "oneOf" in schema:
         yield from _reference(schema, value, field)
-    elif wanted and (
-        not isinstance(value, KINDS[wanted]) or (isinstance(value, bool) and wanted != "boolean")
+    elif required and (
+        not isinstance(value, KINDS[required]) or (isinstance(value, bool) and required != "boolean")
     ):
-        yield _detail(field, "type", f"must be of type {wanted}")
-    elif wanted == "object":
+        yield _detail(field, "type", f"must be of type {required}")
+    elif required == "object":
         yield from _object(schema, value, field)
-    elif wanted == "array":
+    elif required == "array":
         if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
             yield _detail(field, "minItems", f"must have {schema['minItems']} items")
         for index, item in enumerate(value):

@@ -132,13 +132,13 @@ async def paths_info(request: Request, repo: Repo) -> Response:
     _, files = _tree(request, repo)
     if request.headers.get("content-type", "").startswith("application/json"):
         body = await request.json()
-        wanted, expand = body.get("paths", []), bool(body.get("expand"))
+        required, expand = body.get("paths", []), bool(body.get("expand"))
     else:
         form = await request.form()
-        wanted = [str(path) for path in form.getlist("paths")]
+        required = [str(path) for path in form.getlist("paths")]
         expand = str(form.get("expand")).lower() in ("true", "1")
     everything = dict(_listing(files, "", recursive=True))
-    page = [(path, everything[path]) for path in wanted if path in everything]
+    page = [(path, everything[path]) for path in required if path in everything]
     return JSONResponse(await asyncio.to_thread(_entries, page, repo, expand=expand))
 
 

@@ -143,8 +143,8 @@ class HubPlane:
     async def raw(self, request: Request) -> Response:
         """Serve what git itself keeps: of a file in LFS, the pointer."""
         _, commit, file = self._file(request)
-        kept = file.pointer if file.lfs else file.content.read(0, file.size)
-        return PlainTextResponse(kept, headers={"X-Repo-Commit": commit})
+        remaining = file.pointer if file.lfs else file.content.read(0, file.size)
+        return PlainTextResponse(remaining, headers={"X-Repo-Commit": commit})
 
     def _file(self, request: Request) -> tuple[Repo, str, File]:
         """Return the file that a path means, with its repository and commit.
@@ -163,8 +163,8 @@ class HubPlane:
             raise Refusal(404, f"Invalid rev id: {parts['revision']}", "RevisionNotFound", as_json=False)
         file = repo.commits[commit].get(parts["path"])
         if file is None:
-            told = (("X-Repo-Commit", commit), ("Accept-Ranges", "bytes"))
-            raise Refusal(404, "Entry not found", "EntryNotFound", as_json=False, headers=told)
+            message = (("X-Repo-Commit", commit), ("Accept-Ranges", "bytes"))
+            raise Refusal(404, "Entry not found", "EntryNotFound", as_json=False, headers=message)
         return repo, commit, file
 
     async def whoami(self, request: Request) -> Response:
@@ -174,8 +174,8 @@ class HubPlane:
             raise Refusal(401, "Invalid username or password.")
         user = hashlib.sha256(str(reader.token).encode()).hexdigest()[:8]
         token = {"displayName": "emulated", "role": "read"}
-        told = {"type": "user", "name": f"user-{user}", "orgs": [], "auth": {"accessToken": token}}
-        return JSONResponse(told)
+        message = {"type": "user", "name": f"user-{user}", "orgs": [], "auth": {"accessToken": token}}
+        return JSONResponse(message)
 
     async def plain(self, request: Request) -> Response:
         """Serve a file of a web server that is no hub."""

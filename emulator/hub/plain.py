@@ -47,11 +47,11 @@ def _odd(request: Request, file: PlainFile) -> Response:
 async def _body(file: PlainFile, span: Span) -> AsyncIterator[bytes]:
     sent = 0
     async for piece in ranges.pieces(file.content, span):
-        kept = piece
+        remaining = piece
         if file.announced_bytes is not None:
-            kept = piece[: file.announced_bytes - sent]
-        if file.stalls_at is not None and span.start + sent + len(kept) > file.stalls_at:
-            yield kept[: max(0, file.stalls_at - span.start - sent)]
+            remaining = piece[: file.announced_bytes - sent]
+        if file.stalls_at is not None and span.start + sent + len(remaining) > file.stalls_at:
+            yield remaining[: max(0, file.stalls_at - span.start - sent)]
             await asyncio.Event().wait()
-        sent += len(kept)
-        yield kept
+        sent += len(remaining)
+        yield remaining

@@ -48,8 +48,8 @@ class File:
     @cached_property
     def git_id(self) -> str:
         """The git blob id: of the file, or of its LFS pointer."""
-        kept = Plain(self.pointer) if self.lfs else self.content
-        return digest(kept, "sha1", f"blob {kept.size}\0".encode())
+        remaining = Plain(self.pointer) if self.lfs else self.content
+        return digest(remaining, "sha1", f"blob {remaining.size}\0".encode())
 
     @property
     def etag(self) -> str:
@@ -75,8 +75,8 @@ class Repo:
 
     def commit(self, tree: Tree, revision: str | None = None) -> str:
         """Make a tree the head of `main`; return the commit's hash, of our own making unless given."""
-        told = [self.main, *(f"{path}={file.content.key}" for path, file in sorted(tree.items()))]
-        revision = revision or hashlib.sha1("\n".join([self.name, *told]).encode()).hexdigest()  # noqa: S324
+        events = [self.main, *(f"{path}={file.content.key}" for path, file in sorted(tree.items()))]
+        revision = revision or hashlib.sha1("\n".join([self.name, *events]).encode()).hexdigest()  # noqa: S324
         self.commits[revision] = tree
         self.main = revision
         return revision

@@ -162,13 +162,13 @@ class Jobs:
 
     def take(self, endpoint_id: str, worker_id: str, count: int) -> list[Job]:
         """Hand the oldest queued jobs to a worker."""
-        taken = self.of_endpoint(endpoint_id, IN_QUEUE)[:count]
-        for job in taken:
+        used = self.of_endpoint(endpoint_id, IN_QUEUE)[:count]
+        for job in used:
             job.status, job.worker_id = IN_PROGRESS, worker_id
             job.started_at, job.seen_at = self._clock.now(), self._clock.real()
             job.result.clear()
             self._changed(job)
-        return taken
+        return used
 
     def report(self, job: Job, worker_id: str, body: dict[str, Any]) -> None:
         """Take what a worker says of a job: progress, or its end. A job that has ended stays as it is."""

@@ -110,10 +110,12 @@ class Protocol:
 
     def _to_stop(self, worker: Worker) -> list[str]:
         """Return the jobs that a worker holds although they have ended or are somebody else's."""
-        held = ((job_id, self._state.jobs.get(worker.endpoint_id, job_id)) for job_id in sorted(worker.jobs))
+        pending = (
+            (job_id, self._state.jobs.get(worker.endpoint_id, job_id)) for job_id in sorted(worker.jobs)
+        )
         return [
             job_id
-            for job_id, job in held
+            for job_id, job in pending
             if job is None or job.status != IN_PROGRESS or job.worker_id != worker.id
         ]
 

@@ -44,61 +44,61 @@ _ALL = (
 
 def serverless(state: State, call: Call) -> Answer:
     """Bill endpoints, one record for each endpoint and bucket."""
-    asked = window(call, state.clock.now())
-    wanted = call.query.get("serverlessId")
-    ids = {run.endpoint_id for run in state.ledger.runs if _overlaps(state, run, asked)}
+    requested = window(call, state.clock.now())
+    required = call.query.get("serverlessId")
+    ids = {run.endpoint_id for run in state.ledger.runs if _overlaps(state, run, requested)}
 
     def price(name: str, begin: datetime, end: datetime) -> Amounts:
         return _serverless(state, (run for run in state.ledger.runs if run.endpoint_id == name), begin, end)
 
-    return _each(asked, "serverlessId", wanted, ids, _SERVERLESS, "uniqueServerlessCount", price)
+    return _each(requested, "serverlessId", required, ids, _SERVERLESS, "uniqueServerlessCount", price)
 
 
 def network_volumes(state: State, call: Call) -> Answer:
     """Bill volumes, one record for each volume and bucket."""
-    asked = window(call, state.clock.now())
-    wanted = call.query.get("networkVolumeId")
-    ids = {storage.volume_id for storage in state.ledger.storage if _overlaps(state, storage, asked)}
+    requested = window(call, state.clock.now())
+    required = call.query.get("networkVolumeId")
+    ids = {storage.volume_id for storage in state.ledger.storage if _overlaps(state, storage, requested)}
 
     def price(name: str, begin: datetime, end: datetime) -> Amounts:
-        kept = (storage for storage in state.ledger.storage if storage.volume_id == name)
-        return _storage(state, kept, begin, end)
+        remaining = (storage for storage in state.ledger.storage if storage.volume_id == name)
+        return _storage(state, remaining, begin, end)
 
-    return _each(asked, "networkVolumeId", wanted, ids, _VOLUME, "uniqueNetworkVolumeCount", price)
+    return _each(requested, "networkVolumeId", required, ids, _VOLUME, "uniqueNetworkVolumeCount", price)
 
 
 def pods(state: State, call: Call) -> Answer:
     """Bill pods, of which there are none."""
-    asked = window(call, state.clock.now())
-    return _each(asked, "podId", call.query.get("podId"), (), _POD, "uniquePodCount", _nothing)
+    requested = window(call, state.clock.now())
+    return _each(requested, "podId", call.query.get("podId"), (), _POD, "uniquePodCount", _nothing)
 
 
 def clusters(state: State, call: Call) -> Answer:
     """Bill clusters, of which there are none."""
-    asked = window(call, state.clock.now())
+    requested = window(call, state.clock.now())
     return _each(
-        asked, "clusterId", call.query.get("clusterId"), (), _CLUSTER, "uniqueClusterCount", _nothing
+        requested, "clusterId", call.query.get("clusterId"), (), _CLUSTER, "uniqueClusterCount", _nothing
     )
 
 
 def public_endpoints(state: State, call: Call) -> Answer:
     """Bill RunPod's public endpoints, which cost nothing here: one record for each bucket."""
-    asked = window(call, state.clock.now())
-    records = [_record(begin, end, {}, ()) for begin, end in asked.buckets()]
-    return 200, _answer(asked, {}, records, (), {})
+    requested = window(call, state.clock.now())
+    records = [_record(begin, end, {}, ()) for begin, end in requested.buckets()]
+    return 200, _answer(requested, {}, records, (), {})
 
 
 def everything(state: State, call: Call) -> Answer:
     """Bill the whole account, one record for each bucket."""
-    asked = window(call, state.clock.now())
+    requested = window(call, state.clock.now())
     records = []
-    for begin, end in asked.buckets():
+    for begin, end in requested.buckets():
         work = _serverless(state, state.ledger.runs, begin, end)
-        kept = _storage(state, state.ledger.storage, begin, end)
+        remaining = _storage(state, state.ledger.storage, begin, end)
         amounts = {f"serverless{name[0].upper()}{name[1:]}": usd for name, usd in work.items()}
-        amounts |= {f"storage{name[0].upper()}{name[1:]}": usd for name, usd in kept.items()}
+        amounts |= {f"storage{name[0].upper()}{name[1:]}": usd for name, usd in remaining.items()}
         records.append(_record(begin, end, amounts, _ALL))
-    return 200, _answer(asked, {}, records, _ALL, {})
+    return 200, _answer(requested, {}, records, _ALL, {})
 
 
 def _each(

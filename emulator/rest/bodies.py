@@ -87,9 +87,9 @@ CREATE_LOAD_BALANCER = Body({**CREATE_ENDPOINT.properties, "scaling": REQUEST_CO
 
 def create_endpoint_rules(body: object) -> list[Body]:
     """Return what a body to create an endpoint must fulfil, by its `templateId` and `type`."""
-    asked = body if isinstance(body, dict) else {}
-    rules = [CREATE_ENDPOINT if "templateId" in asked else CREATE_ENDPOINT_FROM_IMAGE]
-    return [*rules, CREATE_LOAD_BALANCER] if asked.get("type") == "LOAD_BALANCER" else rules
+    requested = body if isinstance(body, dict) else {}
+    rules = [CREATE_ENDPOINT if "templateId" in requested else CREATE_ENDPOINT_FROM_IMAGE]
+    return [*rules, CREATE_LOAD_BALANCER] if requested.get("type") == "LOAD_BALANCER" else rules
 
 
 UPDATE_ENDPOINT = Body(

@@ -138,11 +138,11 @@ def _checked_gpu(gpu: Document) -> Document:
 def cpu_selection(cpus: list[Document]) -> list[Document]:
     """Return an endpoint's `cpu`, with the memory that each flavor brings."""
     result = []
-    for wanted in cpus:
-        flavor = catalog.cpu(wanted["id"])
-        count = wanted["vcpuCount"]
+    for required in cpus:
+        flavor = catalog.cpu(required["id"])
+        count = required["vcpuCount"]
         if flavor is None:
-            raise conflict(f"unknown CPU flavor: {wanted['id']}")
+            raise conflict(f"unknown CPU flavor: {required['id']}")
         if count & (count - 1) or count > flavor.max_vcpu:
             raise conflict(f"vcpuCount must be a power of two from 2 to {flavor.max_vcpu} for {flavor.id}")
         result.append({"id": flavor.id, "vcpuCount": count, "memory": count * flavor.ram_gb_per_vcpu})

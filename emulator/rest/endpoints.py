@@ -22,25 +22,25 @@ def create(state: State, call: Call) -> Answer:
     """Make one; nothing about it waits for workers."""
     body = call.checked(*create_endpoint_rules(call.body))
     template = _serverless_template(state, body)
-    made = endpoint_rules.created(body, template, state.limits.endpoint_timeout_default_ms)
-    _check_surroundings(state, made, None)
+    created = endpoint_rules.created(body, template, state.limits.endpoint_timeout_default_ms)
+    _check_surroundings(state, created, None)
     endpoint_id = state.new_id()
-    made = {
+    created = {
         "id": endpoint_id,
-        "name": made["name"],
-        "type": made["type"],
-        "requestUrls": _urls(state, endpoint_id, made),
-    } | made
-    made["createdAt"] = timestamp(state.clock.now())
-    bound = {"id": state.new_id(10), "name": f"{made['name']}__template__{endpoint_id}"}
-    bound |= templates.DEFAULTS | {name: made[name] for name in endpoint_rules.CONTAINER_DEFAULTS}
+        "name": created["name"],
+        "type": created["type"],
+        "requestUrls": _urls(state, endpoint_id, created),
+    } | created
+    created["createdAt"] = timestamp(state.clock.now())
+    bound = {"id": state.new_id(10), "name": f"{created['name']}__template__{endpoint_id}"}
+    bound |= templates.DEFAULTS | {name: created[name] for name in endpoint_rules.CONTAINER_DEFAULTS}
     state.resources.templates[bound["id"]] = bound | {"serverless": True, "boundTo": endpoint_id}
-    endpoint = Endpoint(made, bound["id"], made_from=body.get("templateId"))
+    endpoint = Endpoint(created, bound["id"], made_from=body.get("templateId"))
     endpoint.releases.append(_release(state, 1, []))
     state.resources.endpoints[endpoint_id] = endpoint
     state.save()
     state.wake()
-    return 201, made
+    return 201, created
 
 
 def find(state: State, endpoint_id: str) -> Endpoint:

@@ -149,17 +149,17 @@ def _text(rule: Text, value: Any) -> list[str]:
 
 
 def _number(rule: Number, value: Any) -> list[str]:
-    wanted = "number" if rule.fraction else "integer"
+    required = "number" if rule.fraction else "integer"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return [f"got {kind(value)}, want {wanted}"]
+        return [f"got {kind(value)}, want {required}"]
     if not rule.fraction and isinstance(value, float) and not value.is_integer():
-        return [f"got number, want {wanted}"]
+        return [f"got number, want {required}"]
     if rule.minimum is not None and value < rule.minimum:
         return [f"minimum: got {_shown(value)}, want {rule.minimum:g}"]
     if rule.maximum is not None and value > rule.maximum:
         return [f"maximum: got {_shown(value)}, want {rule.maximum:g}"]
     if not rule.fraction and abs(value) >= LONG:
-        return [f"got number, want {wanted}"]
+        return [f"got number, want {required}"]
     return []
 
 
@@ -196,9 +196,9 @@ def _body(rule: Body, value: Any, path: str) -> list[str]:
     if len(value) < rule.min_properties:
         problems.append(f"{path}: minProperties: got {len(value)}, want {rule.min_properties}")
     problems += [
-        f"{path}: properties '{wanted}' required, if '{name}' exists"
-        for name, wanted in rule.needs.items()
-        if name in value and wanted not in value
+        f"{path}: properties '{required}' required, if '{name}' exists"
+        for name, required in rule.needs.items()
+        if name in value and required not in value
     ]
     for name, item in value.items():
         if name in rule.properties:

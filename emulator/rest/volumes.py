@@ -86,8 +86,8 @@ def delete(state: State, call: Call) -> Answer:
         for endpoint in state.resources.endpoints.values()
         if call.id in endpoint.body["networkVolumes"]
     ]
-    held = users or state.clock.now() < state.volume_held_until.get(call.id, 0.0)
-    if held and state.limits.volume_delete_checks_use:
+    pending = users or state.clock.now() < state.volume_held_until.get(call.id, 0.0)
+    if pending and state.limits.volume_delete_checks_use:
         raise conflict("You must remove this network volume from all pods before deleting it")
     state.drop_volume(volume["id"])
     state.save()

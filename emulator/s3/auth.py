@@ -99,11 +99,11 @@ def verify(
     )
     to_sign = "\n".join([ALGORITHM, when, scope, _sha256(canonical.encode())])
     key = signing_key(secret_key, match["date"], match["region"])
-    wanted = hmac.new(key, to_sign.encode(), "sha256").hexdigest()
-    if not hmac.compare_digest(wanted, match["signature"]):
+    required = hmac.new(key, to_sign.encode(), "sha256").hexdigest()
+    if not hmac.compare_digest(required, match["signature"]):
         message = "The request signature we calculated does not match the signature you provided"
         raise S3Error(403, "SignatureDoesNotMatch", message)
-    return Signed(match["region"], payload, key, scope, when, wanted)
+    return Signed(match["region"], payload, key, scope, when, required)
 
 
 def _check_time(when: str, now: float) -> None:

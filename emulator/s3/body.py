@@ -101,16 +101,16 @@ async def receive(request: Request, signed: Signed, limit: int, to: Path) -> Rec
             hashes.update(data)
             file.write(data)
 
-        size = held = 0
+        size = pending = 0
         async for data in body:
             waiting.append(data)
             size += len(data)
-            held += len(data)
+            pending += len(data)
             if size > limit:
                 raise _too_large(limit)
-            if held >= WRITE_BYTES:
+            if pending >= WRITE_BYTES:
                 await asyncio.to_thread(write)
-                held = 0
+                pending = 0
         await asyncio.to_thread(write)
     if size != int(announced):
         raise S3Error(400, "IncompleteBody", f"The request had {size} of {announced} bytes")
@@ -140,11 +140,11 @@ async def unchunked(
             raise S3Error(400, "IncompleteBody", "The chunked body is malformed") from None
         chunk = await stream.exactly(size)
         if signed.payload.startswith(SIGNED_CHUNKS):
-            wanted = signed.chunk_signature(previous, chunk)
-            if extension.removeprefix(b"chunk-signature=").decode() != wanted:
+            required = signed.chunk_signature(previous, chunk)
+            if extension.removeprefix(b"chunk-signature=").decode() != required:
                 message = "The signature of a chunk does not match the one we calculated"
                 raise S3Error(403, "SignatureDoesNotMatch", message)
-            previous = wanted
+            previous = required
         if size == 0:
             break
         await stream.line()

@@ -28,7 +28,7 @@ class Page:
 
 def page(objects: list[Stored], prefix: str, delimiter: str, after: str, most: int) -> Page:
     """Cut a page out of sorted objects; keys up to and with `after` are left out."""
-    kept: list[Stored] = []
+    remaining: list[Stored] = []
     prefixes: list[str] = []
     last = ""
     for one in objects:
@@ -38,14 +38,14 @@ def page(objects: list[Stored], prefix: str, delimiter: str, after: str, most: i
             name = one.key[: cut + len(delimiter)]
         if os.fsencode(name) <= os.fsencode(after) or (cut >= 0 and prefixes[-1:] == [name]):
             continue
-        if len(kept) + len(prefixes) >= most:
-            return Page(kept, prefixes, last or None)
+        if len(remaining) + len(prefixes) >= most:
+            return Page(remaining, prefixes, last or None)
         last = name
         if cut >= 0:
             prefixes.append(name)
         else:
-            kept.append(one)
-    return Page(kept, prefixes)
+            remaining.append(one)
+    return Page(remaining, prefixes)
 
 
 def count(text: str) -> int:

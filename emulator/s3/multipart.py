@@ -82,8 +82,8 @@ def every(volume: Volume) -> list[Upload]:
 
 
 def _read(folder: Path) -> Upload:
-    kept = json.loads((folder / "upload.json").read_text())
-    return Upload(folder.name, kept["key"], kept["started"], folder)
+    remaining = json.loads((folder / "upload.json").read_text())
+    return Upload(folder.name, remaining["key"], remaining["started"], folder)
 
 
 def check_number(text: str) -> int:
@@ -133,20 +133,20 @@ def _named(upload: Upload, body: bytes) -> list[Part]:
         root = ET.fromstring(body)  # noqa: S314 - loopback only, and expat limits entity expansion
     except ET.ParseError:
         raise S3Error(400, "MalformedXML", "The XML you provided was not well-formed") from None
-    wanted = [
+    required = [
         (int(part.findtext("{*}PartNumber", "0")), part.findtext("{*}ETag", "").strip('"'))
         for part in root.iterfind("{*}Part")
     ]
-    if not wanted:
+    if not required:
         raise S3Error(400, "MalformedXML", "You must specify at least one part")
-    if sorted(wanted) != wanted or len({number for number, _ in wanted}) != len(wanted):
+    if sorted(required) != required or len({number for number, _ in required}) != len(required):
         raise S3Error(400, "InvalidPartOrder", "The list of parts was not in ascending order")
     there = {(part.number, part.etag): part for part in upload.parts()}
-    missing = [str(number) for number, etag in wanted if (number, etag) not in there]
+    missing = [str(number) for number, etag in required if (number, etag) not in there]
     if missing:
         message = f"One or more of the specified parts could not be found: {', '.join(missing)}"
         raise S3Error(400, "InvalidPart", message)
-    return [there[one] for one in wanted]
+    return [there[one] for one in required]
 
 
 def abort(upload: Upload) -> None:

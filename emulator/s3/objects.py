@@ -47,8 +47,8 @@ async def get(call: Call) -> Response:
 
 
 def _check_conditions(call: Call, etag: str) -> None:
-    wanted = call.request.headers.get("if-match")
-    if wanted is not None and wanted not in (etag, "*"):
+    required = call.request.headers.get("if-match")
+    if required is not None and required not in (etag, "*"):
         raise S3Error(
             412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold"
         )

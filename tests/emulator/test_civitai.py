@@ -43,9 +43,9 @@ def test_a_creator_may_ask_for_a_login(emu: Emulator, how: str) -> None:
     token = emu.env["CIVITAI_TOKEN"]
     refused = httpx.get(url)
     if how == "header":
-        taken = httpx.get(url, headers={"Authorization": f"Bearer {token}"})
+        used = httpx.get(url, headers={"Authorization": f"Bearer {token}"})
     else:
-        taken = httpx.get(url, params={"token": token})
+        used = httpx.get(url, params={"token": token})
 
     assert (refused.status_code, refused.json()) == (
         401,
@@ -55,7 +55,7 @@ def test_a_creator_may_ask_for_a_login(emu: Emulator, how: str) -> None:
         },
     )
     assert len(refused.content) == 106
-    assert taken.status_code == 307
+    assert used.status_code == 307
 
 
 @pytest.mark.parametrize(

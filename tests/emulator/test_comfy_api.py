@@ -106,9 +106,13 @@ def test_the_official_sdk_names_a_failed_node(sdk):
     with pytest.raises(JobFailed) as error:
         sdk.run(Workflow(graph))
 
-    told = error.value.error
-    assert told is not None
-    assert (told.code, told.node_id, told.class_type) == ("node_execution_error", "2", "EmulatorRaise")
+    message = error.value.error
+    assert message is not None
+    assert (message.code, message.node_id, message.class_type) == (
+        "node_execution_error",
+        "2",
+        "EmulatorRaise",
+    )
 
 
 def test_a_running_job_can_be_cancelled(sdk):
@@ -188,10 +192,10 @@ def test_an_idempotency_key_is_good_once_unless_nothing_was_made(api):
     """A refused submission gives its key back; one that made a job keeps it."""
     headers = {"Idempotency-Key": str(uuid.uuid4())}
     refused = api.post("/jobs", json={}, headers=headers)
-    made = api.post("/jobs", json={"workflow": slow()}, headers=headers)
+    created = api.post("/jobs", json={"workflow": slow()}, headers=headers)
     again = api.post("/jobs", json={"workflow": slow()}, headers=headers)
 
-    assert [reply.status_code for reply in (refused, made, again)] == [422, 201, 422]
+    assert [reply.status_code for reply in (refused, created, again)] == [422, 201, 422]
     assert again.json()["error"]["code"] == "idempotency_key_reuse"
 
 

@@ -52,10 +52,10 @@ class Terminal:
 def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     """Start an emulator whose stderr is a file."""
     folder = tmp_path_factory.mktemp("terminal")
-    said, words = folder / "said", folder / "words"
+    message, words = folder / "said", folder / "words"
     images = {**IMAGES, "words": f"sh -c 'cat {words} >&2; exit 3'", "ends": "true"}
-    with said.open("wb") as stderr, running_emulator(folder, images=images, stderr=stderr) as emu:
-        yield Terminal(emu, said, words)
+    with message.open("wb") as stderr, running_emulator(folder, images=images, stderr=stderr) as emu:
+        yield Terminal(emu, message, words)
 
 
 def test_a_crash_loop_is_said_once_and_another_cause_again(terminal: Terminal) -> None:
@@ -86,10 +86,10 @@ def test_a_program_that_ends_without_a_word(terminal: Terminal) -> None:
     endpoint_id = endpoint(terminal.emu, name="ends", image="ends")
     terminal.queue(endpoint_id)
 
-    said = terminal.until_said("'ends'")
+    message = terminal.until_said("'ends'")
     terminal.emu.rest("DELETE", f"/serverless/{endpoint_id}")
 
-    assert said.endswith("ended with exit status 0 before it asked for a job, and wrote nothing.")
+    assert message.endswith("ended with exit status 0 before it asked for a job, and wrote nothing.")
 
 
 def test_an_image_that_nothing_stands_for(terminal: Terminal) -> None:
@@ -117,17 +117,17 @@ def test_a_result_that_never_arrived(terminal: Terminal) -> None:
     assert [line for line in terminal.lines() if "'loses'" in line and "lost" in line] == []
     httpx.get(f"{take}0", headers=key)
 
-    said = terminal.until_said("asks for another job")
-    assert f"has not reported {job_id}: the result is lost." in said
+    message = terminal.until_said("asks for another job")
+    assert f"has not reported {job_id}: the result is lost." in message
 
 
 def test_a_worker_that_dies_over_a_job(terminal: Terminal) -> None:
     """The job is named, once for both of its tries; a worker that is ended with its endpoint is no news."""
     endpoint_id = endpoint(terminal.emu, name="mortal")
     job = run(terminal.emu, endpoint_id, do="die")
-    said = terminal.until_said("'mortal'")
+    message = terminal.until_said("'mortal'")
     terminal.emu.rest("DELETE", f"/serverless/{endpoint_id}")
     until(lambda: all(w["endpointId"] != endpoint_id for w in terminal.emu.state()["workers"]))
 
-    assert f"while it had job {job['id']}." in said
+    assert f"while it had job {job['id']}." in message
     assert len([line for line in terminal.lines() if "'mortal'" in line]) == 1

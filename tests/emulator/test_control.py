@@ -98,8 +98,8 @@ def test_a_reply_can_be_lost_after_the_plane_has_acted(emu: Emulator) -> None:
 def test_a_fault_that_is_taken_back_lets_go_what_it_holds(emu: Emulator) -> None:
     """A test may hold a request for as long as it needs, before RunPod has acted or before it says so."""
     volume = {"name": "v", "size": 10, "dataCenter": "EU-RO-1"}
-    for held in ({"delay_s": 60}, {"stall": 0}):
-        fault = emu.fault("/rest/v2/network-volumes", method="POST", **held)
+    for pending in ({"delay_s": 60}, {"stall": 0}):
+        fault = emu.fault("/rest/v2/network-volumes", method="POST", **pending)
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(emu.rest, "POST", "/network-volumes", volume)
             until(lambda: emu.control("GET", "/faults")["faults"][-1]["hits"])
@@ -110,8 +110,8 @@ def test_a_fault_that_is_taken_back_lets_go_what_it_holds(emu: Emulator) -> None
 @pytest.mark.slow
 def test_a_client_that_dies_in_the_middle_is_no_failure(tmp_path: Path) -> None:
     """Who hangs up while its POST is held has asked for nothing: nothing is made, and no traceback shown."""
-    said = tmp_path / "stderr"
-    with said.open("wb") as stderr, running_emulator(tmp_path, images={}, stderr=stderr) as emu:
+    message = tmp_path / "stderr"
+    with message.open("wb") as stderr, running_emulator(tmp_path, images={}, stderr=stderr) as emu:
         fault = emu.fault("/rest/v2/templates", method="POST", delay_s=60)
         headers = {"Authorization": f"Bearer {emu.env['RUNPOD_API_KEY']}"}
         with pytest.raises(httpx.ReadTimeout):
@@ -120,7 +120,7 @@ def test_a_client_that_dies_in_the_middle_is_no_failure(tmp_path: Path) -> None:
         (entry,) = until(lambda: [each for each in emu.requests("POST") if each["status"] is not None])
 
         assert (entry["status"], emu.state()["templates"]) == (0, [])
-    assert said.read_text() == ""
+    assert message.read_text() == ""
 
 
 def test_a_fault_that_never_happened_is_told(emu: Emulator) -> None:

@@ -35,8 +35,8 @@ class Echo:
 @pytest.fixture(scope="module")
 def echo(emulator_process: Emulator) -> Echo:
     emulator_process.reset()
-    wanted = {"name": "v", "size": 10, "dataCenter": "EU-RO-1"}
-    volume_id = emulator_process.rest("POST", "/network-volumes", wanted).json()["id"]
+    required = {"name": "v", "size": 10, "dataCenter": "EU-RO-1"}
+    volume_id = emulator_process.rest("POST", "/network-volumes", required).json()["id"]
     return Echo(emulator_process, endpoint(emulator_process, env=ENV, networkVolumes=[volume_id]), volume_id)
 
 

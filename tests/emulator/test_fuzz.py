@@ -132,8 +132,8 @@ def test_no_body_of_a_create_or_an_update_breaks_the_emulator(tmp_path: Path, pa
             for raw in RAW:
                 await ask(http, "POST", path, raw)
             for at, (body, rule) in enumerate(UPDATES.get(path, ())):
-                made = await http.post(path, json=CREATES[path][at % len(CREATES[path])][0])
-                address = f"{path}/{made.json()['id']}"
+                created = await http.post(path, json=CREATES[path][at % len(CREATES[path])][0])
+                address = f"{path}/{created.json()['id']}"
                 for changed in (body, *mutations(rule, body)):
                     await judge(http, "PATCH", address, changed)
                     count += 1
@@ -155,5 +155,5 @@ def test_a_whole_number_that_is_written_as_a_float_is_one(tmp_path: Path) -> Non
             wish = {**CPU, "cpu": [{"id": "cpu3c", "vcpuCount": 2.0}]}
             return (await http.post("/serverless", json=wish)).json()
 
-    made = asyncio.run(make())
-    assert json.dumps(made["cpu"]) == '[{"id": "cpu3c", "vcpuCount": 2, "memory": 4}]'
+    created = asyncio.run(make())
+    assert json.dumps(created["cpu"]) == '[{"id": "cpu3c", "vcpuCount": 2, "memory": 4}]'

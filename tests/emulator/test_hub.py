@@ -245,7 +245,7 @@ def test_a_damaged_body_reaches_the_client_damaged(emu: Emulator) -> None:
 def test_plain_files_may_be_badly_served(emu: Emulator) -> None:
     """A web server that ignores ranges, or lies about the length, is one POST away."""
     base = emu.url("hub") + "/files"
-    made = emu.control("POST", "/hub/files", {"name": "x.bin", "size_bytes": 3_000_000})
+    created = emu.control("POST", "/hub/files", {"name": "x.bin", "size_bytes": 3_000_000})
     part = httpx.get(f"{base}/x.bin", headers={"Range": "bytes=2999990-"})
     stale = httpx.get(f"{base}/x.bin", headers={"Range": "bytes=2999990-", "If-Range": '"other"'})
     emu.control("POST", "/hub/files", {"name": "x.bin", "ignores_range": True})
@@ -253,11 +253,11 @@ def test_plain_files_may_be_badly_served(emu: Emulator) -> None:
     emu.control("POST", "/hub/files", {"name": "x.bin", "announced_bytes": 1000})
     short = httpx.get(f"{base}/x.bin")
 
-    assert (part.status_code, len(part.content), part.headers["etag"]) == (206, 10, made["etag"])
+    assert (part.status_code, len(part.content), part.headers["etag"]) == (206, 10, created["etag"])
     assert (stale.status_code, len(stale.content)) == (200, 3_000_000)
     assert (ignored.status_code, len(ignored.content)) == (200, 3_000_000)
     assert (short.status_code, len(short.content)) == (200, 1000)
-    assert hashlib.sha256(ignored.content).hexdigest() == made["sha256"]
+    assert hashlib.sha256(ignored.content).hexdigest() == created["sha256"]
 
 
 def test_a_plain_file_may_stall(emu: Emulator) -> None:

@@ -74,7 +74,7 @@ def test_a_job_goes_through_its_states(emu: Emulator, endpoint: str) -> None:
     job_id = run(emu, endpoint, policy={"lowPriority": False})
     worker = Worker(emu, endpoint)
     queued = status(emu, endpoint, job_id)
-    taken = worker.take()
+    used = worker.take()
     worker.done(job_id, status="IN_PROGRESS", output={"step": 1})
     running = status(emu, endpoint, job_id)
     worker.done(job_id, output={"ok": True})
@@ -82,7 +82,7 @@ def test_a_job_goes_through_its_states(emu: Emulator, endpoint: str) -> None:
     finished = status(emu, endpoint, job_id)
 
     assert queued == {"id": job_id, "status": "IN_QUEUE"}
-    assert taken == {"id": job_id, "input": {"a": 1}, "policy": {"lowPriority": False}}
+    assert used == {"id": job_id, "input": {"a": 1}, "policy": {"lowPriority": False}}
     assert (running["status"], running["output"]) == ("IN_PROGRESS", {"step": 1})
     assert (finished["status"], finished["output"]) == ("COMPLETED", {"ok": True})
     assert set(finished) == {"delayTime", "executionTime", "id", "output", "status", "workerId"}
@@ -163,10 +163,10 @@ def test_results_are_kept_for_a_while(emu: Emulator, endpoint: str, sync: bool, 
     worker.take()
     worker.done(job_id, output=1)
     emu.advance(seconds / 2)
-    kept = status(emu, endpoint, job_id)
+    remaining = status(emu, endpoint, job_id)
     emu.advance(seconds / 2)
 
-    assert kept["status"] == "COMPLETED"
+    assert remaining["status"] == "COMPLETED"
     assert status(emu, endpoint, job_id) == UNKNOWN_JOB
 
 

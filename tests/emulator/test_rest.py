@@ -81,7 +81,7 @@ def test_an_endpoint_has_a_private_template_that_goes_with_it(emu: Emulator) -> 
 def test_an_endpoint_is_made_with_runpods_defaults(emu: Emulator) -> None:
     """What the request leaves out is what RunPod fills in."""
     endpoint = make(emu, "/serverless", QUEUE | {"gpu": GPU})
-    wanted = {
+    required = {
         "args": "",
         "disk": 20,
         "ports": [],
@@ -95,7 +95,7 @@ def test_an_endpoint_is_made_with_runpods_defaults(emu: Emulator) -> None:
         "flashboot": "OFF",
     }
 
-    assert {name: endpoint[name] for name in wanted} == wanted
+    assert {name: endpoint[name] for name in required} == required
     assert endpoint["requestUrls"]["run"] == f"{emu.url('jobs')}/{endpoint['id']}/run"
 
 
@@ -104,11 +104,11 @@ def test_pools_replace_the_selection(emu: Emulator) -> None:
     gpu = {"pools": ["ADA_48_PRO"], "excludedTypes": [" NVIDIA L40"], "minCudaVersion": "12.8"}
     endpoint = make(emu, "/serverless", QUEUE | {"gpu": gpu})
     path = f"/serverless/{endpoint['id']}"
-    kept = ask(emu, "PATCH", path, {"gpu": {"minCudaVersion": ""}}).json()["gpu"]
+    remaining = ask(emu, "PATCH", path, {"gpu": {"minCudaVersion": ""}}).json()["gpu"]
     replaced = ask(emu, "PATCH", path, {"gpu": {"pools": ["ADA_48_PRO"]}}).json()["gpu"]
 
     assert endpoint["gpu"]["excludedTypes"] == ["NVIDIA L40"]
-    assert (kept["excludedTypes"], kept["minCudaVersion"]) == (["NVIDIA L40"], None)
+    assert (remaining["excludedTypes"], remaining["minCudaVersion"]) == (["NVIDIA L40"], None)
     assert "excludedTypes" not in replaced
 
 

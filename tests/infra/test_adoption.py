@@ -23,9 +23,9 @@ KINDS = ("volumes", "templates", "endpoints", "registries")
 
 @pytest.fixture
 def infra(emu: Emulator, tmp_path: Path) -> Iterator[Project]:
-    with project(tmp_path / "project", emu) as made:
-        (made.root / "models-registry.yaml").write_text("required: {}\n")
-        yield made
+    with project(tmp_path / "project", emu) as created:
+        (created.root / "models-registry.yaml").write_text("required: {}\n")
+        yield created
 
 
 def bodies(emu: Emulator) -> dict[str, Any]:
@@ -64,8 +64,8 @@ def test_what_does_not_fit_is_refused_at_preview(
     assert reason in done.stdout
     assert "Traceback" not in done.stdout
     assert infra.up(ok=False).returncode == 1
-    kept = {id_: body for id_, body in bodies(emu).items() if id_ in before}
-    assert kept == before
+    remaining = {id_: body for id_, body in bodies(emu).items() if id_ in before}
+    assert remaining == before
 
 
 def test_the_life_of_an_adopted_volume(infra: Project, emu: Emulator) -> None:
@@ -73,8 +73,8 @@ def test_the_life_of_an_adopted_volume(infra: Project, emu: Emulator) -> None:
     id_ = console_volume(emu)
     infra.configure(adopt_volume=id_, volume_gb="60")
 
-    said = infra.pulumi("preview").stdout
-    assert f"network volume {id_} ('mine') is taken over; changes: size_gb 50 → 60" in said
+    output = infra.pulumi("preview").stdout
+    assert f"network volume {id_} ('mine') is taken over; changes: size_gb 50 → 60" in output
     assert bodies(emu)[id_]["size"] == 50
     infra.up()
     assert {key: bodies(emu)[id_][key] for key in ("name", "size")} == {"name": "mine", "size": 60}
@@ -143,8 +143,8 @@ def test_a_whole_environment_is_imported_and_nothing_changes(
 
         assert commands.import_(write=True, project=second.root) == 0
         assert "stack.preview" in capsys.readouterr().err
-        said = second.pulumi("preview").stdout
-        assert len(re.findall(r"is taken over; changes: ", said)) >= len(before)
+        output = second.pulumi("preview").stdout
+        assert len(re.findall(r"is taken over; changes: ", output)) >= len(before)
         second.up()
         assert bodies(emu) == before
         second.up("--expect-no-changes")
@@ -173,8 +173,8 @@ def test_an_environment_of_the_console_is_imported(
     ).json()["id"]
     point_at(emu, infra, monkeypatch)
     assert commands.import_(project=infra.root) == 0
-    said = capsys.readouterr()
-    assert f"Several objects could be the volume: {volume}, {other}. Choose one with --volume." in said.err
+    output = capsys.readouterr()
+    assert f"Several objects could be the volume: {volume}, {other}. Choose one with --volume." in output.err
 
     assert commands.import_(volume=volume, write=True, project=infra.root) == 0
     infra.up()
@@ -202,16 +202,16 @@ def test_two_states_of_one_name_stay_apart(emu: Emulator, tmp_path: Path) -> Non
             assert "the account's other endpoints 3, together 5: the quota is 4" in refused.stdout
 
             second.configure(worker_quota="5")
-            said = second.pulumi("preview").stdout
-            assert [id_ for id_ in before if id_ not in said] == []
-            assert "Another state may own them" in said
+            output = second.pulumi("preview").stdout
+            assert [id_ for id_ in before if id_ not in output] == []
+            assert "Another state may own them" in output
 
             second.up()
             assert owned(emu) == sorted(EVERYTHING * 2)
             assert endpoint_urn("comfyform", STACK, "comfy-worker") in second.urns()
             second.up("--expect-no-changes")
-            kept = {id_: body for id_, body in bodies(emu).items() if id_ in before}
-            assert kept == before
+            remaining = {id_: body for id_, body in bodies(emu).items() if id_ in before}
+            assert remaining == before
             second.pulumi("destroy", "--yes")
         assert bodies(emu) == before
         first.up("--expect-no-changes")

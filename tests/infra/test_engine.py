@@ -43,8 +43,8 @@ FILES = ["models/whisper/config.json", "models/whisper/model.safetensors"]
 
 @pytest.fixture
 def infra(emu: Emulator, tmp_path: Path) -> Iterator[Project]:
-    with project(tmp_path / "project", emu) as made:
-        yield made
+    with project(tmp_path / "project", emu) as created:
+        yield created
 
 
 def owned(emu: Emulator) -> list[str]:
@@ -136,12 +136,12 @@ def test_killed_while_a_model_comes_then_up_completes_it(infra: Project, emu: Em
     kill(killed)
     until(lambda: not providers(infra.root))
 
-    said: list[str] = []
-    stack = Stack.at(STACK, project=infra.root, environ=infra.env, say=said.append)
+    lines: list[str] = []
+    stack = Stack.at(STACK, project=infra.root, environ=infra.env, say=lines.append)
     stack.make_ready()
     infra.up()
 
-    assert [word for line in said for word in ("gone", "cut off") if word in line] == ["gone", "cut off"]
+    assert [word for line in lines for word in ("gone", "cut off") if word in line] == ["gone", "cut off"]
     assert owned(emu) == EVERYTHING
     volume = infra.outputs()["volume_id"]
     assert on_volume(emu, volume) == FILES
@@ -172,10 +172,10 @@ def test_one_ctrl_c_ends_a_wait_at_once(infra: Project, emu: Emulator) -> None:
     until(lambda: emu.requests("GET", "*/model.safetensors"))
     os.kill(running.pid, signal.SIGINT)
 
-    said, _ = running.communicate(timeout=HANG_S)
+    output, _ = running.communicate(timeout=HANG_S)
     assert running.returncode == 1
-    assert "Traceback" not in said
-    assert "run `pulumi up` again" in said
+    assert "Traceback" not in output
+    assert "run `pulumi up` again" in output
     stack = Stack.at(STACK, project=infra.root, environ=infra.env, say=lambda _: None)
     assert list(stack.locks()) == []
     assert stack.pending() == 0
@@ -200,10 +200,10 @@ def test_a_model_that_cannot_be_had_is_one_line(
 
     done = infra.up(ok=False)
 
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     assert done.returncode == 1
-    assert "Traceback" not in said
-    lines = {line.strip() for line in said.splitlines() if line.strip().startswith("error: comfyform: ")}
+    assert "Traceback" not in output
+    lines = {line.strip() for line in output.splitlines() if line.strip().startswith("error: comfyform: ")}
     assert len(lines) == 1
     assert reason in lines.pop()
     assert "comfy-worker" not in [name for name in owned(emu) if name == "comfy-worker"][1:]
@@ -230,10 +230,10 @@ def test_a_stack_that_cannot_be_is_refused_at_preview(
 
     done = infra.pulumi("preview", ok=False)
 
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     assert done.returncode == 1
-    assert reason in said
-    assert "Traceback" not in said
+    assert reason in output
+    assert "Traceback" not in output
     assert owned(emu) == []
 
 
@@ -281,12 +281,12 @@ def test_secrets_stay_out_of_state_output_and_arguments(emu: Emulator, tmp_path:
 
         until(ended)
         assert any("pulumi.dynamic" in each for each in seen)
-        said = run.communicate()[0] + "".join(seen)
-        said += infra.pulumi("refresh", "--yes", "--diff").stdout
-        said += infra.pulumi("stack", "export").stdout + infra.state_text()
+        output = run.communicate()[0] + "".join(seen)
+        output += infra.pulumi("refresh", "--yes", "--diff").stdout
+        output += infra.pulumi("stack", "export").stdout + infra.state_text()
         infra.up("--expect-no-changes")
 
-    assert [mark for mark in (*marks.values(), emu.env["RUNPOD_API_KEY"]) if mark in said] == []
+    assert [mark for mark in (*marks.values(), emu.env["RUNPOD_API_KEY"]) if mark in output] == []
     assert {marks["hf"]} == {each["env"]["HF_TOKEN"] for each in emu.state()["endpoints"]}
 
 

@@ -44,10 +44,10 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
     with running_emulator(root / "runpod") as emu, project(root / "project", emu) as infra:
         infra.up()
         routes = emu.control("GET", "/routes")["routes"]
-        made = {(each["method"], each["path"]) for each in emu.requests()}
+        created = {(each["method"], each["path"]) for each in emu.requests()}
     workers = ("job-take", "job-stop", "job-done", "ping")
     found = set()
-    for method, path in made:
+    for method, path in created:
         route = max((glob for glob in routes if fnmatchcase(path, glob)), key=len)
         if route.startswith(("/rest/", "/jobs/")) and not any(name in route for name in workers):
             # There are two ways to ask for a job; which one is taken depends on the clock.
@@ -67,10 +67,10 @@ def test_any_call_may_be_answered_badly(
         ups = 0
         while (done := infra.up(ok=False)).returncode:
             ups += 1
-            said = done.stdout + done.stderr
-            assert ups <= len(calls), said
-            assert "Traceback" not in said
-            errors = re.findall(r"^    error: (.*)$", said, re.MULTILINE)
+            output = done.stdout + done.stderr
+            assert ups <= len(calls), output
+            assert "Traceback" not in output
+            errors = re.findall(r"^    error: (.*)$", output, re.MULTILINE)
             assert {error for error in errors if not CALL.search(error)} <= {"update failed"}, errors
 
         assert owned(emu) == EVERYTHING
@@ -94,11 +94,11 @@ def test_a_failure_that_stays_is_one_line_that_names_the_call(emu: Emulator, tmp
         )
         done = infra.up(ok=False)
 
-        said = done.stdout + done.stderr
+        output = done.stdout + done.stderr
         assert done.returncode == 1
-        assert "Traceback" not in said
-        assert re.search(rf"Create endpoint 'comfyform-{STACK}-comfy-(ops|generate)'", said), said
-        assert "out of luck today" in said
+        assert "Traceback" not in output
+        assert re.search(rf"Create endpoint 'comfyform-{STACK}-comfy-(ops|generate)'", output), output
+        assert "out of luck today" in output
         infra.up()
         assert owned(emu) == EVERYTHING
 

@@ -173,7 +173,7 @@ EDITED = [row for row in ROWS if row.case.edit is not None]
 
 def with_ids(emu: Emulator, value: Any) -> Any:
     """Put the ids of real objects where the table has only a word."""
-    made = {
+    created = {
         "CREDENTIAL": ("/registries", {"name": "z", "username": "u", "password": "p"}),
         "TEMPLATE": ("/templates", {"name": "z", "image": "echo", "serverless": True}),
         "VOLUME": ("/network-volumes", {"name": "z", "size": 10, "dataCenter": "EU-RO-1"}),
@@ -182,8 +182,8 @@ def with_ids(emu: Emulator, value: Any) -> Any:
         return [with_ids(emu, each) for each in value]
     if isinstance(value, dict):
         return {key: with_ids(emu, each) for key, each in value.items()}
-    if isinstance(value, str) and value in made:
-        path, body = made[value]
+    if isinstance(value, str) and value in created:
+        path, body = created[value]
         return emu.rest("POST", path, body).json()["id"]
     return value
 
@@ -222,12 +222,12 @@ class Table:
 
     def drift(self) -> dict[str, list[str]]:
         """Refresh, and return the properties that it names, by row."""
-        said = self.infra.pulumi("refresh", "--yes", "--skip-preview", "--diff").stdout
+        output = self.infra.pulumi("refresh", "--yes", "--skip-preview", "--diff").stdout
         return {
             block.partition("]")[0].rpartition("::")[2]: re.findall(
                 r"^ {6}[~+-] (\w+) *:", block, re.MULTILINE
             )
-            for block in re.split(r"\[urn=", said)[1:]
+            for block in re.split(r"\[urn=", output)[1:]
         }
 
 
@@ -305,11 +305,11 @@ def checked(provider: ResourceProvider, news: dict[str, Any]) -> dict[str, Any]:
 def test_gone_is_gone(emu: Emulator, start: Start) -> None:
     """What somebody deleted reads as gone, and deleting it again is success."""
     provider = getattr(providers, f"{start.kind}Provider")()
-    made = provider.create(checked(provider, start.fields))
-    emu.rest("DELETE", f"/{start.path}/{made.id}")
+    created = provider.create(checked(provider, start.fields))
+    emu.rest("DELETE", f"/{start.path}/{created.id}")
 
-    assert provider.read(made.id, made.outs).id == ""
-    provider.delete(made.id, made.outs)
+    assert provider.read(created.id, created.outs).id == ""
+    provider.delete(created.id, created.outs)
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,12 @@ def test_adopting_by_id(emu: Emulator) -> None:
     ).json()
     provider = providers.NetworkVolumeProvider()
 
-    made = provider.create(checked(provider, {**VOLUME, "size_gb": 20, "adopt": console["id"]}))
+    created = provider.create(checked(provider, {**VOLUME, "size_gb": 20, "adopt": console["id"]}))
 
     (volume,) = emu.state()["volumes"]
-    assert (made.id, volume["id"], volume["size"], volume["name"]) == (console["id"], console["id"], 20, "v")
+    assert (created.id, volume["id"], volume["size"], volume["name"]) == (
+        console["id"],
+        console["id"],
+        20,
+        "v",
+    )

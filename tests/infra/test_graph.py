@@ -87,29 +87,31 @@ def names(made: dict[str, Request], kind: str) -> list[str]:
 
 def test_an_environment_has_its_parts_in_order() -> None:
     """Volume, templates, ops endpoint, models, and the GPU endpoint after all models."""
-    made = declared(lambda: ComfyEnvironment("comfy", StackConfig(), FILES, worker_env={"HF_ENDPOINT": "h"}))
+    created = declared(
+        lambda: ComfyEnvironment("comfy", StackConfig(), FILES, worker_env={"HF_ENDPOINT": "h"})
+    )
 
-    order = list(made)
+    order = list(created)
     assert order.index("Endpoint comfy-ops") > order.index("NetworkVolume comfy-volume")
     assert order.index("Model models/a/0.bin") > order.index("Endpoint comfy-ops")
     assert order[-1] == "Endpoint comfy-worker"
     # Sorted: which of two lanes comes first is the engine's business.
-    assert sorted(names(made, "Model")) == sorted(file.volume_path for file in FILES)
-    worker = made["Endpoint comfy-worker"].inputs
+    assert sorted(names(created, "Model")) == sorted(file.volume_path for file in FILES)
+    worker = created["Endpoint comfy-worker"].inputs
     assert worker["volume_ids"] == ["comfy-volume-id"]
     assert worker["env"] == {"HF_ENDPOINT": "h", "COMFYFORM_TIMEOUT_S": "900"}
     assert worker["auto_name"] == "comfyform-unit-comfy-worker"
-    keeper = made["Endpoint comfy-ops"].inputs
+    keeper = created["Endpoint comfy-ops"].inputs
     assert keeper["env"] == {"HF_ENDPOINT": "h", "COMFYFORM_VOLUME_GB": "100"}
     assert keeper["workers_max"] == 1
 
 
 def test_models_are_made_a_few_lanes_abreast_by_a_process_of_their_own() -> None:
     """Each model waits for the one three before it, so that a worker of the process is always free."""
-    made = declared(lambda: ComfyEnvironment("comfy", StackConfig(), FILES))
+    created = declared(lambda: ComfyEnvironment("comfy", StackConfig(), FILES))
 
     for number, file in enumerate(FILES):
-        request = made[f"Model {file.volume_path}"].sent
+        request = created[f"Model {file.volume_path}"].sent
         before = sorted(urn.rpartition("::")[2] for urn in request.dependencies if ":Model::" in urn)
         assert before == ([FILES[number - LANES].volume_path] if number >= LANES else [])
         assert "comfy-models" in request.provider
@@ -122,8 +124,8 @@ def test_the_volume_is_protected_unless_the_stack_says_otherwise() -> None:
     """A volume holds what took hours to fetch."""
 
     def protected(config: StackConfig) -> bool:
-        made = declared(lambda: ComfyEnvironment("comfy", config))
-        return bool(made["NetworkVolume comfy-volume"].sent.protect)
+        created = declared(lambda: ComfyEnvironment("comfy", config))
+        return bool(created["NetworkVolume comfy-volume"].sent.protect)
 
     assert protected(StackConfig()) is True
     assert protected(StackConfig(protect_volume=False)) is False
@@ -143,39 +145,39 @@ def test_an_endpoint_has_its_templates_fields_as_its_own() -> None:
 
 def test_a_password_is_a_secret() -> None:
     """A registry credential's login goes to Pulumi as secrets, whatever the program gave."""
-    made = declared(lambda: RegistryCredential("r", username="u", password="p"))
+    created = declared(lambda: RegistryCredential("r", username="u", password="p"))
 
-    sent = made["RegistryCredential r"].sent
+    sent = created["RegistryCredential r"].sent
     assert {"username", "password"} <= set(sent.additionalSecretOutputs)
     assert "4dabf18193072939515e22adb298388d" in sent.object["password"]  # Pulumi's mark of a secret
 
 
 def test_without_keys_there_is_no_command() -> None:
     """Nobody who does not ask for commands needs their package or plugin."""
-    asked = OptIn.parse({"comfyform:volume_gb": "10"})
+    requested = OptIn.parse({"comfyform:volume_gb": "10"})
 
-    asked.check()
-    assert asked == OptIn()
-    made = declared(lambda: ComfyEnvironment("comfy", StackConfig()))
-    assert names(made, "Command") == []
+    requested.check()
+    assert requested == OptIn()
+    created = declared(lambda: ComfyEnvironment("comfy", StackConfig()))
+    assert names(created, "Command") == []
 
 
 def test_a_built_image_reaches_the_template_by_its_digest(tmp_path: Path) -> None:
     """The push's digest, not a tag that may move, is what workers run."""
-    asked = OptIn.parse({"worker:build": "ghcr.io/me/worker"})
+    requested = OptIn.parse({"worker:build": "ghcr.io/me/worker"})
 
     def program() -> None:
-        images = {name: built_image(name, where, tmp_path) for name, where in asked.build.items()}
+        images = {name: built_image(name, where, tmp_path) for name, where in requested.build.items()}
         ComfyEnvironment("comfy", StackConfig(), images=images)
 
     for part in ("backend", "ops", "worker"):
         (tmp_path / part).mkdir()
     (tmp_path / "pyproject.toml").write_text("")
-    made = declared(program)
+    created = declared(program)
 
-    assert made["Template comfy-worker"].inputs["image"] == "ghcr.io/me/worker@sha256:abc"
-    assert made["Endpoint comfy-worker"].inputs["image"] == "ghcr.io/me/worker@sha256:abc"
-    command = made["Command worker-image"].inputs
+    assert created["Template comfy-worker"].inputs["image"] == "ghcr.io/me/worker@sha256:abc"
+    assert created["Endpoint comfy-worker"].inputs["image"] == "ghcr.io/me/worker@sha256:abc"
+    command = created["Command worker-image"].inputs
     tag = content_tag(tmp_path)
     assert command["create"] == f"python3 -m infra.image_build worker ghcr.io/me/worker {tag}"
     assert command["triggers"] == [f"ghcr.io/me/worker:{tag}"]
@@ -185,8 +187,8 @@ def test_a_verify_command_runs_after_the_stack_with_its_variables(tmp_path: Path
     """It gets what `inv env` prints, and runs again when that changes."""
 
     def program() -> None:
-        made = ComfyEnvironment("comfy", StackConfig())
-        verified("make smoke", tmp_path, after=[made.endpoint], environment=made.backend_env)
+        created = ComfyEnvironment("comfy", StackConfig())
+        verified("make smoke", tmp_path, after=[created.endpoint], environment=created.backend_env)
 
     request = declared(program)["Command verify"]
 

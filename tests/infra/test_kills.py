@@ -95,8 +95,8 @@ class Life:
         """Return the moments of an undisturbed up."""
         before = len(self.emu.requests())
         with self.up(model=model) as run:
-            said, _ = run.communicate(timeout=HANG_S)
-            assert run.returncode == 0, said
+            output, _ = run.communicate(timeout=HANG_S)
+            assert run.returncode == 0, output
             requests = self.emu.requests()[before:]
         routes = self.emu.control("GET", "/routes")["routes"]
         counts: Counter[tuple[str, str]] = Counter()
@@ -222,5 +222,5 @@ def kill_runpod(life: Life, moment: Moment, *, model: bool) -> None:
             until(lambda: life.emu.requests("GET", moment.path) or run.poll() is not None)
             kill(run)
         else:
-            said, _ = run.communicate(timeout=HANG_S)
-            assert "Traceback" not in said
+            output, _ = run.communicate(timeout=HANG_S)
+            assert "Traceback" not in output

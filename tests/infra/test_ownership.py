@@ -55,31 +55,31 @@ def act_by_hand(made: Studio, ids: dict[str, str]) -> None:
 
 def test_every_way_to_a_replacement_or_a_move(emu: Emulator, tmp_path: Path) -> None:
     """State and RunPod agree; what was to be replaced is another object, and all else is the same one."""
-    with studio(tmp_path / "project", emu) as made:
-        made.declare(SHARED + [cell.entry(protect=False) for cell in CELLS])
-        made.infra.up()
-        first, bodies = made.state(), made.bodies()
-        assert made.owned() == made.live()
+    with studio(tmp_path / "project", emu) as created:
+        created.declare(SHARED + [cell.entry(protect=False) for cell in CELLS])
+        created.infra.up()
+        first, bodies = created.state(), created.bodies()
+        assert created.owned() == created.live()
 
-        act_by_hand(made, first)
-        made.declare(
+        act_by_hand(created, first)
+        created.declare(
             SHARED + [cell.entry(protect=False, changed=True, id_=first[cell.name]) for cell in CELLS]
         )
-        replaced = made.urns([cell.name for cell in chosen("replace")])
-        made.infra.up(*(part for urn in replaced for part in ("--replace", urn)))
+        replaced = created.urns([cell.name for cell in chosen("replace")])
+        created.infra.up(*(part for urn in replaced for part in ("--replace", urn)))
 
-        after = made.state()
-        assert made.owned() == made.live()
+        after = created.state()
+        assert created.owned() == created.live()
         outcomes = {cell: SAME if after[cell.later] == first[cell.name] else OTHER for cell in CELLS}
         expected = {cell: SAME if cell.kind == "Model" else WAYS[cell.way].outcome for cell in CELLS}
         assert outcomes == expected
         assert [after[name] for name in ("store", "keeper")] == [first[name] for name in ("store", "keeper")]
-        same = {id_: body for id_, body in made.bodies().items() if id_ in bodies}
+        same = {id_: body for id_, body in created.bodies().items() if id_ in bodies}
         assert same == {id_: bodies[id_] for id_ in same}
-        made.infra.up("--expect-no-changes")
+        created.infra.up("--expect-no-changes")
 
-        made.infra.pulumi("destroy", "--yes", "--skip-preview")
-        assert not any(made.live().values())
+        created.infra.pulumi("destroy", "--yes", "--skip-preview")
+        assert not any(created.live().values())
 
 
 GUARDED = ("taint", "replace", "moved", "renamed")
@@ -91,22 +91,22 @@ def test_what_is_protected_is_refused_before_anything_is_touched(
 ) -> None:
     """With `protect`, no way to a replacement or a move changes RunPod or the state; each kind is named."""
     cells = [Cell(way, kind) for kind in WAYS[way].kinds]
-    with studio(tmp_path / "project", emu) as made:
-        made.declare(SHARED + [cell.entry(protect=True) for cell in cells])
-        made.infra.up()
-        first, live = made.state(), made.live()
+    with studio(tmp_path / "project", emu) as created:
+        created.declare(SHARED + [cell.entry(protect=True) for cell in cells])
+        created.infra.up()
+        first, live = created.state(), created.live()
         if way == "taint":
-            made.infra.pulumi("state", "taint", "--yes", *made.urns([cell.name for cell in cells]))
-        made.declare(SHARED + [cell.entry(protect=True, changed=True) for cell in cells])
-        replaced = made.urns([cell.name for cell in cells]) if way == "replace" else []
+            created.infra.pulumi("state", "taint", "--yes", *created.urns([cell.name for cell in cells]))
+        created.declare(SHARED + [cell.entry(protect=True, changed=True) for cell in cells])
+        replaced = created.urns([cell.name for cell in cells]) if way == "replace" else []
 
-        done = made.infra.pulumi(
+        done = created.infra.pulumi(
             "up", "--yes", *(part for urn in replaced for part in ("--replace", urn)), ok=False
         )
 
         assert done.returncode == 1
         assert "`protect` flag" in done.stdout or "is protected" in done.stdout, done.stdout
-        assert (made.state(), made.live()) == (first, live)
+        assert (created.state(), created.live()) == (first, live)
 
 
 def one_of_each(**options: Any) -> list[list[Any]]:
@@ -148,34 +148,34 @@ def test_killed_in_the_middle_of_a_replacement(
     emu: Emulator, tmp_path: Path, method: str, after: bool
 ) -> None:
     """Before the new object is made, before its answer, and before the delete: up ends with one of each."""
-    with studio(tmp_path / "project", emu) as made:
-        made.declare(one_of_each())
-        made.infra.up()
+    with studio(tmp_path / "project", emu) as created:
+        created.declare(one_of_each())
+        created.infra.up()
         for kind in REST:
-            before = made.state()
-            (urn,) = made.urns([f"one-{kind.lower()}"])
-            made.infra.pulumi("state", "taint", "--yes", urn)
+            before = created.state()
+            (urn,) = created.urns([f"one-{kind.lower()}"])
+            created.infra.pulumi("state", "taint", "--yes", urn)
             path = COLLECTIONS[kind][1]
             killed(
-                made, method, f"/rest/v2/{path}" if method == "POST" else f"/rest/v2/{path}/*", after=after
+                created, method, f"/rest/v2/{path}" if method == "POST" else f"/rest/v2/{path}/*", after=after
             )
-            made.infra.pulumi("refresh", "--yes", "--skip-preview", "--clear-pending-creates")
-            made.infra.up()
-            later = made.state()
-            assert made.owned() == made.live()
+            created.infra.pulumi("refresh", "--yes", "--skip-preview", "--clear-pending-creates")
+            created.infra.up()
+            later = created.state()
+            assert created.owned() == created.live()
             assert [name for name in later if later[name] != before[name]] == [f"one-{kind.lower()}"]
-        made.infra.up("--expect-no-changes")
+        created.infra.up("--expect-no-changes")
 
-        made.infra.pulumi("destroy", "--yes", "--skip-preview")
-        assert not any(made.live().values())
+        created.infra.pulumi("destroy", "--yes", "--skip-preview")
+        assert not any(created.live().values())
 
 
 def test_an_id_that_two_resources_have_is_deleted_once_and_last(emu: Emulator, tmp_path: Path) -> None:
     """A state that was damaged before, with two entries of one object: removing one leaves the object."""
-    with studio(tmp_path / "project", emu) as made:
-        made.declare(one_of_each())
-        made.infra.up()
-        exported = json.loads(made.infra.pulumi("stack", "export").stdout)
+    with studio(tmp_path / "project", emu) as created:
+        created.declare(one_of_each())
+        created.infra.up()
+        exported = json.loads(created.infra.pulumi("stack", "export").stdout)
         resources = exported["deployment"]["resources"]
         doubled = [
             {**each, "urn": f"{each['urn']}-twin"}
@@ -184,23 +184,23 @@ def test_an_id_that_two_resources_have_is_deleted_once_and_last(emu: Emulator, t
         ]
         resources += doubled
         (tmp_path / "state.json").write_text(json.dumps(exported))
-        made.infra.pulumi("stack", "import", "--file", str(tmp_path / "state.json"))
-        live = made.live()
+        created.infra.pulumi("stack", "import", "--file", str(tmp_path / "state.json"))
+        live = created.live()
 
-        made.infra.up()
-        assert (made.live(), made.owned()) == (live, live)
+        created.infra.up()
+        assert (created.live(), created.owned()) == (live, live)
 
-        made.infra.pulumi("stack", "import", "--file", str(tmp_path / "state.json"))
-        made.infra.pulumi("destroy", "--yes", "--skip-preview")
-        assert not any(made.live().values())
+        created.infra.pulumi("stack", "import", "--file", str(tmp_path / "state.json"))
+        created.infra.pulumi("destroy", "--yes", "--skip-preview")
+        assert not any(created.live().values())
 
 
 def test_a_stack_with_names_of_old_keeps_objects_and_names(emu: Emulator, tmp_path: Path) -> None:
     """Names without a suffix stay, nothing is replaced; a replacement gets a name of its own."""
-    with studio(tmp_path / "project", emu) as made:
-        made.declare(one_of_each())
-        made.infra.up()
-        text = made.infra.pulumi("stack", "export").stdout
+    with studio(tmp_path / "project", emu) as created:
+        created.declare(one_of_each())
+        created.infra.up()
+        text = created.infra.pulumi("stack", "export").stdout
         for kind, (key, path) in COLLECTIONS.items():
             for each in emu.state()[key]:
                 plain = re.sub("-[0-9a-f]{6}$", "", each["name"])
@@ -212,35 +212,35 @@ def test_a_stack_with_names_of_old_keeps_objects_and_names(emu: Emulator, tmp_pa
             for part in ("inputs", "outputs"):
                 each.get(part, {}).pop("auto_name", None)
         (tmp_path / "state.json").write_text(json.dumps(exported))
-        made.infra.pulumi("stack", "import", "--file", str(tmp_path / "state.json"))
-        first, bodies = made.state(), made.bodies()
+        created.infra.pulumi("stack", "import", "--file", str(tmp_path / "state.json"))
+        first, bodies = created.state(), created.bodies()
 
-        made.infra.up("--expect-no-changes")
-        assert (made.state(), made.bodies()) == (first, bodies)
+        created.infra.up("--expect-no-changes")
+        assert (created.state(), created.bodies()) == (first, bodies)
 
-        (urn,) = made.urns(["one-template"])
-        made.infra.up("--replace", urn)
-        assert made.owned() == made.live()
-        assert made.state()["one-template"] != first["one-template"]
+        (urn,) = created.urns(["one-template"])
+        created.infra.up("--replace", urn)
+        assert created.owned() == created.live()
+        assert created.state()["one-template"] != first["one-template"]
 
 
 def test_a_cut_off_create_of_a_chosen_name_is_refused_until_it_is_adopted(
     emu: Emulator, tmp_path: Path
 ) -> None:
     """A name that anybody may choose proves nothing, so the object's owner says whose it is."""
-    with studio(tmp_path / "project", emu) as made:
+    with studio(tmp_path / "project", emu) as created:
         template = {**FIELDS["Template"], "name": "chosen"}
-        made.declare([["Template", "one", template, {}]])
-        killed(made, "POST", "/rest/v2/templates", after=True)
-        (left,) = made.live()["Template"]
+        created.declare([["Template", "one", template, {}]])
+        killed(created, "POST", "/rest/v2/templates", after=True)
+        (left,) = created.live()["Template"]
 
-        refused = made.infra.up(ok=False)
+        refused = created.infra.up(ok=False)
 
         assert refused.returncode == 1
         assert f"A template called 'chosen' exists already and is not this stack's: {left}." in refused.stdout
-        made.declare([["Template", "one", {**template, "adopt": left}, {}]])
-        made.infra.up()
-        assert made.state() == {"one": left}
+        created.declare([["Template", "one", {**template, "adopt": left}, {}]])
+        created.infra.up()
+        assert created.state() == {"one": left}
 
 
 def test_a_chosen_name_that_is_taken_is_refused_at_preview(emu: Emulator, tmp_path: Path) -> None:
@@ -258,25 +258,26 @@ def test_a_chosen_name_that_is_taken_is_refused_at_preview(emu: Emulator, tmp_pa
         },
         "RegistryCredential": {"name": "mine", "username": "u", "password": "p"},
     }
-    with studio(tmp_path / "project", emu) as made:
+    with studio(tmp_path / "project", emu) as created:
         theirs = {
             kind: emu.rest("POST", f"/{COLLECTIONS[kind][1]}", body).json()["id"]
             for kind, body in bodies.items()
         }
-        live = made.live()
+        live = created.live()
         for kind, id_ in theirs.items():
-            made.declare([[kind, kind, {**FIELDS[kind], "name": "mine"}, {}]])
-            said = made.infra.pulumi("preview", ok=False).stdout
+            created.declare([[kind, kind, {**FIELDS[kind], "name": "mine"}, {}]])
+            output = created.infra.pulumi("preview", ok=False).stdout
             assert (
-                f"called 'mine' exists already and is not this stack's: {id_}. Declare adopt=<its id>" in said
+                f"called 'mine' exists already and is not this stack's: {id_}. Declare adopt=<its id>"
+                in output
             )
-        assert made.infra.up(ok=False).returncode == 1
-        assert (made.live(), made.state()) == (live, {})
+        assert created.infra.up(ok=False).returncode == 1
+        assert (created.live(), created.state()) == (live, {})
 
-        made.declare(
+        created.declare(
             [[kind, kind, {**FIELDS[kind], "name": "mine", "adopt": theirs[kind]}, {}] for kind in REST]
         )
-        made.infra.up()
-        assert (made.live(), made.state()) == (live, theirs)
-        made.infra.pulumi("destroy", "--yes", "--skip-preview")
-        assert made.live() == live
+        created.infra.up()
+        assert (created.live(), created.state()) == (live, theirs)
+        created.infra.pulumi("destroy", "--yes", "--skip-preview")
+        assert created.live() == live

@@ -83,8 +83,8 @@ def test_the_place_of_a_volume_that_exists_is_settled(emu: Emulator, api: RunPod
             center["networkVolumeTypes"] = []
     emu.fault("/rest/v2/catalog/datacenters", method="GET", times=2, status=200, body=centers)
 
-    said = preflight(api, config, "comfyform", "dev").warnings
-    assert any("EU-CZ-1 hosts no network volumes" in each for each in said)
+    message = preflight(api, config, "comfyform", "dev").warnings
+    assert any("EU-CZ-1 hosts no network volumes" in each for each in message)
 
     emu.rest("DELETE", f"/network-volumes/{id_}")
     with pytest.raises(ConfigError, match="EU-CZ-1 hosts no network volumes"):

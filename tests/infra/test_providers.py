@@ -47,15 +47,15 @@ MODEL = {
 def test_a_provider_is_pickled_by_its_name(name: str) -> None:
     """State holds the module and the class, nothing else, and what was released still loads."""
     module, _, cls = name.rpartition(".")
-    made = getattr(importlib.import_module(module), cls)()
+    created = getattr(importlib.import_module(module), cls)()
 
-    pickled = base64.b64decode(serialize_provider(made))
+    pickled = base64.b64decode(serialize_provider(created))
 
     assert len(pickled) < 120
     assert module.encode() in pickled
     assert cls.encode() in pickled
-    assert type(dill.loads(pickled)) is type(made)
-    assert made.serialize_as_secret_always is False
+    assert type(dill.loads(pickled)) is type(created)
+    assert created.serialize_as_secret_always is False
 
 
 def test_a_pickle_does_not_depend_on_the_hash_seed() -> None:
@@ -128,16 +128,16 @@ class Provider:
 
 
 def _struct(provider: Any, values: dict[str, Any]) -> Struct:
-    made = Struct()
-    made.update({**values, "__provider": serialize_provider(provider)})
-    return made
+    created = Struct()
+    created.update({**values, "__provider": serialize_provider(provider)})
+    return created
 
 
 @pytest.fixture
 def process_() -> Iterator[Provider]:
-    made = Provider()
-    yield made
-    made.close()
+    created = Provider()
+    yield created
+    created.close()
 
 
 @pytest.mark.slow
@@ -146,8 +146,8 @@ def test_an_error_is_one_line_in_a_real_process(process_: Provider) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         process_.create(providers.TemplateProvider(), {"name": "a", "image": "b"}).result(120)
 
-    said = caught.value.details()
-    assert said.strip() == (
+    message = caught.value.details()
+    assert message.strip() == (
         "comfyform: RUNPOD_API_KEY is not set: RunPod's API wants a key. "
         "Set it, for example: export RUNPOD_API_KEY=…"
     )
@@ -258,10 +258,10 @@ def check(provider: Any, news: dict[str, Any], olds: dict[str, Any] | None = Non
 )
 def test_an_endpoint_that_cannot_be(news: dict[str, Any], field: str, reason: str) -> None:
     """Each mistake is named on its own property, before RunPod is asked."""
-    ((name, said),) = check(providers.EndpointProvider(), news)
+    ((name, message),) = check(providers.EndpointProvider(), news)
 
     assert name == field
-    assert reason in said
+    assert reason in message
 
 
 def test_a_volume_never_shrinks_in_place() -> None:
@@ -269,9 +269,9 @@ def test_a_volume_never_shrinks_in_place() -> None:
     provider = providers.NetworkVolumeProvider()
     olds = {"name": "v", "size_gb": 20.0, "data_center": "EU-RO-1"}
 
-    ((name, said),) = check(provider, {**olds, "size_gb": 10.0}, olds)
+    ((name, message),) = check(provider, {**olds, "size_gb": 10.0}, olds)
 
-    assert (name, "20" in said and "10" in said) == ("size_gb", True)
+    assert (name, "20" in message and "10" in message) == ("size_gb", True)
     assert check(provider, {**olds, "size_gb": 10.0, "data_center": "US-KS-2"}, olds) == []
 
 

@@ -137,10 +137,10 @@ def test_rules_over_two_keys_are_told_with_mistakes_of_one() -> None:
             "x",
         )
 
-    told = "\n".join(sorted(caught.value.problems))
+    message = "\n".join(sorted(caught.value.problems))
     assert len(caught.value.problems) == 5
     for part in ("volume_gb: ", "workers_max: ", "ops_vcpus: 3 is not", "belong together", "worker:build: "):
-        assert part in told
+        assert part in message
 
 
 def test_closed_secrets_are_set_and_show_nothing() -> None:

@@ -30,8 +30,8 @@ def test_a_snippet_starts_this_installation(client: str, tmp_path: Path) -> None
     text = snippet(client, env_file=tmp_path / "env", registry=tmp_path / "models.yaml", url=None)
 
     server = server_of(text)
-    given = ["--env-file", str(tmp_path / "env"), "--registry", str(tmp_path / "models.yaml")]
-    assert [server["command"], *server["args"]] == [sys.executable, "-m", "mcp_server", *given]
+    inputs = ["--env-file", str(tmp_path / "env"), "--registry", str(tmp_path / "models.yaml")]
+    assert [server["command"], *server["args"]] == [sys.executable, "-m", "mcp_server", *inputs]
 
 
 @pytest.mark.parametrize("client", [key for key, known in CLIENTS.items() if known.remote])

@@ -76,19 +76,19 @@ async def test_every_verb_makes_its_file(
         ("lipsync", {"audio": "speech.flac", **face}, "video"),
         ("talk", {"text": TEXT, **voice, **face, "output_path": "talk.mp4"}, "video"),
     ]
-    made = []
+    created = []
     with running_server(env) as url:
         async with over_http(url) as client:
             await client.list_tools()  # so that the client checks answers against the output schemas
             for verb, arguments, _ in calls:
-                made.append(data_of(await client.call_tool(verb, {**arguments, "timeout_s": 120})))
+                created.append(data_of(await client.call_tool(verb, {**arguments, "timeout_s": 120})))
 
-    for (verb, _, kind), data in zip(calls, made, strict=True):
+    for (verb, _, kind), data in zip(calls, created, strict=True):
         assert (data["verb"], data["backend"], data["status"]) == (verb, backend, "done")
         file = data["files"][0]
         assert file["type"] == kind
         assert MAGIC[kind] in head(file["path"])
-    assert Path(made[4]["files"][0]["path"]).name == "talk.mp4"
+    assert Path(created[4]["files"][0]["path"]).name == "talk.mp4"
 
 
 @pytest.mark.parametrize("backend", ["local", "runpod"])

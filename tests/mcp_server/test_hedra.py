@@ -32,7 +32,7 @@ async def test_talk_is_not_supported_and_its_two_jobs_are(
     user = Asked("accept")
     async with over_stdio(env, user=user) as client:
         refused = await client.call_tool("talk", {**speech, **face})
-        asked, sent = list(user.questions), len(emu.requests("POST", "/hedra/*"))
+        requested, sent = list(user.questions), len(emu.requests("POST", "/hedra/*"))
         spoken = data_of(await client.call_tool("tts", {**speech, "timeout_s": 60}))
         sound = {"audio": spoken["files"][0]["path"]}
         video = data_of(await client.call_tool("lipsync", {**face, **sound, "timeout_s": 60}))
@@ -42,7 +42,7 @@ async def test_talk_is_not_supported_and_its_two_jobs_are(
     assert text_of(refused) == (
         "At the hedra backend talk is two jobs: submit tts, then lipsync with its result."
     )
-    assert (asked, sent) == ([], 0)
+    assert (requested, sent) == ([], 0)
     first, lipsync, again = user.questions
     limit = "Hedra sets a price for each job; above $1.00 (HEDRA_MAX_USD) it is refused."
     assert first == (

@@ -115,14 +115,14 @@ async def test_every_snippet_starts_the_server(tmp_path: Path) -> None:
     env_file = tmp_path / "env"
     outputs = tmp_path / "where results go"
     env_file.write_text(f"COMFYFORM_OUTPUT_DIR='{outputs}'\nCOMFYFORM_STATE_DIR={tmp_path / 'state'}\n")
-    told = []
+    events = []
     # Clients differ in the form of their files; one start for each command line that comes out of them.
     for command, arguments in {server_of(client, env_file) for client in CLIENTS}:
         parameters = StdioServerParameters(command=command, args=list(arguments), cwd=tmp_path)
         async with Client(stdio_client(parameters)) as session:
-            told.append(data_of(await session.call_tool("backend_status", {"backend": "runpod"})))
+            events.append(data_of(await session.call_tool("backend_status", {"backend": "runpod"})))
 
-    assert [data["output_dir"] for data in told] == [str(outputs)]
+    assert [data["output_dir"] for data in events] == [str(outputs)]
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ async def test_a_journal_that_does_not_answer_stops_no_other_request(
     async with over_stdio(env) as client:
         await client.call_tool("backend_status", {})
         with exclusively_locked(journal):
-            waiting = [asyncio.create_task(client.call_tool(name, given)) for name, given in calls]
+            waiting = [asyncio.create_task(client.call_tool(name, inputs)) for name, inputs in calls]
             ready = data_of(await client.call_tool("backend_status", {"backend": "local"}))
             tools = (await client.list_tools()).tools
             finished = [task.done() for task in waiting]

@@ -70,15 +70,15 @@ async def test_a_comparison_says_what_is_missing_and_is_kept(env: dict[str, str]
         data = data_of(await client.call_tool("compareModels", {}))
         everything = data_of(await client.call_tool("compareModels", {"all": True}))
     async with over_stdio(env, "--registry", registry) as client:
-        kept = (await client.read_resource("comfyform://comparison")).contents[0]
+        remaining = (await client.read_resource("comfyform://comparison")).contents[0]
 
     assert data["summary"]["missing_on_remote"] == ["models/sonic/unet.pth"]
     assert data["counts"]["extra_on_remote"] == 1
     actions = {action["path"]: action["kind"] for action in data["actions"]}
     assert actions == {XL: "unknown", "models/sonic/unet.pth": "fetch"}
     assert len(everything["actions"]) == 3
-    assert isinstance(kept, TextResourceContents)
-    assert json.loads(kept.text)["actions"] == everything["actions"]
+    assert isinstance(remaining, TextResourceContents)
+    assert json.loads(remaining.text)["actions"] == everything["actions"]
 
 
 async def test_a_look_outlasts_the_callers_patience(env: dict[str, str], emu: Emulator) -> None:

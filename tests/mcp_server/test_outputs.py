@@ -140,7 +140,7 @@ def test_any_text_is_an_input_or_a_sentence(text: str) -> None:
     try:
         assert outputs.source(text) == text
     except (InvalidArgument, SourceMissing) as error:
-        told = str(error)
+        message = str(error)
     else:
-        told = ""
-    assert len(told) < 1000
+        message = ""
+    assert len(message) < 1000

@@ -38,7 +38,7 @@ def test_a_seed_survives_every_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "sentence"),
+    ("inputs", "sentence"),
     [
         ({}, "portrait: prompt must be given."),
         ({"prompt": 3}, "portrait: prompt must be of type string, not 3."),
@@ -48,10 +48,10 @@ def test_a_seed_survives_every_json() -> None:
         ({"prompt": ""}, "portrait: prompt must not be empty."),
     ],
 )
-def test_a_wrong_argument_is_named(given: dict[str, Any], sentence: str) -> None:
+def test_a_wrong_argument_is_named(inputs: dict[str, Any], sentence: str) -> None:
     """The sentence says which argument, what it should be, and what it was."""
     with pytest.raises(InvalidArgument) as caught:
-        arguments.check("portrait", schemas.for_verb("portrait"), given)
+        arguments.check("portrait", schemas.for_verb("portrait"), inputs)
 
     assert str(caught.value) == sentence
 
@@ -70,7 +70,7 @@ def test_all_wrong_arguments_are_named_at_once() -> None:
 
 def test_a_long_wrong_value_is_not_repeated_whole() -> None:
     """An answer stays readable whatever was sent: a model that pastes a file as a width, or as a name."""
-    for given in ({"width": "x" * 100_000}, {"x" * 100_000: 1}, {"sampler": ["x" * 100_000]}):
+    for inputs in ({"width": "x" * 100_000}, {"x" * 100_000: 1}, {"sampler": ["x" * 100_000]}):
         with pytest.raises(InvalidArgument) as raised:
-            arguments.check("portrait", schemas.for_verb("portrait"), {"prompt": "Odin", **given})
+            arguments.check("portrait", schemas.for_verb("portrait"), {"prompt": "Odin", **inputs})
         assert len(str(raised.value)) < 1000

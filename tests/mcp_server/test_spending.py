@@ -22,7 +22,7 @@ def request(verb: Verb, **given: Any) -> Request:
 
 
 @pytest.mark.parametrize(
-    ("asked", "facts"),
+    ("requested", "facts"),
     [
         (
             request("portrait", prompt="Odin", width=512, height=768, output_path="x.png"),
@@ -53,11 +53,13 @@ def request(verb: Verb, **given: Any) -> Request:
         ),
     ],
 )
-def test_it_names_the_verb_the_arguments_and_the_size(asked: Request, facts: str) -> None:
+def test_it_names_the_verb_the_arguments_and_the_size(requested: Request, facts: str) -> None:
     """Files by name; the place of the result is not part of it."""
-    text = question(asked, "runpod", Price(), [], audio_s=12.34)
+    text = question(requested, "runpod", Price(), [], audio_s=12.34)
 
-    assert text == (f"Run {asked.verb} on runpod? {facts} Unknown price. No such job was finished before.")
+    assert text == (
+        f"Run {requested.verb} on runpod? {facts} Unknown price. No such job was finished before."
+    )
 
 
 def test_audio_of_unknown_length_is_not_guessed() -> None:
@@ -144,9 +146,9 @@ def test_history_is_the_newest_of_the_same_verb_and_backend() -> None:
 @given(st.text(max_size=5000).filter(lambda text: text.strip() and text.isprintable()))
 def test_any_text_is_shown_short_and_on_one_line(text: str) -> None:
     """A prompt of any length or content does not hide the price behind it."""
-    asked = Request(verb="imagine", given={"description": text, "style": "\x1b[31m\n" + text})
+    requested = Request(verb="imagine", given={"description": text, "style": "\x1b[31m\n" + text})
 
-    shown = question(asked, "runpod", Price(), [])
+    shown = question(requested, "runpod", Price(), [])
 
     assert len(shown) < 600
     assert shown.isprintable()
@@ -155,7 +157,7 @@ def test_any_text_is_shown_short_and_on_one_line(text: str) -> None:
 
 def test_addresses_lose_their_secrets_and_paths_their_folder() -> None:
     """A signature in an address is nobody's business, nor is the folder of a file."""
-    asked = Request(
+    requested = Request(
         verb="lipsync",
         given={
             "audio": "https://x.test/a.wav?X-Amz-Signature=SECRET",
@@ -163,7 +165,7 @@ def test_addresses_lose_their_secrets_and_paths_their_folder() -> None:
         },
     )
 
-    shown = question(asked, "runpod", Price(), [])
+    shown = question(requested, "runpod", Price(), [])
 
     assert "SECRET" not in shown
     assert "portrait_image 'o.png'" in shown

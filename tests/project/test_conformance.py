@@ -24,9 +24,9 @@ def test_the_stand_in_conforms(tmp_path: Path, capsys: pytest.CaptureFixture[str
         comfyui.emulate(step_s=0.004)
         code = conform(comfyui_url=comfyui.url, mutated=80, json=True)
 
-    told = json.loads(capsys.readouterr().out)
-    verdicts: dict[str, Any] = {row["check"]: row["verdict"] for row in told["checks"]}
-    assert [row for row in told["checks"] if row["verdict"] == "failed"] == []
+    output = json.loads(capsys.readouterr().out)
+    verdicts: dict[str, Any] = {row["check"]: row["verdict"] for row in output["checks"]}
+    assert [row for row in output["checks"] if row["verdict"] == "failed"] == []
     assert (code, list(verdicts)) == (0, list(CHECKS))
     assert {name for name, verdict in verdicts.items() if verdict == "skipped"} <= {
         "output: animated WebP",

@@ -51,15 +51,15 @@ def test_the_demo_tells_its_story_and_leaves_nothing(tmp_path):
     home = tmp_path / "demo"
     with demo(home) as process:
         assert process.stdout is not None
-        said = process.stdout.read()
+        output = process.stdout.read()
 
-    assert process.returncode == 0, said
+    assert process.returncode == 0, output
     pictures = sorted(path.name for path in (home / "pictures").iterdir())
     assert pictures == ["odin-local.png", "odin-runpod.png"]
     for path in (home / "pictures").iterdir():
         assert path.read_bytes().startswith(b"\x89PNG\r\n")
     assert "data:image/png;base64," in (home / "report.html").read_text()
-    assert "RunPod has no volume, template or endpoint" in re.sub(r"\s*│\s*│[\s│]*", " ", said)
+    assert "RunPod has no volume, template or endpoint" in re.sub(r"\s*│\s*│[\s│]*", " ", output)
     assert processes_of(home) == []
     assert list((home / "state").rglob("locks/**/*.json")) == []
 
@@ -90,19 +90,19 @@ def test_a_worker_that_cannot_start_is_seen_in_the_story(tmp_path, monkeypatch, 
     try:
         emu = Emulator(server.process, server.environment, server.folder)
         endpoint(emu, name="comfyform-demo-ops", image="comfyform/ops", workers={"min": 1, "max": 1})
-        said = ""
+        message = ""
 
         def all_said() -> bool:
-            nonlocal said
-            said += capsys.readouterr().err
-            return "ImportError: no SDK" in said
+            nonlocal message
+            message += capsys.readouterr().err
+            return "ImportError: no SDK" in message
 
         until(all_said)
         emu.close()
     finally:
         server.stop()
 
-    assert re.match(r"emulator: worker \w+ of endpoint 'comfyform-demo-ops' .* exit status 1 .*", said)
+    assert re.match(r"emulator: worker \w+ of endpoint 'comfyform-demo-ops' .* exit status 1 .*", message)
 
 
 def test_the_demo_empties_no_folder_but_its_own(tmp_path):
@@ -111,8 +111,8 @@ def test_the_demo_empties_no_folder_but_its_own(tmp_path):
 
     with demo(tmp_path) as process:
         assert process.stdout is not None
-        said = process.stdout.read()
+        output = process.stdout.read()
 
     assert process.returncode == 2
-    assert "is not empty and not a demo's folder" in said
+    assert "is not empty and not a demo's folder" in output
     assert (tmp_path / "thesis.txt").read_text() == "years of work"

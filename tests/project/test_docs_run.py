@@ -49,12 +49,12 @@ def test_the_emulator_page_works_from_top_to_bottom(shell):
     (shell.folder / "runpod.env").unlink()
     shell.env |= {"RUNNER_TEMP": str(shell.folder), "GITHUB_ENV": str(shell.folder / "github.env")}
     for step in steps:
-        said = shell.run(step["run"])
+        output = shell.run(step["run"])
         # As the runner does between steps.
         pairs = (shell.folder / "github.env").read_text().splitlines()
         shell.env |= dict(pair.split("=", 1) for pair in pairs)
 
-    assert "1 passed" in said
+    assert "1 passed" in output
 
 
 def test_the_backend_of_the_page_is_one(monkeypatch):

@@ -148,8 +148,8 @@ def test_a_newcomer_can_follow_the_pages(emulator, shell, tmp_path):
         shell.python(block)
     for block in blocks("runtime", "sh"):
         shell.run(block)
-    made = {path.name for path in shell.folder.iterdir()}
-    assert {"odin.mp4", "lighthouse.png", "draft.png", "report.html"} <= made
+    created = {path.name for path in shell.folder.iterdir()}
+    assert {"odin.mp4", "lighthouse.png", "draft.png", "report.html"} <= created
 
     job = job_of_the_worker_page(odin.read_bytes())
     answer = emulator.jobs("POST", f"/{shell.env['RUNPOD_ENDPOINT_ID']}/runsync?wait=60000", job).json()

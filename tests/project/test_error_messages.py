@@ -55,11 +55,11 @@ def test_the_cause_is_told_where_the_first_line_only_announces_it() -> None:
 
 def test_a_long_message_keeps_its_start_and_its_end() -> None:
     """The cause stands at one of them."""
-    told = error_of("It failed.\n" + "a line of a stack\n" * 500 + "caused by: no ffmpeg")
+    message = error_of("It failed.\n" + "a line of a stack\n" * 500 + "caused by: no ffmpeg")
 
-    assert len(told) < 800
-    assert "It failed. a line" in told
-    assert told.endswith("caused by: no ffmpeg.")
+    assert len(message) < 800
+    assert "It failed. a line" in message
+    assert message.endswith("caused by: no ffmpeg.")
 
 
 @pytest.mark.parametrize(
@@ -123,12 +123,12 @@ def test_ctrl_c_says_what_became_of_the_run(comfyui: ComfyUI, tmp_path: Path) ->
     command = [sys.executable, "-m", "invoke", "generate.workflow", str(graph), "--backend", "local"]
     with subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
-        told = [next(line for line in running.stderr if "EmulatorSlow" in line)]
+        events = [next(line for line in running.stderr if "EmulatorSlow" in line)]
         running.send_signal(signal.SIGINT)
-        told += running.stderr.readlines()
+        events += running.stderr.readlines()
 
     assert running.returncode == 130
-    assert "Stopped. Job " in told[-1]
-    assert "was cancelled" in told[-1]
-    assert not any("go on" in line for line in told)
+    assert "Stopped. Job " in events[-1]
+    assert "was cancelled" in events[-1]
+    assert not any("go on" in line for line in events)
     assert comfyui.http.get("/queue").json()["queue_pending"] == []

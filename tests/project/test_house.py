@@ -74,13 +74,13 @@ def test_every_public_error_is_in_the_tree_that_its_module_draws():
 @pytest.mark.parametrize("package", PRODUCT)
 def test_the_product_does_not_know_the_emulator(package):
     """There is no test mode: no product file speaks of an emulator."""
-    told = [
+    events = [
         str(path.relative_to(ROOT))
         for path in (ROOT / package).rglob("*.py")
         if re.search(r"emulat|_emulator|test_mode|TESTING", path.read_text(encoding="utf-8"), re.IGNORECASE)
     ]
 
-    assert told == []
+    assert events == []
 
 
 def test_files_are_short_enough_to_read():
@@ -151,7 +151,7 @@ def test_no_file_names_a_machine_or_a_registry_host():
         ["git", "ls-files"], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout.split()
     hosts = "|".join(["py" + r"pi\.org", "python" + "hosted", "npm" + r"js\.org", "proxy" + r"\.golang"])
-    told = [
+    events = [
         name
         for name in files
         if (ROOT / name).is_file()
@@ -161,7 +161,7 @@ def test_no_file_names_a_machine_or_a_registry_host():
         )
     ]
 
-    assert told == []
+    assert events == []
 
 
 def test_the_lock_is_installed_as_it_is():

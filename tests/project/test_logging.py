@@ -65,18 +65,18 @@ def test_no_command_logs_a_secret(emu: Emulator, tmp_path: Path) -> None:
     """With every secret set, requests, Pulumi commands, transfers and their failures show none of them."""
     registry = tmp_path / "models-registry.yaml"
     registry.write_text(REGISTRY)
-    with project(tmp_path / "project", emu) as made:
-        (made.root / "models-registry.yaml").write_text(REGISTRY)
-        key = made.env["RUNPOD_API_KEY"]
+    with project(tmp_path / "project", emu) as created:
+        (created.root / "models-registry.yaml").write_text(REGISTRY)
+        key = created.env["RUNPOD_API_KEY"]
         variables = {
-            **made.env,
+            **created.env,
             **MARKS,
             **emu.env,
             "RUNPOD_API_KEY": key,
-            "COMFYFORM_PROJECT": str(made.root),
+            "COMFYFORM_PROJECT": str(created.root),
         }
         variables |= {"COMFYFORM_STATE_DIR": str(tmp_path / "state"), "HEDRA_API_URL": "http://127.0.0.1:9"}
-        made.pulumi("config", "set", "--secret", "comfyform:hf_token", MARKS["HF_TOKEN"])
+        created.pulumi("config", "set", "--secret", "comfyform:hf_token", MARKS["HF_TOKEN"])
         doctor = inv("doctor", "-v", "--json", variables=variables)
         lock = inv("models.lock", "-v", "--registry", str(registry), variables=variables)
         up = inv("stack.up", "-v", "--yes", "--stack", STACK, variables=variables)

@@ -107,9 +107,9 @@ def test_three_mistakes_in_a_registry_are_three_lines(tmp_path: Path):
     path = tmp_path / "three.yaml"
     path.write_text(THREE_MISTAKES)
 
-    said = refusal("models.compare", "--registry", str(path), lines=5)
+    message = refusal("models.compare", "--registry", str(path), lines=5)
 
-    assert [line.split(": ")[0].strip() for line in said.splitlines()[1:]] == [
+    assert [line.split(": ")[0].strip() for line in message.splitlines()[1:]] == [
         "three.yaml:4",
         "three.yaml:7",
         "three.yaml:9",
@@ -119,20 +119,20 @@ def test_three_mistakes_in_a_registry_are_three_lines(tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "Registry "),
         (b"\x00\xff\xfe\x89PNG", "is not text in UTF-8"),
         (b"required:\n  caf\xe9: {}\n", "is not text in UTF-8"),
     ],
 )
-def test_a_registry_that_cannot_be_read(tmp_path: Path, content: bytes | None, said: str):
+def test_a_registry_that_cannot_be_read(tmp_path: Path, content: bytes | None, message: str):
     """A file that is not there, or no text, is one line."""
     path = tmp_path / "registry.yaml"
     if content is not None:
         path.write_bytes(content)
 
-    assert said in refusal("models.compare", "--registry", str(path))
+    assert message in refusal("models.compare", "--registry", str(path))
 
 
 @pytest.mark.slow
@@ -143,7 +143,7 @@ def test_a_folder_is_no_registry(tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("COMFYUI_URL", "localhost:8188", "must start with http:// or https://"),
         ("COMFYUI_URL", "http://", "has no host"),
@@ -157,23 +157,23 @@ def test_a_folder_is_no_registry(tmp_path: Path):
         ("COMFY_BACKEND", "nope", "Unknown backend 'nope'"),
     ],
 )
-def test_settings_that_mean_nothing(name: str, value: str, said: str):
+def test_settings_that_mean_nothing(name: str, value: str, message: str):
     """A setting is read before anything is sent, and named with what is wrong."""
-    assert said in refusal("backend.health", variables={name: value})
+    assert message in refusal("backend.health", variables={name: value})
 
 
 @pytest.mark.slow
 def test_a_password_in_an_address_is_refused_and_not_shown():
     """Addresses stand in messages, so none may hold a secret."""
-    said = refusal("backend.health", variables={"COMFYUI_URL": "http://odin:hunter2@127.0.0.1:1"})
+    message = refusal("backend.health", variables={"COMFYUI_URL": "http://odin:hunter2@127.0.0.1:1"})
 
-    assert "COMFYUI_URL: it contains a user name or a password" in said
-    assert "hunter2" not in said
+    assert "COMFYUI_URL: it contains a user name or a password" in message
+    assert "hunter2" not in message
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ("models.snyc", "Unknown task 'models.snyc'. Did you mean models.sync?"),
         ("models.compare --registri x", "Unknown option --registri."),
@@ -193,9 +193,9 @@ def test_a_password_in_an_address_is_refused_and_not_shown():
         ("models.scan --models-dir /no/models --json", "Models folder not found: /no/models"),
     ],
 )
-def test_command_lines_that_mean_nothing(words: str, said: str):
+def test_command_lines_that_mean_nothing(words: str, message: str):
     """A task, an option, a number or a file that is not there is named."""
-    assert said in refusal(*words.split(), variables=NOWHERE)
+    assert message in refusal(*words.split(), variables=NOWHERE)
 
 
 @pytest.mark.slow
@@ -204,8 +204,8 @@ def test_a_comfyui_that_is_not_running():
     words = "ComfyUI at http://127.0.0.1:1 cannot be reached. Start it, or set COMFYUI_URL"
 
     assert words in refusal("generate.portrait", "odin", code=3, variables=NOWHERE)
-    asked = inv("backend.health", variables=NOWHERE)
-    assert (asked.returncode, words in asked.stdout) == (3, True)
+    requested = inv("backend.health", variables=NOWHERE)
+    assert (requested.returncode, words in requested.stdout) == (3, True)
 
 
 @pytest.mark.slow
@@ -219,7 +219,7 @@ def test_a_page_that_cannot_be_written(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", ["job", "s3"])
 @pytest.mark.parametrize(
-    ("source", "sha256", "said"),
+    ("source", "sha256", "message"),
     [
         ("hf:openai/whisper-tiny:gone.bin", "", "has no file 'gone.bin' at main"),
         ("hf:nobody/nothing:x.bin", "", "Repository nobody/nothing not found"),
@@ -229,7 +229,7 @@ def test_a_page_that_cannot_be_written(tmp_path: Path):
     ids=["renamed", "no repository", "no version", "other bytes"],
 )
 def test_a_source_that_does_not_give_what_is_wanted(
-    emu: Emulator, tmp_path: Path, transport: str, source: str, sha256: str, said: str
+    emu: Emulator, tmp_path: Path, transport: str, source: str, sha256: str, message: str
 ):
     """It is said in the last line, and the file that was there before is untouched."""
     studio = Studio(emu, "comfyform/ops")
@@ -237,12 +237,12 @@ def test_a_source_that_does_not_give_what_is_wanted(
     old.parent.mkdir(parents=True)
     old.write_bytes(b"the old bytes")
     variables = account(emu, studio, tmp_path)
-    wanted = registry(tmp_path, source, sha256 or SHA)
+    required = registry(tmp_path, source, sha256 or SHA)
 
-    done = inv("models.sync", "--yes", "--registry", wanted, "--transport", transport, variables=variables)
+    done = inv("models.sync", "--yes", "--registry", required, "--transport", transport, variables=variables)
 
     assert (done.returncode, "Traceback" in done.stderr) == ({"job": 4, "s3": 5}[transport], False)
-    assert said in done.stderr.splitlines()[-1]
+    assert message in done.stderr.splitlines()[-1]
     assert old.read_bytes() == b"the old bytes"
 
 
@@ -259,8 +259,8 @@ def test_the_size_of_a_wrong_file_is_not_taken_for_the_wanted_one(
     right = httpx.get(
         f"{emu.url('hub')}/openai/whisper-tiny/resolve/main/model.safetensors", follow_redirects=True
     )
-    wanted = registry(tmp_path, WHISPER, hashlib.sha256(right.content).hexdigest())
-    words = ["models.sync", "--yes", "--registry", wanted, "--transport", transport]
+    required = registry(tmp_path, WHISPER, hashlib.sha256(right.content).hexdigest())
+    words = ["models.sync", "--yes", "--registry", required, "--transport", transport]
 
     done = inv(*words, variables=account(emu, studio, tmp_path))
 

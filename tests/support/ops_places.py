@@ -51,8 +51,8 @@ def serve(emu: Emulator, *, name: str = "a.bin", size: int = 5 * PIECE + 123, **
     body: dict[str, Any] = {"name": name, "size_bytes": size} | odd
     if isinstance(odd.get("content"), bytes):
         body = {"name": name, "content_b64": base64.b64encode(body.pop("content")).decode()}
-    made = emu.control("POST", "/hub/files", body)
-    return Served(f"url:{emu.url('hub')}{made['path']}", made["size_bytes"], made["sha256"])
+    created = emu.control("POST", "/hub/files", body)
+    return Served(f"url:{emu.url('hub')}{created['path']}", created["size_bytes"], created["sha256"])
 
 
 def settings_of(emu: Emulator, **more: str) -> Settings:

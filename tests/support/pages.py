@@ -80,10 +80,10 @@ class Shell:
     def run(self, block: str) -> str:
         """Run a block that must succeed, keep its variables for the next, and return what it printed."""
         keep = f"\nenv -0 > '{self._scratch / 'env'}'\njobs -p >> '{self._scratch / 'jobs'}'\n"
-        said = self._start(["bash", "-euc", block + keep], block)
+        message = self._start(["bash", "-euc", block + keep], block)
         pairs = (self._scratch / "env").read_text().split("\0")
         self.env = dict(pair.split("=", 1) for pair in pairs if pair)
-        return said
+        return message
 
     def python(self, block: str) -> str:
         """Run a block of Python as a program of its own, and return what it printed."""
@@ -96,9 +96,9 @@ class Shell:
             done = subprocess.run(
                 command, cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
             )
-        said = out.read_text()
-        assert done.returncode == 0, f"{block}\n{said[-4000:]}\n{err.read_text()[-4000:]}"
-        return said
+        output = out.read_text()
+        assert done.returncode == 0, f"{block}\n{output[-4000:]}\n{err.read_text()[-4000:]}"
+        return output
 
     def end_jobs(self) -> None:
         """End what blocks left in the background, as a reader would with Ctrl-C."""

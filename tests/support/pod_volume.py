@@ -59,8 +59,8 @@ class PodVolume:
 
 def fill(emu: Emulator, root: Path) -> PodVolume:
     """Fill a volume, and put the wanted files on the emulated web server."""
-    wanted = [*PLACES, REPLACED_FILE]
-    contents = {path: safetensors(200_000 + 7 * seed, seed=seed) for seed, path in enumerate(wanted)}
+    required = [*PLACES, REPLACED_FILE]
+    contents = {path: safetensors(200_000 + 7 * seed, seed=seed) for seed, path in enumerate(required)}
     served = {
         path: serve(emu, name=f"{number}.safetensors", content=data)
         for number, (path, data) in enumerate(contents.items())

@@ -127,12 +127,12 @@ class Project:
 @contextlib.contextmanager
 def project(root: Path, emulator: Emulator, *, extra: Mapping[str, str] | None = None) -> Iterator[Project]:
     """Make a project with a small stack."""
-    made = Project(root, emulator, extra=extra)
-    made.pulumi("stack", "init", STACK)
+    created = Project(root, emulator, extra=extra)
+    created.pulumi("stack", "init", STACK)
     pairs = [part for pair in SMALL.items() for part in ("--plaintext", "=".join(pair))]
-    made.pulumi("config", "set-all", *pairs)
+    created.pulumi("config", "set-all", *pairs)
     try:
-        yield made
+        yield created
     finally:
         orphan_processes.end()
 
@@ -146,8 +146,8 @@ def kill(process: subprocess.Popen[str]) -> str:
     """End a CLI as a crash would, and return what it said."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGKILL)
-    said, _ = process.communicate(timeout=HANG_S)
-    return said
+    output, _ = process.communicate(timeout=HANG_S)
+    return output
 
 
 def providers(root: Path) -> list[int]:

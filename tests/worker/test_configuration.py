@@ -17,9 +17,9 @@ def test_a_container_without_comfyui_takes_several_jobs():
 
 def test_the_size_of_the_volume_is_told():
     """In RunPod's GB; without a word nothing is assumed."""
-    told, silent = configuration.read({"COMFYFORM_VOLUME_GB": "100"}), configuration.read({})
+    message, silent = configuration.read({"COMFYFORM_VOLUME_GB": "100"}), configuration.read({})
 
-    assert (told.volume_bytes, silent.volume_bytes) == (100 * 10**9, None)
+    assert (message.volume_bytes, silent.volume_bytes) == (100 * 10**9, None)
 
 
 def test_a_container_with_comfyui_takes_one_job():

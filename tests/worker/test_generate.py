@@ -13,10 +13,10 @@ def test_a_name_is_never_a_path_of_the_worker(tmp_path, monkeypatch):
     (tmp_path / "secret.wav").write_text("ours")
     monkeypatch.chdir(tmp_path)
 
-    request, brought = named("lipsync", {"portrait_image": "a.png", "audio": "secret.wav"}, ())
+    request, fetched = named("lipsync", {"portrait_image": "a.png", "audio": "secret.wav"}, ())
 
     assert request.given == {"portrait_image": "a.png", "audio": "secret.wav"}
-    assert brought == []
+    assert fetched == []
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x.wav", "~/x.wav", "C:\\x.wav", "a/../../x.wav"])
@@ -30,10 +30,10 @@ def test_an_address_becomes_a_file_to_bring():
     """It is fetched by the worker under its own rules, never by the library under it."""
     url = "https://example.com/faces/Odin%20%C3%A4.png?signature=x"
 
-    request, brought = named("lipsync", {"portrait_image": url, "audio": "a.wav"}, ())
+    request, fetched = named("lipsync", {"portrait_image": url, "audio": "a.wav"}, ())
 
     assert request.given["portrait_image"] == "portrait_image-Odin_ä.png"
-    assert brought == [{"name": "portrait_image-Odin_ä.png", "url": url}]
+    assert fetched == [{"name": "portrait_image-Odin_ä.png", "url": url}]
 
 
 def test_where_a_result_goes_is_the_workers_business():
@@ -82,6 +82,6 @@ def test_a_missing_model_is_named_with_its_place_on_the_volume():
 def test_other_refusals_keep_their_words():
     """A node that is missing is no missing model."""
     body = {"error": {"type": "missing_node_type", "message": "Node 'X' not found."}, "node_errors": {}}
-    told = str(refusal(body, {}))
+    message = str(refusal(body, {}))
 
-    assert str(explained(refusal(body, {}))) == told
+    assert str(explained(refusal(body, {}))) == message

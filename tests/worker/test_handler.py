@@ -96,12 +96,12 @@ async def test_a_cancelled_job_stops_its_work_before_it_is_gone():
 
 async def test_progress_is_in_order_and_never_after_the_result():
     """A word that arrives after the result can leave a job IN_PROGRESS for ever."""
-    said: list[Any] = []
+    lines: list[Any] = []
     posted = threading.Event()
 
     async def post(job, event):
         await asyncio.sleep(0.01)
-        said.append(event["n"])
+        lines.append(event["n"])
         posted.set()
 
     def work(request, stop, tell):
@@ -112,19 +112,19 @@ async def test_progress_is_in_order_and_never_after_the_result():
         return {}
 
     await handler(work, post_progress=post).handle({"id": "j", "input": {"prompt": "x"}})
-    said.append("result")
+    lines.append("result")
     await asyncio.sleep(0.05)
 
-    assert said == [2, "result"]
+    assert lines == [2, "result"]
 
 
 async def test_progress_posts_only_the_latest_word():
     """A hundred words within the interval are one post."""
-    said: list[Any] = []
+    lines: list[Any] = []
     first = asyncio.Event()
 
     async def post(event):
-        said.append(event["n"])
+        lines.append(event["n"])
         first.set()
 
     async with ProgressReport(post, interval_s=0.01) as report:
@@ -132,7 +132,7 @@ async def test_progress_posts_only_the_latest_word():
             report.tell({"n": n})
         await first.wait()
 
-    assert said == [99]
+    assert lines == [99]
 
 
 async def test_progress_that_cannot_be_posted_costs_no_job():

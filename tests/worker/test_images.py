@@ -133,7 +133,9 @@ def test_what_is_copied_is_there_and_is_not_ignored(image):
     ignored = [
         line for line in (ROOT / ".dockerignore").read_text().split("\n") if line and line[0] not in "#!"
     ]
-    kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().split("\n") if line.startswith("!")]
+    remaining = [
+        line[1:] for line in (ROOT / ".dockerignore").read_text().split("\n") if line.startswith("!")
+    ]
     sources = [
         source
         for copy in arguments(image, "COPY")
@@ -143,7 +145,7 @@ def test_what_is_copied_is_there_and_is_not_ignored(image):
 
     assert sources
     assert [source for source in sources if not (ROOT / source).exists()] == []
-    assert [source for source in sources if source.split("/")[0] not in kept] == []
+    assert [source for source in sources if source.split("/")[0] not in remaining] == []
     hidden = [pattern for pattern in ignored if pattern != "*"]
     assert [source for source in sources if any(fnmatch.fnmatch(source, pattern) for pattern in hidden)] == []
 
@@ -168,12 +170,12 @@ def test_the_worker_takes_its_bounds_from_the_project():
         *project["project"]["optional-dependencies"]["worker"],
         *project["build-system"]["requires"],
     }
-    wanted = {
+    required = {
         line for line in (ROOT / "worker/requirements.in").read_text().splitlines() if line and line[0] != "#"
     }
 
-    assert wanted - stated == set()
-    assert set(project["project"]["optional-dependencies"]["worker"]) <= wanted
+    assert required - stated == set()
+    assert set(project["project"]["optional-dependencies"]["worker"]) <= required
 
 
 def imported_names(path: Path) -> Iterator[str]:
@@ -206,14 +208,14 @@ def test_the_worker_asks_for_every_package_that_it_imports():
                 packages.add(top)
     distributions = importlib.metadata.packages_distributions()
     needed = {canonicalize_name(distributions[name][0]) for name in packages}
-    wanted = {
+    required = {
         canonicalize_name(Requirement(line).name)
         for line in worker_locks.requirements(ROOT / "worker/requirements.in")
     }
 
     assert {"pyyaml", "runpod"} <= needed
     # httpcore is the transport inside httpx, whose bounds hold for both.
-    assert needed - {"httpcore"} - wanted == set()
+    assert needed - {"httpcore"} - required == set()
 
 
 def test_the_worker_runs_what_was_tested():

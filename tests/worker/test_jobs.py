@@ -28,7 +28,7 @@ def test_the_ops_image_looks_after_models(emu: Emulator) -> None:
     """Provision, inventory, verify and remove, on the volume that RunPod mounted; what cannot be is said."""
     ops = Studio(emu, "comfyform/ops")
     path = "models/sonic/whisper-tiny/model.safetensors"
-    made = ops.output(action="provision", models=[wanted(path, f"{WHISPER}model.safetensors")])["models"]
+    created = ops.output(action="provision", models=[wanted(path, f"{WHISPER}model.safetensors")])["models"]
     content = (ops.volume / path).read_bytes()
     again = ops.output(action="provision", models=[wanted(path, f"{WHISPER}model.safetensors")])["models"]
     listed = ops.output(action="inventory")["inventory"]
@@ -38,7 +38,7 @@ def test_the_ops_image_looks_after_models(emu: Emulator) -> None:
     refused = ops.error(action="portrait", prompt="Odin")
 
     sha256 = hashlib.sha256(content).hexdigest()
-    assert made == [
+    assert created == [
         {
             "path": path,
             "status": "fetched",
@@ -121,8 +121,8 @@ def test_a_portrait_is_made_on_the_volumes_model(emu: Emulator) -> None:
     assert (output["seed"], output["action"], output["status"]) == (7, "portrait", "success")
     assert (output["avatar_saved"], output["lipsync_ready"]) == ("avatars/odin.png", True)
     assert (studio.volume / "avatars" / "odin.png").read_bytes() == content
-    (kept,) = large["files"]
-    assert (studio.volume / kept["volume_path"]).stat().st_size == kept["size_bytes"]
+    (remaining,) = large["files"]
+    assert (studio.volume / remaining["volume_path"]).stat().st_size == remaining["size_bytes"]
     assert (health["healthy"], health["comfyui"]["state"]) == (True, "ready")
     assert [record["path"] for record in debug["inventory"]["checkpoints"]] == [CHECKPOINT]
     assert debug["avatars_contents"] == ["odin.png"]

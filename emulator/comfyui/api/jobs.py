@@ -67,8 +67,8 @@ def routes(engine: Engine) -> list[Route]:
 
     async def listing(request: Request) -> JSONResponse:
         query = request.query_params
-        wanted = [part for part in query.get("status", "").split(",") if part]
-        unknown = [part for part in wanted if part not in STATUSES]
+        required = [part for part in query.get("status", "").split(",") if part]
+        unknown = [part for part in required if part not in STATUSES]
         if unknown:
             valid = ", ".join(STATUSES)
             return _bad(f"Invalid status value(s): {', '.join(unknown)}. Valid values: {valid}")
@@ -77,7 +77,7 @@ def routes(engine: Engine) -> list[Route]:
             limit = int(query["limit"]) if "limit" in query else None
         except ValueError:
             return _bad("limit and offset must be integers")
-        jobs = [job for job in all_jobs(engine) if not wanted or job["status"] in wanted]
+        jobs = [job for job in all_jobs(engine) if not required or job["status"] in required]
         if query.get("sort_order") == "asc":
             jobs.reverse()
         end = len(jobs) if limit is None else offset + limit

@@ -139,11 +139,11 @@ class Engine:
 
     def dequeue(self, prompt_ids: list[str] | None) -> bool:
         """Drop waiting prompts, all of them without ids; tell whether there was one."""
-        kept = (
+        remaining = (
             [] if prompt_ids is None else [item for item in self.pending if item.prompt_id not in prompt_ids]
         )
-        dropped = len(kept) < len(self.pending)
-        self.pending = kept
+        dropped = len(remaining) < len(self.pending)
+        self.pending = remaining
         if dropped:
             self.tell_status()
         return dropped

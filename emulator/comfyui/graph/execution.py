@@ -182,11 +182,11 @@ class _Execution:
         )
 
     def _inputs(self, node: Node, node_id: str) -> dict[str, Any]:
-        given = self._item.graph[node_id]["inputs"]
+        values = self._item.graph[node_id]["inputs"]
         inputs = {}
         for name in node.inputs:
-            if name in given:
-                value = given[name]
+            if name in values:
+                value = values[name]
                 linked = isinstance(value, list)
                 inputs[name] = self._results[value[0]].outputs[value[1]] if linked else value
         return inputs

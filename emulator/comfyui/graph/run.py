@@ -100,8 +100,8 @@ class Run:
             raise Failure("Exception", "**** ERROR: Saving image outside the output folder is not allowed.")
         folder.mkdir(parents=True, exist_ok=True)
         pattern = re.compile(re.escape(stem) + r"_(\d+)")
-        taken = [int(match[1]) for entry in os.scandir(folder) if (match := pattern.match(entry.name))]
-        return SavedName(folder, stem, max(taken, default=0) + 1, subfolder)
+        used = [int(match[1]) for entry in os.scandir(folder) if (match := pattern.match(entry.name))]
+        return SavedName(folder, stem, max(used, default=0) + 1, subfolder)
 
 
 def _fill(prefix: str, width: int, height: int) -> str:

@@ -169,11 +169,11 @@ class _Judge:
             return self._valid[node_id]
         trail = (*trail, node_id)
         node = self._nodes[self._graph[node_id]["class_type"]]
-        given = self._graph[node_id]["inputs"]
+        inputs = self._graph[node_id]["inputs"]
         reports: list[Report] = []
         upstream_valid = True
         for name, declared in node.inputs_of(modern=self._modern).items():
-            if name not in given:
+            if name not in inputs:
                 if declared.required:
                     reports.append(
                         _error(
@@ -182,15 +182,15 @@ class _Judge:
                     )
                 continue
             spec = declared.spec(self._library, new_combos=node.new_combos(modern=self._modern))
-            value = given[name]
+            value = inputs[name]
             if isinstance(value, list):
                 problem, valid = self._judge_link(name, declared, spec, value, trail)
                 upstream_valid = upstream_valid and valid
             else:
-                problem, given[name] = self._judge_value(node, name, declared, spec, value)
+                problem, inputs[name] = self._judge_value(node, name, declared, spec, value)
             if problem is not None:
                 reports.append(problem)
-        if node.check is not None and (complaint := node.check(self._library, given)) is not None:
+        if node.check is not None and (complaint := node.check(self._library, inputs)) is not None:
             name, sentence = complaint
             message = "Custom validation failed for node"
             details = f"{name} - {sentence}"

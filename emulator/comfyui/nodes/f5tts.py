@@ -139,5 +139,5 @@ def f5tts_audio(
     """Say a text in the voice of a file whose text lies beside it."""
     path = run.folders.input / sample
     heard = audio_synthesis.cut(audio_synthesis.read(path), 0.0, LONGEST_SAMPLE_S)
-    said = path.with_suffix(".txt").read_text()
-    return _say(run, heard, said, speech, seed, model, vocoder, speed)
+    output = path.with_suffix(".txt").read_text()
+    return _say(run, heard, output, speech, seed, model, vocoder, speed)

@@ -37,9 +37,9 @@ def sample(
     Raises:
         Failure: the batch is too big for the GPU.
     """
-    wanted = latent.width * latent.height * latent.count * BYTES_PER_PIXEL / 2**30
-    if wanted > run.knobs.vram_gb:
-        raise out_of_memory(wanted, run.knobs.vram_gb)
+    required = latent.width * latent.height * latent.count * BYTES_PER_PIXEL / 2**30
+    if required > run.knobs.vram_gb:
+        raise out_of_memory(required, run.knobs.vram_gb)
     loras = "".join(f" + {name}" for name in model.loras)
     start = latent.picture
 

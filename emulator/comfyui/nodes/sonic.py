@@ -141,9 +141,9 @@ def sonic_sampler(
 ) -> tuple[Picture, float]:
     """Move the mouth with the loudness of the sound."""
     face = data_dict.face
-    wanted = face.width * face.height * BYTES_PER_PIXEL / 2**30
-    if wanted > run.knobs.vram_gb:
-        raise out_of_memory(wanted, run.knobs.vram_gb)
+    required = face.width * face.height * BYTES_PER_PIXEL / 2**30
+    if required > run.knobs.vram_gb:
+        raise out_of_memory(required, run.knobs.vram_gb)
     count = max(1, math.floor(data_dict.seconds * fps))
     openings = audio_synthesis.loudness(data_dict.sound, count, fps)
 

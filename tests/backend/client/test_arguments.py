@@ -54,10 +54,10 @@ def test_any_value_of_any_argument_is_taken_or_refused_by_one_error(place, value
     try:
         request = read(verb, {**given_, name: value})
     except InvalidArgument as error:
-        said = str(error)
-        said.encode()
-        if len(said) > 1500:
-            pytest.fail(said)
+        message = str(error)
+        message.encode()
+        if len(message) > 1500:
+            pytest.fail(message)
     else:
         json.dumps(
             {key: item for key, item in request.given.items() if not isinstance(item, Path)}, default=str
@@ -79,7 +79,7 @@ def test_a_name_that_is_taken_is_one_that_the_worker_takes(text):
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         (r"C:\Users\me\odin.png", "not found on this machine"),
         ("C:/Users/me/odin.png", "not found on this machine"),
@@ -97,11 +97,11 @@ def test_a_name_that_is_taken_is_one_that_the_worker_takes(text):
         ("\ud83d.png", "half a character (U+D83D)"),
     ],
 )  # fmt: skip
-def test_what_is_no_input_file_is_refused_before_a_request(value, said):
+def test_what_is_no_input_file_is_refused_before_a_request(value, message):
     with pytest.raises(InvalidArgument) as caught:
         read("lipsync", {"portrait_image": value, "audio": "voices/odin.wav"})
 
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "portrait_image" in str(caught.value)
 
 
@@ -164,7 +164,7 @@ def test_an_output_path_that_is_none_is_refused(value):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"width": math.inf}, "node 1 (EmptyImage), input width is inf"),
         ({"width": b"x"}, "input width is a value of type bytes"),
@@ -174,13 +174,13 @@ def test_an_output_path_that_is_none_is_refused(value):
         ({"width": 10**400}, "input width is an integer too large"),
     ],
 )
-def test_a_value_that_json_cannot_hold_is_named_with_node_and_input(change, said):
+def test_a_value_that_json_cannot_hold_is_named_with_node_and_input(change, message):
     graph = {**GRAPH, "1": {"class_type": "EmptyImage", "inputs": change}}
 
     with pytest.raises(InvalidArgument) as caught:
         read("workflow", {"graph": graph})
 
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_graph_that_holds_itself_is_refused():

@@ -280,9 +280,9 @@ def test_a_users_program_is_type_checked(tmp_path):
 
     cache = Path(inspect.getfile(backend)).parent.parent / ".mypy_cache" / "users"
     command = [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "--cache-dir", str(cache), "."]
-    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
 
-    found = [line for line in said.splitlines() if ": error: " in line]
+    found = [line for line in output.splitlines() if ": error: " in line]
     assert [line for line in found if line.startswith("right.py")] == []
     for number, words in enumerate(WRONG.values()):
         assert words in "".join(line for line in found if line.startswith(f"wrong_{number}.py"))
@@ -298,8 +298,8 @@ def test_the_marker_of_types_is_there():
 
 def test_values_survive_the_trip_through_json():
     """A file of a result can be written down and handed on later."""
-    made: Any = backend.GeneratedFile(
+    created: Any = backend.GeneratedFile(
         type="audio", filename="a.flac", local_path=Path("a").absolute(), origin="runpod x", origin_path="y"
     )
 
-    assert backend.GeneratedFile.from_json({**made.to_json(), "new_in_a_later_version": 1}) == made
+    assert backend.GeneratedFile.from_json({**created.to_json(), "new_in_a_later_version": 1}) == created

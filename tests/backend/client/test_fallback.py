@@ -68,11 +68,11 @@ def test_one_that_cannot_do_it_is_passed_over(chain):
 def test_one_job_is_not_submitted_where_it_would_be_two(emu, chain, tmp_path):
     """The chain says of its last backend what that says itself, before anything is submitted."""
     emu.fault("/comfy-api/*", method="GET", times=0, status=401, body={})
-    given = {"text": "Hail.", "voice_reference": "Aria", "portrait_image": tmp_path / "odin.png"}
+    inputs = {"text": "Hail.", "voice_reference": "Aria", "portrait_image": tmp_path / "odin.png"}
     (tmp_path / "odin.png").write_bytes(b"a face")
 
     with pytest.raises(Unavailable, match="hedra: At the hedra backend talk is two jobs: submit tts, then"):
-        chain.submit("talk", **given)
+        chain.submit("talk", **inputs)
 
     assert emu.requests("POST", "/hedra/*") == []
 

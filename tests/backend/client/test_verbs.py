@@ -58,16 +58,16 @@ def test_health(call, where):
 @everywhere
 def test_portrait(call, where, tmp_path):
     """A PNG at its place, and the seed that was asked for."""
-    told: list[Any] = []
+    events: list[Any] = []
 
     result = call(
-        "portrait", prompt="a red fox", seed=7, output_path=tmp_path / "fox.png", on_progress=told.append
+        "portrait", prompt="a red fox", seed=7, output_path=tmp_path / "fox.png", on_progress=events.append
     )
 
     check_file(result, "image", tmp_path / "fox.png")
     assert (result.backend, result.seed) == (where[0], 7)
     assert result.prompt_id or result.job_id
-    assert told != []
+    assert events != []
 
 
 @everywhere
@@ -160,7 +160,7 @@ def test_a_talk_can_be_left_and_resumed(where, voice, tmp_path):
     name, settings = where
     with get_backend(name, settings=settings) as backend:
         face = backend.portrait(prompt="a face", output_path=tmp_path / "face.png").files[0]
-        given = {
+        inputs = {
             "text": "Hello there, my friend.",
             "voice_reference": voice,
             "portrait_image": face,
@@ -168,9 +168,9 @@ def test_a_talk_can_be_left_and_resumed(where, voice, tmp_path):
         }
         if name == "hedra":
             with pytest.raises(NotSupported, match="talk is two jobs: submit tts, then lipsync"):
-                backend.submit("talk", **given)
+                backend.submit("talk", **inputs)
             return
-        job = backend.submit("talk", inference_steps=2, **given)
+        job = backend.submit("talk", inference_steps=2, **inputs)
     with get_backend(name, settings=settings) as other:
         film = other.resume(job.id, output_path=tmp_path / "film.mp4")
 
@@ -194,12 +194,12 @@ def test_workflow_with_an_input(call, tmp_path):
 def test_progress_comes_in_steps_and_in_one_shape(where):
     """Node, step of how many, and percent, whoever runs it: no backend has words of its own for it."""
     name, settings = where
-    told: list[Any] = []
+    events: list[Any] = []
 
     with get_backend(name, settings=settings) as backend:
-        backend.workflow(slow(40, 0.1), on_progress=told.append).raise_for_failure()
+        backend.workflow(slow(40, 0.1), on_progress=events.append).raise_for_failure()
 
-    steps = [event for event in told if event.get("max")]
+    steps = [event for event in events if event.get("max")]
     assert {(event["progress"], event["node"], event["class_type"], event["max"]) for event in steps} == {
         ("run", "2", "EmulatorSlow", 40)
     }

@@ -127,13 +127,13 @@ def test_the_same_bytes_are_sent_up_once(emu, cloud, tmp_path):
 
 def test_a_result_is_an_input_where_it_lies(emu, cloud):
     """Nothing comes here and nothing goes up."""
-    made = cloud.workflow(slow()).raise_for_failure().files[0]
+    created = cloud.workflow(slow()).raise_for_failure().files[0]
     graph = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "it"}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "again"}},
     }
 
-    again = cloud.workflow(graph, inputs={"it": made}).raise_for_failure()
+    again = cloud.workflow(graph, inputs={"it": created}).raise_for_failure()
 
     assert again.files[0].filename.startswith("again")
     assert emu.requests("POST", f"{API}/assets") == []

@@ -35,7 +35,7 @@ pytest_plugins = ["tests.support.cloud_backend"]
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "error", "said"),
+    ("status", "code", "error", "message"),
     [
         (401, "unauthorized", AuthError, "Check the key"),
         (402, "insufficient_credits", Forbidden, "Buy credits"),
@@ -57,7 +57,7 @@ pytest_plugins = ["tests.support.cloud_backend"]
         (503, "upstream_unreachable", Unavailable, "because of upstream_unreachable"),
     ],
 )
-def test_every_code_has_its_error(emu, cloud, status, code, error, said):
+def test_every_code_has_its_error(emu, cloud, status, code, error, message):
     """A submission that is refused is a failed result with the typed error, its words and what helps."""
     headers = {"Retry-After": "3600"} if status == 429 else {}
     emu.fault(f"{API}/jobs", method="POST", times=0, status=status, body=envelope(code), headers=headers)
@@ -65,7 +65,7 @@ def test_every_code_has_its_error(emu, cloud, status, code, error, said):
     result = cloud.workflow(slow())
 
     assert type(result.exception) is error
-    assert said in str(result.error)
+    assert message in str(result.error)
 
 
 def test_what_a_server_does_not_do_is_not_supported(emu, cloud):
@@ -137,7 +137,7 @@ def test_a_server_that_does_not_run_is_one_clear_line(tmp_path, emu):
 
 
 @pytest.mark.parametrize(
-    ("body", "error", "said"),
+    ("body", "error", "message"),
     [
         (job_body("canceled"), JobCancelled, "Job j1 was cancelled."),
         (job_body("failed"), JobFailed, "Job j1: it failed: no reason given."),
@@ -158,14 +158,14 @@ def test_a_server_that_does_not_run_is_one_clear_line(tmp_path, emu):
         (job_body("succeeded"), JobFailed, "produced no file"),
     ],
 )
-def test_every_end_has_its_error(emu, cloud, body, error, said):
+def test_every_end_has_its_error(emu, cloud, body, error, message):
     """At once, and with the node where the server names it."""
     emu.fault(f"{API}/jobs/*", method="GET", times=0, status=200, body=body)
 
     result = cloud.workflow(slow())
 
     assert type(result.exception) is error
-    assert said in str(result.error)
+    assert message in str(result.error)
 
 
 def test_an_expired_that_passes_is_not_believed(emu, cloud):
@@ -245,7 +245,7 @@ def test_a_job_is_in_the_journal_whatever_becomes_of_it(emu, cloud, flows):
     done = cloud.workflow(slow()).raise_for_failure()
     emu.fault(f"{API}/jobs", method="POST", status=402, body=envelope("insufficient_credits"))
     cloud.workflow(slow())
-    refused, kept = flows.journal.entries()
+    refused, remaining = flows.journal.entries()
 
-    assert (kept.backend, kept.job_id, kept.state) == ("cloud", done.job_id, "COMPLETED")
+    assert (remaining.backend, remaining.job_id, remaining.state) == ("cloud", done.job_id, "COMPLETED")
     assert (refused.job_id, refused.state) == ("", "NOT_SUBMITTED")

@@ -198,7 +198,7 @@ def test_a_run_that_names_no_file_says_what_it_gave(server):
 
 
 @pytest.mark.parametrize(
-    ("view", "said"),
+    ("view", "message"),
     [
         (
             Answer(200, b"<html>Log in</html>", {"content-type": "text/html; charset=utf-8"}),
@@ -207,11 +207,11 @@ def test_a_run_that_names_no_file_says_what_it_gave(server):
         (Answer(200, b""), "arrived empty"),
     ],
 )
-def test_what_is_no_picture_is_not_taken_for_one(server, view, said):
+def test_what_is_no_picture_is_not_taken_for_one(server, view, message):
     result = server.run(history=ended(file("b.png")), view=view)
 
     assert isinstance(result.exception, TransferError)
-    assert said in str(result.error)
+    assert message in str(result.error)
     assert not (server.folder / "out" / "b.png").exists()
 
 

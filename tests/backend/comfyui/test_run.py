@@ -27,9 +27,9 @@ Answers = Callable[[float, str], Any]
 def play(answer: Answers, *, heard: Any = None, **options: Any) -> tuple[Any, list[Any], float]:
     """Wait for a run whose ComfyUI answers by time and path; return the end, the news and the seconds."""
     now = 0.0
-    told: list[Any] = []
-    given: dict[str, Any] = {"deadline_s": 600.0, "clock": lambda: now, "hint": lambda _: heard or {}}
-    flow = wait(ComfyUI("http://c"), ID, **(given | options))
+    events: list[Any] = []
+    inputs: dict[str, Any] = {"deadline_s": 600.0, "clock": lambda: now, "hint": lambda _: heard or {}}
+    flow = wait(ComfyUI("http://c"), ID, **(inputs | options))
     reply: Any = None
     try:
         step = next(flow)
@@ -39,7 +39,7 @@ def play(answer: Answers, *, heard: Any = None, **options: Any) -> tuple[Any, li
                 case Sleep():
                     now += step.seconds
                 case Progress():
-                    told.append({name: value for name, value in step.event.items() if name != "prompt_id"})
+                    events.append({name: value for name, value in step.event.items() if name != "prompt_id"})
                 case Send():
                     reply = answer(now, step.url.removeprefix("http://c"))
             if isinstance(reply, Exception):
@@ -51,7 +51,7 @@ def play(answer: Answers, *, heard: Any = None, **options: Any) -> tuple[Any, li
                     Reply(status=200, headers={}, content=json.dumps(reply).encode(), url="http://c")
                 )
     except StopIteration as stop:
-        return stop.value, told, now
+        return stop.value, events, now
 
 
 def queue(running: tuple[str, ...] = (), pending: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -69,10 +69,10 @@ def test_a_run_is_followed_through_the_queue():
             return ENDED if now > 9 else {}
         return queue(running=("other",), pending=("next", ID)) if now < 4 else queue(running=(ID,))
 
-    entry, told, took = play(answer)
+    entry, message, took = play(answer)
 
     assert entry == ENDED[ID]
-    assert told == [
+    assert message == [
         {"progress": "run", "state": "queued", "position": 2},
         {"progress": "run", "state": "running"},
     ]
@@ -81,9 +81,9 @@ def test_a_run_is_followed_through_the_queue():
 
 def test_a_history_that_lags_is_no_loss():
     """For a moment a run is neither in the queue nor in the history."""
-    entry, told, _ = play(lambda now, path: queue() if path == "/queue" else ENDED if now > 2 else {})
+    entry, message, _ = play(lambda now, path: queue() if path == "/queue" else ENDED if now > 2 else {})
 
-    assert (entry, told) == (ENDED[ID], [])
+    assert (entry, message) == (ENDED[ID], [])
 
 
 def test_a_run_that_a_restarted_comfyui_forgot_is_lost():
@@ -189,10 +189,10 @@ def test_progress_is_heard_among_everything_else():
         text({"type": "executing", "data": {"node": None, "prompt_id": ID}}),
     ]
 
-    latest, answered, asked = heard_from(b"".join(frames))
+    latest, answered, requested = heard_from(b"".join(frames))
 
     assert latest == {"node": "3", "value": 2, "max": 9}
-    assert asked == "GET /base/ws?clientId=me HTTP/1.1"
+    assert requested == "GET /base/ws?clientId=me HTTP/1.1"
     assert (answered[0], answered[1]) == (0x8A, 0x80 | 5)
 
 

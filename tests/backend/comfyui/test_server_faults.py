@@ -67,20 +67,20 @@ def test_one_that_does_not_run_is_one_clear_line():
 
 
 @pytest.mark.parametrize(
-    ("knob", "kind", "said"),
+    ("knob", "kind", "message"),
     [
         ({"oom_in": "KSampler"}, "OutOfMemoryError", "out of memory: a smaller picture"),
         ({"raise_in": "VAEDecode"}, "ValueError", "node 8 (VAEDecode) failed: ValueError"),
     ],
 )
-def test_a_node_that_raises_is_named(comfyui, backend, knob, kind, said):
+def test_a_node_that_raises_is_named(comfyui, backend, knob, kind, message):
     """Node, type and message at once, not after a time-out."""
     comfyui.emulate(**knob)
 
-    result = backend.workflow(txt2img(seed=len(said)))
+    result = backend.workflow(txt2img(seed=len(message)))
 
     assert isinstance(result.exception, JobFailed)
-    assert said in str(result.error)
+    assert message in str(result.error)
     assert kind in result.exception.worker_error
 
 
@@ -183,13 +183,13 @@ def test_a_late_history_is_waited_for(comfyui, backend, tmp_path):
 
 def test_a_silent_socket_holds_up_nothing(comfyui, backend):
     """Polling is the authority: only the steps are not told."""
-    told: list[Any] = []
+    events: list[Any] = []
     comfyui.emulate(mute_sockets=1)
 
-    result = backend.workflow(slow(10, 0.05), on_progress=told.append)
+    result = backend.workflow(slow(10, 0.05), on_progress=events.append)
 
     assert result.raise_for_failure().success
-    assert [event["state"] for event in told if event["progress"] == "run"] == ["running"]
+    assert [event["state"] for event in events if event["progress"] == "run"] == ["running"]
 
 
 def test_the_same_bytes_are_sent_up_once(comfyui, backend, tmp_path):
@@ -203,8 +203,8 @@ def test_the_same_bytes_are_sent_up_once(comfyui, backend, tmp_path):
     for _ in range(2):
         backend.workflow(graph, inputs={"voice": voice}, output_path=tmp_path / "v.flac").raise_for_failure()
 
-    kept = [path.name for path in (comfyui.folder / "input" / "comfyform").glob("*naïve*")]
-    assert [name.partition("_")[2] for name in kept] == ["naïve_图.wav"]
+    remaining = [path.name for path in (comfyui.folder / "input" / "comfyform").glob("*naïve*")]
+    assert [name.partition("_")[2] for name in remaining] == ["naïve_图.wav"]
 
 
 def test_an_upload_over_the_limit_is_an_error(backend, tmp_path):
@@ -243,24 +243,24 @@ def test_a_batch_gets_a_place_for_each(backend, tmp_path):
 
 def test_without_a_place_results_stay_where_they_are(backend):
     """Nothing is fetched; the address can be opened, and the file handed on."""
-    made = backend.portrait(prompt="a face", seed=1).raise_for_failure()
+    created = backend.portrait(prompt="a face", seed=1).raise_for_failure()
     graph = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "it"}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "again"}},
     }
 
-    again = backend.workflow(graph, inputs={"it": made.files[0]}).raise_for_failure()
+    again = backend.workflow(graph, inputs={"it": created.files[0]}).raise_for_failure()
 
-    assert (made.files[0].local_path, made.files[0].sha256) == (None, None)
-    assert str(made.files[0].remote_url).startswith("http://127.0.0.1:")
+    assert (created.files[0].local_path, created.files[0].sha256) == (None, None)
+    assert str(created.files[0].remote_url).startswith("http://127.0.0.1:")
     assert again.files[0].filename.startswith("again_")
 
 
 def test_an_avatar_is_kept_among_the_inputs(comfyui, backend):
     """``save_to_avatars`` puts the portrait where lipsync finds it by name, and never outside of it."""
-    made = backend.portrait(prompt="odin", save_to_avatars=True, avatar_name="odin").raise_for_failure()
+    created = backend.portrait(prompt="odin", save_to_avatars=True, avatar_name="odin").raise_for_failure()
 
-    assert made.files[0].origin_path == "avatars/odin.png"
+    assert created.files[0].origin_path == "avatars/odin.png"
     assert (comfyui.folder / "input" / "avatars" / "odin.png").is_file()
     with pytest.raises(InvalidArgument, match="plain file name"):
         backend.portrait(prompt="odin", save_to_avatars=True, avatar_name="../../odin")
@@ -280,14 +280,14 @@ def test_without_a_model_a_checkpoint_is_chosen_and_said(comfyui, backend):
     )
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(0.4, "needs at least a second"), (1.5, "")])
-def test_audio_is_measured_before_it_is_used(backend, tmp_path, seconds, said):
+@pytest.mark.parametrize(("seconds", "message"), [(0.4, "needs at least a second"), (1.5, "")])
+def test_audio_is_measured_before_it_is_used(backend, tmp_path, seconds, message):
     """SONIC takes no less than a second of sound."""
     voice = write_wav(tmp_path / "v.wav", seconds)
     call: Callable[[], Any] = lambda: backend.lipsync(portrait_image="nobody.png", audio=voice)  # noqa: E731
 
-    if said:
-        with pytest.raises(InvalidArgument, match=said):
+    if message:
+        with pytest.raises(InvalidArgument, match=message):
             call()
     else:
         assert "nobody.png" in str(call().error)

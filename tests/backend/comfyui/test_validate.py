@@ -86,7 +86,7 @@ MASKED = {"destination": ["1", 0], "source": ["1", 0], "x": 0, "y": 0, "resize_s
 
 
 @pytest.mark.parametrize(
-    ("taken", "change"),
+    ("used", "change"),
     [
         (True, lambda graph: None),
         (True, node("2", "ImageCompositeMasked", **MASKED)),
@@ -113,12 +113,12 @@ MASKED = {"destination": ["1", 0], "source": ["1", 0], "x": 0, "y": 0, "resize_s
         (False, node("2", "Unheard", image=["1", 0])),
     ],
 )
-def test_doubtful_graphs_have_comfyuis_verdict(taken, change):
+def test_doubtful_graphs_have_comfyuis_verdict(used, change):
     """Null on an optional link, dead branches, values of other types; lists, slots and cycles."""
     graph = copy.deepcopy(GRAPH)
     change(graph)
 
-    assert taken is (not found(graph)), found(graph)
+    assert used is (not found(graph)), found(graph)
 
 
 def test_a_node_that_looks_for_its_file_itself_takes_any_name():

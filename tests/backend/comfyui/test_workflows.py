@@ -165,7 +165,7 @@ def test_an_architecture_that_nothing_tells_is_a_guess():
 
 
 @pytest.mark.parametrize(
-    ("node", "change", "said"),
+    ("node", "change", "message"),
     [
         (
             "sampler",
@@ -184,7 +184,7 @@ def test_an_architecture_that_nothing_tells_is_a_guess():
         ("decode", {"vae": 5}, "it takes a link to VAE, not 5"),
     ],
 )
-def test_the_validator_names_node_input_and_what_is_allowed(node, change, said):
+def test_the_validator_names_node_input_and_what_is_allowed(node, change, message):
     """Each problem is one sentence that can be acted on."""
     graph = a_picture()
     graph[node]["inputs"].update(change)
@@ -192,11 +192,11 @@ def test_the_validator_names_node_input_and_what_is_allowed(node, change, said):
     (problem,) = validate(graph, OBJECT_INFO)
 
     assert (problem.node_id, problem.class_type, problem.input) == (node, graph[node]["class_type"], *change)
-    assert problem.sentence.startswith(said)
+    assert problem.sentence.startswith(message)
 
 
 @pytest.mark.parametrize(
-    ("verb", "given"),
+    ("verb", "inputs"),
     [
         ("portrait", {"prompt": "x", "model": "sdxl.safetensors"}),
         ("imagine", {"description": "x", "loras": ["film.safetensors"]}),
@@ -205,10 +205,10 @@ def test_the_validator_names_node_input_and_what_is_allowed(node, change, said):
         ("talk", {"text": "x", "voice_reference": "v.wav", "portrait_image": "p.png"}),
     ],
 )
-def test_every_verb_is_planned_into_a_graph_that_comfyui_takes(verb, given):
+def test_every_verb_is_planned_into_a_graph_that_comfyui_takes(verb, inputs):
     """As the pre-flight plans it: with definitions alone, and no ComfyUI to ask."""
     with Http() as http:
-        planned = http.run(plan(DefinitionsOnly(OBJECT_INFO), _on_paper(read(verb, given))))
+        planned = http.run(plan(DefinitionsOnly(OBJECT_INFO), _on_paper(read(verb, inputs))))
 
     assert validate(planned.graph, OBJECT_INFO) == []
 
@@ -250,7 +250,7 @@ def test_both_forms_of_a_list_are_read():
 
 
 @pytest.mark.parametrize(
-    ("graph", "said"),
+    ("graph", "message"),
     [
         ({"nodes": [], "links": []}, "Export it in API format"),
         ({"1": {"inputs": {}}}, "node 1 (?): it has no class_type"),
@@ -259,12 +259,12 @@ def test_both_forms_of_a_list_are_read():
         ({"1": {"class_type": "SaveA", "inputs": {"x": [1, 0]}}}, "a node 1 (int; an id is a text)"),
     ],
 )
-def test_what_can_be_no_workflow_is_refused_before_it_is_sent(graph, said):
+def test_what_can_be_no_workflow_is_refused_before_it_is_sent(graph, message):
     """ComfyUI answers these with a 500 or a KeyError, RunPod after a worker was paid to start."""
     with pytest.raises(InvalidArgument) as caught:
         check_structure(graph)
 
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_files_of_a_workflow_are_renamed_wherever_they_stand():

@@ -77,15 +77,15 @@ def test_a_large_file_goes_in_parts_and_comes_whole(emu, http, tmp_path, trouble
         emu.fault("/s3/*/inputs/film", method="PUT", skip=1, cut="before")
     if trouble == "the end's answer is lost":
         emu.fault("/s3/*/inputs/film", method="POST", skip=2, cut="after")
-    told: list[Any] = []
+    events: list[Any] = []
 
     http.run(
         put_in_parts(s3, source, "inputs/film", size_bytes=256_000, part_bytes=100_000),
-        on_progress=told.append,
+        on_progress=events.append,
     )
 
     assert (folder / "inputs" / "film").read_bytes() == source.read_bytes()
-    assert [event["done_bytes"] for event in told] == [100_000, 200_000, 256_000]
+    assert [event["done_bytes"] for event in events] == [100_000, 200_000, 256_000]
     assert list((folder / ".s3compat_uploads").glob("*")) == []
 
 
@@ -127,7 +127,7 @@ def test_the_address_of_a_volume_follows_from_its_data_center():
     )
     s3 = VolumeS3.from_settings(settings)
     assert s3 is not None
-    asked: list[str] = []
+    requested: list[str] = []
 
     for _ in range(2):
         flow = s3.size_of("inputs/a b")
@@ -135,13 +135,13 @@ def test_the_address_of_a_volume_follows_from_its_data_center():
         with contextlib.suppress(StopIteration):
             while True:
                 step: Any = flow.send(answer)
-                asked.append(
+                requested.append(
                     f"{step.method} {step.url} {'eu-ro-1/s3' in step.headers.get('authorization', '')}"
                 )
                 answer = Reply(status=200, headers={}, content=b'{"dataCenter": "EU-RO-1"}', url=step.url)
 
     there = "HEAD https://s3api-eu-ro-1.runpod.io/vol/inputs/a%20b True"
-    assert asked == ["GET http://rest/v2/network-volumes/vol False", there, there]
+    assert requested == ["GET http://rest/v2/network-volumes/vol False", there, there]
 
 
 # --- how files travel up -----------------------------------------------------
@@ -224,14 +224,14 @@ def test_what_another_backend_holds_is_sent_from_here_or_refused(http, tmp_path)
 
 
 def collected(http: Http, output: Any, tmp_path: Path, **options: Any) -> Any:
-    given: dict[str, Any] = {
+    inputs: dict[str, Any] = {
         "output_path": tmp_path / "out.png",
         "spare_folder": tmp_path / "spare",
         "origin": "runpod ep",
         "volume": None,
         "job_id": "job-1",
     }
-    return http.run(collect(output, **(given | options)))
+    return http.run(collect(output, **(inputs | options)))
 
 
 def file(name: str = "a.png", **more: Any) -> dict[str, Any]:
@@ -251,9 +251,12 @@ def test_results_arrive_by_each_way(emu, http, tmp_path):
     result = collected(http, output, tmp_path, volume=s3)
 
     assert result.failure is None
-    assert [made.local_path for made in result.files] == [tmp_path / "out.png", tmp_path / "out-2.png"]
+    assert [created.local_path for created in result.files] == [tmp_path / "out.png", tmp_path / "out-2.png"]
     assert [path.read_bytes() for path in sorted(tmp_path.glob("out*"))] == [b"png", b"png"]
-    assert [(made.origin, made.origin_path) for made in result.files] == [("", None), ("runpod ep", "b.png")]
+    assert [(created.origin, created.origin_path) for created in result.files] == [
+        ("", None),
+        ("runpod ep", "b.png"),
+    ]
 
 
 def test_answers_of_other_workers_are_read(http, tmp_path):
@@ -325,7 +328,7 @@ def test_one_file_that_does_not_come_holds_up_no_other(http, tmp_path):
         result = collected(impatient, output, tmp_path)
 
     assert isinstance(result.failure, Unavailable)
-    assert [made.local_path for made in result.files] == [None, tmp_path / "out-2.png"]
+    assert [created.local_path for created in result.files] == [None, tmp_path / "out-2.png"]
     assert result.files[0].remote_url == "http://127.0.0.1:9/a.png"
 
 

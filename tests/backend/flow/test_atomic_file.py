@@ -51,9 +51,9 @@ def test_permissions_are_what_was_asked_for(tmp_path: Path, mode: int | None, ex
     write_atomically(tmp_path / "a", b"x", mode=mode)
     write_atomically(tmp_path / "b", b"x", mode=tmp_path / "a")
 
-    wanted = expected if expected is not None else stat.S_IMODE(ordinary.stat().st_mode)
-    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == wanted
-    assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == wanted
+    required = expected if expected is not None else stat.S_IMODE(ordinary.stat().st_mode)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == required
+    assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == required
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "🦊" * 63, "图" * 85])

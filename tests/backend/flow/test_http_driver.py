@@ -208,7 +208,7 @@ def test_the_library_under_it_logs_no_query_either(run, caplog):
 
 def test_progress_and_work_reach_the_caller(run):
     """Progress is told in order, work gives its value, sleep gives nothing."""
-    told: list[Any] = []
+    events: list[Any] = []
 
     def flow() -> Flow[Any]:
         yield Progress({"step": 1})
@@ -217,9 +217,9 @@ def test_progress_and_work_reach_the_caller(run):
         yield Progress({"step": 2})
         return value + 1, slept
 
-    result = run(flow(), on_progress=told.append)
+    result = run(flow(), on_progress=events.append)
 
-    assert (result, told) == ((42, None), [{"step": 1}, {"step": 2}])
+    assert (result, events) == ((42, None), [{"step": 1}, {"step": 2}])
 
 
 def test_a_callback_that_raises_ends_the_flow_in_its_own_words(run):

@@ -49,7 +49,7 @@ def test_a_failing_status_is_its_typed_error(status, kind):
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ({"status": 404, "title": "Not Found", "detail": "endpoint not found"}, "endpoint not found"),
         ({"title": "Bad Request", "detail": "no", "errors": [{"location": "body.name", "message": "short"}]},
@@ -60,12 +60,12 @@ def test_a_failing_status_is_its_typed_error(status, kind):
         (b"Maximum request body size exceeded.", "Maximum request body size exceeded"),
     ],
 )  # fmt: skip
-def test_an_error_says_what_the_server_said(body, said):
+def test_an_error_says_what_the_server_said(body, message):
     """The words come from every shape that RunPod's planes and ComfyUI answer with."""
     with pytest.raises(InvalidRequest) as caught:
         check(reply(400, body), "Try it")
 
-    assert caught.value.message == f"Try it: api.example answered 400: {said}."
+    assert caught.value.message == f"Try it: api.example answered 400: {message}."
 
 
 def test_a_page_of_html_is_not_quoted():

@@ -55,13 +55,13 @@ def spent(backend: Backend) -> float:
 
 def test_the_price_is_asked_for_before_the_job(emu, hedra):
     """And is told with the job, which is the only thing that costs."""
-    told: list[Any] = []
+    events: list[Any] = []
 
-    hedra.imagine(description="a fox", on_progress=told.append).raise_for_failure()
+    hedra.imagine(description="a fox", on_progress=events.append).raise_for_failure()
     calls = [call["path"] for call in emu.requests("POST", f"{API}/*")]
 
     assert calls == [f"{API}/models/flux-dev/estimate", f"{API}/models/flux-dev"]
-    assert (told[0]["state"], told[0]["usd"], spent(hedra)) == ("SUBMITTED", 0.03, 0.03)
+    assert (events[0]["state"], events[0]["usd"], spent(hedra)) == ("SUBMITTED", 0.03, 0.03)
 
 
 def test_a_job_above_the_limit_is_not_submitted(emu, tmp_path):
@@ -116,7 +116,7 @@ def test_a_wrong_key_is_told(emu, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("verb", "params", "said"),
+    ("verb", "params", "message"),
     [
         ("workflow", {"graph": GRAPH}, "does not run ComfyUI"),
         ("portrait", {"prompt": "x", "loras": ["a"]}, "does not support loras"),
@@ -127,9 +127,9 @@ def test_a_wrong_key_is_told(emu, tmp_path):
         ("lipsync", {"portrait_image": "avatars/a.png", "audio": "b.wav"}, "not found on this machine"),
     ],
 )
-def test_what_it_cannot_do_names_who_can(emu, hedra, verb, params, said):
+def test_what_it_cannot_do_names_who_can(emu, hedra, verb, params, message):
     """Before anything is sent up or paid."""
-    with pytest.raises(NotSupported, match=rf"{said}.*The local, runpod and cloud backends can"):
+    with pytest.raises(NotSupported, match=rf"{message}.*The local, runpod and cloud backends can"):
         getattr(hedra, verb)(**params)
 
     assert emu.requests("POST", f"{API}/*") == []
@@ -148,7 +148,7 @@ def test_a_job_cannot_be_cancelled(hedra):
 
 
 @pytest.mark.parametrize(
-    ("env", "said"),
+    ("env", "message"),
     [
         (
             {"HEDRA_IMAGE_MODEL": "nope"},
@@ -161,9 +161,9 @@ def test_a_job_cannot_be_cancelled(hedra):
         ),
     ],
 )
-def test_a_model_is_checked_against_those_that_there_are(emu, tmp_path, env, said):
+def test_a_model_is_checked_against_those_that_there_are(emu, tmp_path, env, message):
     """One that is not there, that makes something else, or that was retired names what there is."""
-    with client(emu, tmp_path, **env) as backend, pytest.raises(NotSupported, match=said):
+    with client(emu, tmp_path, **env) as backend, pytest.raises(NotSupported, match=message):
         backend.imagine(description="a fox")
 
 
@@ -201,7 +201,9 @@ def test_a_film_has_the_portraits_shape(emu, hedra, tmp_path):
         hedra.lipsync(portrait_image=source, audio=wav, duration=1).raise_for_failure()
         for source in (tall, wide.raise_for_failure().files[0].local_path)
     ]
-    sizes = [(made["width"], made["height"]) for film in films for made in outputs_of(emu, film.job_id)]
+    sizes = [
+        (created["width"], created["height"]) for film in films for created in outputs_of(emu, film.job_id)
+    ]
 
     assert sizes == [(540, 960), (960, 540)]
     assert [film.warnings for film in films] == [(), ()]
@@ -231,7 +233,7 @@ def test_the_same_bytes_are_sent_up_once(emu, hedra, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("outcome", "error", "said"),
+    ("outcome", "error", "message"),
     [
         ("FAILED", JobFailed, "could not be finished"),
         ("MODERATION_FAILED", JobFailed, "Hedra's moderation refuses it"),
@@ -241,14 +243,14 @@ def test_the_same_bytes_are_sent_up_once(emu, hedra, tmp_path):
         ("REFUSED", InvalidRequest, "refused by moderation"),
     ],
 )
-def test_every_end_has_its_error(emu, hedra, outcome, error, said):
+def test_every_end_has_its_error(emu, hedra, outcome, error, message):
     """Also a completed job whose only output failed."""
     emu.set(hedra_outcome=outcome)
 
     result = hedra.imagine(description="a fox")
 
     assert type(result.exception) is error
-    assert said in str(result.error)
+    assert message in str(result.error)
 
 
 def test_what_is_no_longer_kept_is_expired(emu, hedra):

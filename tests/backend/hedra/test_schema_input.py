@@ -35,7 +35,7 @@ def test_a_size_becomes_the_nearest_shape(size, shape):
 
 
 @pytest.mark.parametrize(
-    ("properties", "size", "said"),
+    ("properties", "size", "message"),
     [
         (FLUX, (1280, 720), []),
         (FLUX, (1216, 832), ["m makes no 1216x832: 4:3 at 720p was asked for instead."]),
@@ -43,14 +43,14 @@ def test_a_size_becomes_the_nearest_shape(size, shape):
         ({}, (512, 512), ["m has no width and height: they were left out."]),
     ],
 )
-def test_a_size_that_is_not_exactly_there_is_said(properties, size, said):
+def test_a_size_that_is_not_exactly_there_is_said(properties, size, message):
     """To who asked for it, and to nobody else."""
-    asked, unasked = SchemaInput("m", properties), SchemaInput("m", properties)
+    requested, unasked = SchemaInput("m", properties), SchemaInput("m", properties)
 
-    asked.put_shape(*size, asked=True)
+    requested.put_shape(*size, asked=True)
     unasked.put_shape(*size, asked=False)
 
-    assert (asked.warnings, unasked.warnings) == (said, [])
+    assert (requested.warnings, unasked.warnings) == (message, [])
 
 
 def test_a_number_stays_in_its_range_and_what_is_unknown_is_left_out():

@@ -136,7 +136,7 @@ def test_a_job_over_the_limit_is_refused_here(size):
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "said"),
+    ("body", "kind", "message"),
     [
         ({"status": "FAILED", "error": "job timed out after 1 retries"}, JobFailed, "worker died"),
         ({"status": "FAILED", "error": RAISED}, JobFailed, "ValueError: no"),
@@ -146,14 +146,14 @@ def test_a_job_over_the_limit_is_refused_here(size):
         ({"status": "TIMED_OUT"}, JobExpired, "timed out before a worker finished it"),
     ],
 )  # fmt: skip
-def test_every_end_has_its_own_error(body, kind, said):
+def test_every_end_has_its_own_error(body, kind, message):
     """Each of RunPod's ends, and each shape of an error, becomes one typed error that names the job."""
     play = Play({"id": "j", **body})
 
     with pytest.raises(kind) as caught:
         waiting(play)
 
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert caught.value.job_id == "j"
 
 

@@ -77,19 +77,19 @@ def test_a_job_comes_back(queue):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("job_input", "kind", "said"),
+    ("job_input", "kind", "message"),
     [
         ({"do": "raise", "message": "no disk"}, JobFailed, "no disk"),
         ({"do": "error", "message": "no face"}, JobFailed, "no face"),
         ({"do": "die"}, JobFailed, "worker died"),
     ],
 )
-def test_a_worker_that_fails_says_why(emu, queue, job_input, kind, said):
+def test_a_worker_that_fails_says_why(emu, queue, job_input, kind, message):
     """It raises, returns an error, or is killed: one typed error that names the job."""
     if job_input["do"] == "die":
         emu.set(worker_lost_s=2.0)
 
-    with pytest.raises(kind, match=said) as caught:
+    with pytest.raises(kind, match=message) as caught:
         queue.call(job_input)
 
     assert caught.value.job_id in str(caught.value)
@@ -260,13 +260,13 @@ def test_an_oversized_answer_of_a_worker_is_an_error(emu, queue):
 @pytest.mark.slow
 def test_progress_arrives_and_its_stragglers_do_no_harm(queue):
     """Updates come in any order, some after the result; the result is the result."""
-    told: list[Any] = []
+    events: list[Any] = []
     flow = queue.plane.call(
         queue.endpoint_id, {"do": "progress", "steps": 12, "every_s": 0.1}, deadline_s=HANG_S
     )
 
-    assert queue.http.run(flow, on_progress=told.append) == {"steps": 12}
-    assert [event for event in told if "step" in event] != []
+    assert queue.http.run(flow, on_progress=events.append) == {"steps": 12}
+    assert [event for event in events if "step" in event] != []
 
 
 def test_wrong_keys_and_endpoints_are_told_apart(emu, queue):

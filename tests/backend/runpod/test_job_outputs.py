@@ -218,11 +218,11 @@ def test_a_damaged_file_is_an_error_and_its_answer_is_kept(plane, change):
     """RunPod forgets it soon; what came is beside the journal, under the job's key."""
     result = plane.job({"files": [{**FILE, **change}]})
     entry = plane.journal.entries(1)[0]
-    kept = plane.folder / "state" / "answers" / f"{entry.key}.json"
+    remaining = plane.folder / "state" / "answers" / f"{entry.key}.json"
 
     assert isinstance(result.exception, TransferError)
-    assert f"The answer is kept as {kept}" in str(result.error)
-    assert json.loads(kept.read_text())["files"][0]["filename"] == "a.png"
+    assert f"The answer is kept as {remaining}" in str(result.error)
+    assert json.loads(remaining.read_text())["files"][0]["filename"] == "a.png"
     assert result.job_id == "job-1"
 
 

@@ -239,9 +239,9 @@ def test_every_job_is_delivered_or_named_whatever_goes_wrong(tmp_path, seed):
                 if entry.result is None and entry.state != "CANCELLED":
                     backend.resume(entry.key).raise_for_failure()
     keys = plane.keys()
-    taken = [entry for entry in entries(tmp_path) if entry.key in keys]
-    assert all(Path(str(entry.output_path)).read_bytes() == PNG for entry in taken)
-    assert "NOT_SUBMITTED" not in {entry.state for entry in taken}
+    used = [entry for entry in entries(tmp_path) if entry.key in keys]
+    assert all(Path(str(entry.output_path)).read_bytes() == PNG for entry in used)
+    assert "NOT_SUBMITTED" not in {entry.state for entry in used}
 
 
 @pytest.mark.slow

@@ -55,9 +55,9 @@ def submissions(emu: Emulator) -> int:
 
 def graph(node: str, **changes: Any) -> dict[str, Any]:
     """A graph that works, but for one node."""
-    made = txt2img(seed=5, checkpoint=CHECKPOINT)
-    made[node]["inputs"].update(changes)
-    return made
+    created = txt2img(seed=5, checkpoint=CHECKPOINT)
+    created[node]["inputs"].update(changes)
+    return created
 
 
 WRONG = {
@@ -85,12 +85,12 @@ WRONG = {
 def test_a_wrong_workflow_is_not_submitted(studio, backend, tmp_path, name):
     """The error names node, input and what is allowed; no job was made, and none is written down."""
     before = submissions(studio.emu)
-    wrong, said = WRONG[name]
+    wrong, message = WRONG[name]
 
     result: GenerationResult = backend.workflow(wrong)
 
     assert isinstance(result.exception, JobFailed)
-    assert said in str(result.error)
+    assert message in str(result.error)
     assert (submissions(studio.emu), list((tmp_path / "jobs").glob("*"))) == (before, [])
 
 
@@ -172,14 +172,14 @@ def test_a_model_that_was_just_put_there_is_not_refused(studio, backend):
 def test_a_good_job_costs_no_call_but_its_own(studio, tmp_path):
     """The definitions are kept on this machine for a while: two programs ask for them once."""
     path = f"/s3/{studio.volume_id}/{definitions_path(studio.endpoint_id)}"
-    asked = []
+    requested = []
 
     for _ in range(2):
         with get_backend("runpod", settings=settings_of(studio, tmp_path)) as client:
             client.workflow(graph("3")).raise_for_failure()
-        asked.append(len(studio.emu.requests("GET", path)))
+        requested.append(len(studio.emu.requests("GET", path)))
 
-    assert asked[0] == asked[1]
+    assert requested[0] == requested[1]
 
 
 @pytest.mark.slow

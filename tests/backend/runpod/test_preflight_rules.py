@@ -62,11 +62,11 @@ def test_only_an_image_of_one_build_is_trusted(image, expected):
 
 def test_a_crowd_reads_the_definitions_once(tmp_path):
     """While one looks, the others go on without."""
-    asked: list[str] = []
+    requested: list[str] = []
 
     class Volume:
         def read(self, path: str) -> Any:
-            asked.append(path)
+            requested.append(path)
             yield Sleep(0.05)
             return KNOWN.to_bytes()
 
@@ -78,7 +78,7 @@ def test_a_crowd_reads_the_definitions_once(tmp_path):
 
     found = asyncio.run(main())
 
-    assert (asked, found.count(KNOWN)) == ([".comfyform/nodes/ep.json.gz"], 1)
+    assert (requested, found.count(KNOWN)) == ([".comfyform/nodes/ep.json.gz"], 1)
     assert asyncio.run(AsyncHttp().run(copy.get())) == KNOWN
 
 

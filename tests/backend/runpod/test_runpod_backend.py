@@ -244,22 +244,24 @@ def test_health_wakes_nobody(emu, tmp_path):
 def test_an_unhealthy_endpoint_says_why(emu, tmp_path):
     """Paused, throttled and unknown each have their own sentence."""
     backend, endpoint_id = echo_backend(emu, tmp_path)
-    said = []
+    lines = []
     with backend:
         backend.submit("portrait", prompt="x")
         throttled = backend.health_check()
-        said.append(throttled.error)
+        lines.append(throttled.error)
         emu.rest("PATCH", f"/serverless/{endpoint_id}", {"workers": {"min": 0, "max": 0}})
-        said.append(backend.health_check().error)
+        lines.append(backend.health_check().error)
         emu.rest("DELETE", f"/serverless/{endpoint_id}")
-        said.append(backend.health_check().error)
+        lines.append(backend.health_check().error)
 
-    assert ["throttled" in str(said[0]), "paused" in str(said[1]), "not found" in str(said[2])] == [True] * 3
+    assert ["throttled" in str(lines[0]), "paused" in str(lines[1]), "not found" in str(lines[2])] == [
+        True
+    ] * 3
     assert "1 waiting and no worker has started" in throttled.details["note"]
 
 
 @pytest.mark.parametrize(
-    ("workers", "jobs", "endpoint", "said", "note"),
+    ("workers", "jobs", "endpoint", "message", "note"),
     [
         ({}, {}, {}, None, None),
         ({"initializing": 1, "unhealthy": 2}, {"inQueue": 3}, {}, None, None),
@@ -275,12 +277,12 @@ def test_an_unhealthy_endpoint_says_why(emu, tmp_path):
         ),
     ],
 )
-def test_counts_become_a_verdict_with_its_reason(workers, jobs, endpoint, said, note):
+def test_counts_become_a_verdict_with_its_reason(workers, jobs, endpoint, message, note):
     """Unhealthy, throttled, paused, the account's quota; an endpoint that sleeps, or wakes up, is healthy."""
     health = judge("ep", {"workers": workers, "jobs": jobs}, endpoint)
 
-    assert health.healthy is (said is None)
-    assert (said or "") in (health.error or "")
+    assert health.healthy is (message is None)
+    assert (message or "") in (health.error or "")
     assert (note or "") in health.details.get("note", "")
 
 

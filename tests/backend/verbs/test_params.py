@@ -39,7 +39,7 @@ def test_talk_hands_every_argument_to_a_verb_that_takes_it():
 
 
 @pytest.mark.parametrize(
-    ("verb", "given", "said"),
+    ("verb", "inputs", "message"),
     [
         ("portrait", {}, "prompt is missing"),
         ("portrait", {"prompt": "  "}, "prompt must not be empty"),
@@ -77,12 +77,12 @@ def test_talk_hands_every_argument_to_a_verb_that_takes_it():
         ("tts", {"text": "x", "voice_reference": "v.wav", "vocoder": "best"}, "one of auto, vocos, bigvgan"),
     ],
 )
-def test_a_wrong_argument_is_named(verb, given, said):
+def test_a_wrong_argument_is_named(verb, inputs, message):
     """One sentence: which argument, what it is, what it must be."""
     with pytest.raises(InvalidArgument) as caught:
-        read(verb, given)
+        read(verb, inputs)
 
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_all_problems_are_said_at_once():
@@ -90,10 +90,10 @@ def test_all_problems_are_said_at_once():
     with pytest.raises(InvalidArgument) as caught:
         read("portrait", {"width": 7, "steps": "many", "colour": "red"})
 
-    said = str(caught.value)
-    assert [word in said for word in ("colour", "prompt is missing", "width must be", "steps must be")] == [
-        True
-    ] * 4
+    message = str(caught.value)
+    assert [
+        word in message for word in ("colour", "prompt is missing", "width must be", "steps must be")
+    ] == [True] * 4
 
 
 def test_none_means_not_given():
@@ -108,11 +108,11 @@ def test_inputs_are_paths_names_addresses_or_results(tmp_path):
     """A path that exists is a file here; any other relative name is ComfyUI's own."""
     here = tmp_path / "face.png"
     here.write_bytes(b"x")
-    made = GeneratedFile(type="audio", filename="s.flac")
+    created = GeneratedFile(type="audio", filename="s.flac")
 
-    assert read("lipsync", {"portrait_image": str(here), "audio": made}).given == {
+    assert read("lipsync", {"portrait_image": str(here), "audio": created}).given == {
         "portrait_image": here,
-        "audio": made,
+        "audio": created,
     }
     assert read("lipsync", {"portrait_image": "avatars/odin.png", "audio": "https://h/a.wav"}).given == {
         "portrait_image": "avatars/odin.png",
@@ -122,15 +122,15 @@ def test_inputs_are_paths_names_addresses_or_results(tmp_path):
 
 def test_talk_is_split_between_its_verbs(tmp_path):
     """Both halves are checked before either runs, and the speech is kept where it is made."""
-    given = {"text": "x", "voice_reference": "v.wav", "portrait_image": "a.png", "fps": 30, "seed": 4}
-    speech, film = parts(read("talk", {**given, "output_path": tmp_path / "f.mp4"}))
+    inputs = {"text": "x", "voice_reference": "v.wav", "portrait_image": "a.png", "fps": 30, "seed": 4}
+    speech, film = parts(read("talk", {**inputs, "output_path": tmp_path / "f.mp4"}))
 
     assert (speech["seed"], film["seed"], film["fps"]) == (4, 4, 30)
     assert (speech.keep_there, speech.output_path, film.output_path) == (True, None, tmp_path / "f.mp4")
     with pytest.raises(InvalidArgument, match="fps must be from 5 to 120, got 1"):
-        read("talk", {**given, "fps": 1})
+        read("talk", {**inputs, "fps": 1})
     with pytest.raises(InvalidArgument, match="'colour' is not an argument"):
-        read("talk", {**given, "colour": "red"})
+        read("talk", {**inputs, "colour": "red"})
 
 
 @pytest.mark.parametrize(

@@ -215,14 +215,14 @@ def test_a_talking_head_is_an_h264_film_with_sound(studio):
     _, entry = studio.run(lipsync())
     (shown,) = entry["outputs"]["7"]["gifs"]
     path = Path(shown["fullpath"])
-    told = probe(path)
+    message = probe(path)
 
     assert (shown["filename"], shown["subfolder"]) == ("lips_00001-audio.mp4", "vid")
     assert (shown["format"], shown["frame_rate"]) == ("video/h264-mp4", 25.0)
-    assert "Video: h264" in told
-    assert "Audio: aac" in told
-    assert "128x192" in told
-    assert "frame=   50" in told
+    assert "Video: h264" in message
+    assert "Audio: aac" in message
+    assert "128x192" in message
+    assert "frame=   50" in message
     assert sorted(one.name for one in path.parent.iterdir()) == [
         "lips_00001-audio.mp4",
         "lips_00001.mp4",
@@ -261,12 +261,12 @@ def test_sonic_needs_its_fixed_files(studio, missing, kind, words):
     """Each missing file fails in the words of who misses it."""
     face(studio)
     path = studio.folder / "models/sonic" / missing
-    kept = path.read_bytes()
+    remaining = path.read_bytes()
     path.unlink()
     studio.http.post("/free", json={"free_memory": True})
 
     _, entry = studio.run(lipsync())
-    path.write_bytes(kept)
+    path.write_bytes(remaining)
 
     assert error_of(entry)[0] == kind
     assert words in error_of(entry)[1]
@@ -288,14 +288,14 @@ def test_a_film_of_comfyuis_own_is_listed_among_the_images(studio):
     }
     _, entry = studio.run(graph)
     shown = entry["outputs"]["4"]
-    told = probe(studio.folder / "output/video" / shown["images"][0]["filename"])
+    message = probe(studio.folder / "output/video" / shown["images"][0]["filename"])
 
     assert shown == {
         "images": [{"filename": "x_00001_.mp4", "subfolder": "video", "type": "output"}],
         "animated": [True],
     }
-    assert "Video: h264" in told
-    assert "62x48" in told
+    assert "Video: h264" in message
+    assert "62x48" in message
 
 
 def test_texts_are_shown_as_strings(studio):

@@ -54,20 +54,20 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 def test_the_one_on_path_wins(tmp_path: Path, ways: dict[str, object]) -> None:
     """Somebody's own Pulumi is used as it is, and nothing is said."""
     program = cli(tmp_path / "bin")
-    said: list[str] = []
+    lines: list[str] = []
 
-    found = find(say=said.append, environ={"PATH": str(program.parent)}, cache=tmp_path / "cache")
+    found = find(say=lines.append, environ={"PATH": str(program.parent)}, cache=tmp_path / "cache")
 
-    assert (found.program, found.version, found.way, said) == (program, "3.259.0", "PATH", [])
+    assert (found.program, found.version, found.way, lines) == (program, "3.259.0", "PATH", [])
 
 
 def test_a_kept_one_is_used_again(tmp_path: Path, ways: dict[str, object]) -> None:
     """A second clone finds what the first one got."""
-    kept = cli(tmp_path / BUILD_VERSION / "bin")
+    remaining = cli(tmp_path / BUILD_VERSION / "bin")
 
     found = find(say=lambda _: None, environ={"PATH": ""}, cache=tmp_path)
 
-    assert (found.program, found.way) == (kept, "cache")
+    assert (found.program, found.way) == (remaining, "cache")
     assert locate({"PATH": ""}, tmp_path) == found
 
 
@@ -75,14 +75,14 @@ def test_each_failed_way_says_why(tmp_path: Path, ways: dict[str, object]) -> No
     """Too old on PATH, no network, then a build that works: one line each, with the time it takes."""
     cli(tmp_path / "bin", version="2.1.0")
     ways["build"] = "works"
-    said: list[str] = []
+    lines: list[str] = []
 
-    found = find(say=said.append, environ={"PATH": str(tmp_path / "bin")}, cache=tmp_path / "cache")
+    found = find(say=lines.append, environ={"PATH": str(tmp_path / "bin")}, cache=tmp_path / "cache")
 
     assert found.way == "build"
-    assert "2.1.0; expected 3.200.0 or later of the same major version" in said[0]
-    assert "installer: no network" in said[2]
-    assert "about 3 minutes" in said[3]
+    assert "2.1.0; expected 3.200.0 or later of the same major version" in lines[0]
+    assert "installer: no network" in lines[2]
+    assert "about 3 minutes" in lines[3]
     assert locate({"PATH": ""}, tmp_path / "cache") is not None
 
 
@@ -108,11 +108,11 @@ def test_no_way_names_the_ways_out(tmp_path: Path, ways: dict[str, object]) -> N
 def test_two_do_not_build_twice(tmp_path: Path, ways: dict[str, object]) -> None:
     """Who waits for the lock uses what the other one made."""
     lock = FileLock(tmp_path / ".lock")
-    said: list[str] = []
+    lines: list[str] = []
     waiting = threading.Event()
 
     def say(line: str) -> None:
-        said.append(line)
+        lines.append(line)
         waiting.set()
 
     found: list[Pulumi] = []
@@ -126,7 +126,7 @@ def test_two_do_not_build_twice(tmp_path: Path, ways: dict[str, object]) -> None
     other.join(HANG_S)
 
     assert [each.way for each in found] == ["cache"]
-    assert "another process is installing it" in said[0]
+    assert "another process is installing it" in lines[0]
 
 
 def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +172,7 @@ def test_the_environment_is_ours_only_where_the_user_has_none(tmp_path: Path) ->
     ours = environment(there, {"PATH": "/usr/bin"}, data=tmp_path)
     theirs = environment(there, {"PULUMI_BACKEND_URL": "s3://x", "PULUMI_HOME": "/h"}, data=tmp_path)
     cloud = environment(there, {"PULUMI_ACCESS_TOKEN": "t"}, data=tmp_path)
-    kept = environment(there, {"PULUMI_CONFIG_PASSPHRASE": "mine"}, data=tmp_path)
+    remaining = environment(there, {"PULUMI_CONFIG_PASSPHRASE": "mine"}, data=tmp_path)
 
     assert ours["PATH"].split(os.pathsep) == [
         str(Path(sys.executable).parent),
@@ -180,7 +180,7 @@ def test_the_environment_is_ours_only_where_the_user_has_none(tmp_path: Path) ->
         "/usr/bin",
     ]
     assert ours["PULUMI_BACKEND_URL"] == (tmp_path / "stacks").as_uri()
-    assert (ours["PULUMI_CONFIG_PASSPHRASE"], kept["PULUMI_CONFIG_PASSPHRASE"]) == ("", "mine")
+    assert (ours["PULUMI_CONFIG_PASSPHRASE"], remaining["PULUMI_CONFIG_PASSPHRASE"]) == ("", "mine")
     assert (theirs["PULUMI_BACKEND_URL"], theirs["PULUMI_HOME"]) == ("s3://x", "/h")
     assert "PULUMI_CONFIG_PASSPHRASE" not in theirs
     assert "PULUMI_BACKEND_URL" not in cloud
@@ -255,7 +255,7 @@ def test_a_cli_that_a_signal_kills_leaves_no_lock(tmp_path: Path, end: str, rais
 
 
 @pytest.mark.parametrize(
-    ("broken", "kept"),
+    ("broken", "remaining"),
     [
         ({}, "new"),
         ({"dev.json.attrs": ""}, "new"),
@@ -265,7 +265,7 @@ def test_a_cli_that_a_signal_kills_leaves_no_lock(tmp_path: Path, end: str, rais
     ],
 )
 def test_a_half_written_state_goes_back_to_a_whole_one(
-    tmp_path: Path, broken: dict[str, str], kept: str
+    tmp_path: Path, broken: dict[str, str], remaining: str
 ) -> None:
     """Whole files stay; cut-off attributes go; a cut-off checkpoint becomes the whole one before it."""
     folder = tmp_path / "stacks" / "comfyform"
@@ -274,10 +274,10 @@ def test_a_half_written_state_goes_back_to_a_whole_one(
     for name, text in {**whole, **broken}.items():
         (folder / name).write_text(text)
 
-    said = repair(tmp_path, "comfyform", "dev")
+    message = repair(tmp_path, "comfyform", "dev")
 
-    assert (folder / "dev.json").read_text().strip('"') == kept
+    assert (folder / "dev.json").read_text().strip('"') == remaining
     assert (folder / "dev.json.attrs").exists() == ("dev.json.attrs" not in broken)
-    assert bool(said) == (bool(broken) and kept != "")
+    assert bool(message) == (bool(broken) and remaining != "")
     assert repair(tmp_path, "comfyform", "dev") == []
     assert repair(None, "comfyform", "dev") == []

@@ -23,11 +23,11 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def infra(emu: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     """A project with a small stack and no models, which the commands of this process see too."""
-    with project(tmp_path / "project", emu, extra={"PULUMI_CONFIG_PASSPHRASE": "open"}) as made:
-        (made.root / "models-registry.yaml").write_text("required: {}\n")
-        for name, value in made.env.items():
+    with project(tmp_path / "project", emu, extra={"PULUMI_CONFIG_PASSPHRASE": "open"}) as created:
+        (created.root / "models-registry.yaml").write_text("required: {}\n")
+        for name, value in created.env.items():
             monkeypatch.setenv(name, value)
-        yield made
+        yield created
 
 
 def write(infra: Project, lines: str, stack: str = STACK) -> None:
@@ -110,9 +110,9 @@ def test_a_stack_that_does_not_exist_is_read_and_not_made(
 
     assert (config.volume_gb, config.hf_token) == (500, CLOSED)
     assert before == (infra.root / "Pulumi.new.yaml").read_text()
-    said: list[str] = []
-    Stack.at("nwe", project=infra.root, say=said.append).config(warn_of_defaults=True)
-    assert said == [
+    lines: list[str] = []
+    Stack.at("nwe", project=infra.root, say=lines.append).config(warn_of_defaults=True)
+    assert lines == [
         "Stack 'nwe' does not exist and Pulumi.nwe.yaml was not found: its configuration is the defaults."
     ]
     assert Stack.at(project=infra.root).names() == [STACK]

@@ -83,15 +83,15 @@ def test_lock_says_what_moved(emu: Emulator, desk: Desk):
     first = desk.run(commands_registry.lock, registry=str(desk.registry))
     before = load(desk.registry).files()[0]
     body = {"repo": "LeonJoe13/Sonic", "path": "Sonic/unet.pth", "size_bytes": 5000, "seed": "other"}
-    made = emu.control("POST", "/hub/files", body)
+    created = emu.control("POST", "/hub/files", body)
     second = desk.run(commands_registry.lock, registry=str(desk.registry))
     after = load(desk.registry).files()[0]
 
     assert first["moved"] == first["failed"] == []
     assert len(second["moved"]) == 1
     assert f"size {before.size_bytes} → 5000" in second["moved"][0]
-    assert (after.sha256, after.size_bytes) == (made["sha256"], 5000)
-    assert made["commit"] in after.source
+    assert (after.sha256, after.size_bytes) == (created["sha256"], 5000)
+    assert created["commit"] in after.source
 
 
 def test_lock_keeps_what_it_could_resolve(desk: Desk, capsys: pytest.CaptureFixture[str]):
@@ -163,7 +163,7 @@ def test_a_pin_outranks_what_a_source_announces(desk: Desk):
 
 
 @pytest.mark.parametrize(
-    ("source", "fault", "said"),
+    ("source", "fault", "message"),
     [
         ("url:{hub}/files/none.bin", None, "the server answered 404"),
         ("civitai:128713", {"status": 200, "body": [1]}, "something that is not an object"),
@@ -171,7 +171,7 @@ def test_a_pin_outranks_what_a_source_announces(desk: Desk):
     ],
 )
 def test_lock_names_what_cannot_be_had(
-    emu: Emulator, desk: Desk, source: str, fault: dict[str, Any] | None, said: str
+    emu: Emulator, desk: Desk, source: str, fault: dict[str, Any] | None, message: str
 ):
     """An address without a file, a service with an odd answer, a pin that its source does not keep."""
     if fault is not None:
@@ -182,7 +182,7 @@ def test_lock_names_what_cannot_be_had(
     with pytest.raises(SourceMissing, match=r"^1 source is not resolved:\n") as refused:
         desk.run(commands_registry.lock, registry=str(desk.registry))
 
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_a_workflow_is_checked(desk: Desk, tmp_path: Path):
@@ -292,8 +292,8 @@ def test_remove_takes_paths(desk: Desk):
 
 def test_cost_is_told_by_model(desk: Desk):
     """Bytes and dollars a month, each and in all."""
-    told = desk.run(commands_upkeep.cost, registry=str(ROOT / "models-registry.yaml"))
-    sdxl = next(model for model in told["models"] if model["name"] == "sdxl-base")
+    message = desk.run(commands_upkeep.cost, registry=str(ROOT / "models-registry.yaml"))
+    sdxl = next(model for model in message["models"] if model["name"] == "sdxl-base")
 
     assert sdxl == {
         "name": "sdxl-base",
@@ -301,7 +301,7 @@ def test_cost_is_told_by_model(desk: Desk):
         "unknown_sizes": 0,
         "dollars_per_month": 0.4857,
     }
-    assert told["size_bytes"] == sum(model["size_bytes"] for model in told["models"])
+    assert message["size_bytes"] == sum(model["size_bytes"] for model in message["models"])
 
 
 def test_the_page_and_the_sections(desk: Desk, tmp_path: Path):

@@ -76,17 +76,17 @@ def test_texts_become_what_a_verb_takes():
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("inputs", "message"),
     [
         ({"width": "wide"}, "width must be a whole number, got 'wide'"),
         ({"save_to_avatars": "maybe"}, "must be true or false"),
         ({"loras": "a:much"}, "must be FILE:STRENGTH"),
     ],
 )
-def test_a_text_that_is_none_is_said(given, said):
+def test_a_text_that_is_none_is_said(inputs, message):
     """One line that says what is wanted."""
-    with pytest.raises(InvalidArgument, match=said):
-        parsed("portrait", given)
+    with pytest.raises(InvalidArgument, match=message):
+        parsed("portrait", inputs)
 
 
 def test_a_result_is_json_on_stdout(capsys):
@@ -116,11 +116,11 @@ def test_a_missing_model_names_its_registry_entry(tmp_path):
     error = JobFailed("No.", output={"missing_models": ["nope.safetensors"]})
     other = JobFailed("There is nope.safetensors.", output={"missing_models": ["else.safetensors"]})
     of_worker = JobFailed("No.", output={"details": {"missing_models": ["models/x/nope.safetensors"]}})
-    said = f"base in {registry} provides it: run `inv models.sync`."
+    message = f"base in {registry} provides it: run `inv models.sync`."
 
-    assert str(with_provider(error, registry)) == f"No. {said}"
+    assert str(with_provider(error, registry)) == f"No. {message}"
     assert str(with_provider(other, registry)) == "There is nope.safetensors."
-    assert str(with_provider(of_worker, registry)) == f"No. {said}"
+    assert str(with_provider(of_worker, registry)) == f"No. {message}"
 
 
 @pytest.mark.parametrize(

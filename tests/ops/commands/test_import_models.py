@@ -148,10 +148,10 @@ def test_what_has_no_source_is_local_and_duplicates_are_named(
 
     # The same bytes under another name need no lookup: the registry knows where they come from.
     put(desk.models / "loras/copy.safetensors", second)
-    asked = len(emu.requests(path="/civitai/*by-hash*"))
+    requested = len(emu.requests(path="/civitai/*by-hash*"))
     copy = _entry(_imported(desk), "loras/copy.safetensors")
     assert (copy["source"], copy["same_bytes"]) == ("civitai:800001/10", ["loras/second.safetensors"])
-    assert len(emu.requests(path="/civitai/*by-hash*")) == asked > 0
+    assert len(emu.requests(path="/civitai/*by-hash*")) == requested > 0
 
 
 def test_a_failed_lookup_stops_no_other_one(desk: Desk, emu: Emulator):

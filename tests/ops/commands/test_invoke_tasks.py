@@ -87,6 +87,6 @@ def test_an_error_is_one_line_and_an_exit_code(capsys, monkeypatch):
         run("ops.commands.models", "compare")
 
     assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: RUNPOD_API_KEY is not set")
-    assert len(said.splitlines()) == 1
+    output = capsys.readouterr().err
+    assert output.startswith("error: RUNPOD_API_KEY is not set")
+    assert len(output.splitlines()) == 1

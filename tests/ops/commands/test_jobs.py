@@ -115,20 +115,20 @@ def test_a_report_shows_no_secret_of_an_address(journal, settings, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "said"),
+    ("variable", "value", "message"),
     [
         ("RUNPOD_API_KEY", "rpa_schlüssel", "non-ASCII"),
         ("RUNPOD_API_KEY", "rpa\nx", "a line break"),
         ("COMFYUI_URL", "http://localhost:8188/?token=SECRET", "it has a query"),
     ],
 )
-def test_a_setting_that_no_request_can_carry_is_named(variable, value, said):
+def test_a_setting_that_no_request_can_carry_is_named(variable, value, message):
     """By its variable, and without what may be a secret."""
     with pytest.raises(ConfigError) as caught:
         Settings.from_env({variable: value})
 
     assert f"{variable}: " in str(caught.value)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert value not in str(caught.value)
     assert "SECRET" not in str(caught.value)
 

@@ -165,9 +165,9 @@ def test_json_tells_what_was_done_beside_a_failure(emu: Emulator, tmp_path: Path
 
     with pytest.raises(PartialApply, match="1 of 2 actions failed"):
         desk.run("sync", yes=True, registry=str(registry))
-    told = json.loads(capsys.readouterr().out)
+    output = json.loads(capsys.readouterr().out)
 
-    assert [(done["path"], done["status"]) for done in told["done"]] == [
+    assert [(done["path"], done["status"]) for done in output["done"]] == [
         ("models/vae/gone.bin", "failed"),
         ("models/vae/here.bin", "fetched"),
     ]

@@ -61,10 +61,10 @@ def run(command: list[str], *, unbuffered: str, with_stderr: bool = False) -> tu
 @pytest.mark.parametrize("words", PROGRAMS)
 def test_each_program_ends_quietly(words: str, tmp_path: Path):
     """Nothing is said, neither by the program nor by the interpreter that flushes at its end."""
-    ended, said = run(program(words, tmp_path), unbuffered="")
+    ended, output = run(program(words, tmp_path), unbuffered="")
 
     assert ended == ENDED_BY_SIGPIPE
-    assert "BrokenPipeError" not in said
+    assert "BrokenPipeError" not in output
 
 
 @pytest.mark.slow
@@ -72,11 +72,11 @@ def test_each_program_ends_quietly(words: str, tmp_path: Path):
 @pytest.mark.parametrize("with_stderr", [False, True])
 def test_an_unbuffered_program_ends_as_quietly(words: str, with_stderr: bool, tmp_path: Path):
     """The first write fails instead of the last flush; with `2>&1` that of an error message, too."""
-    ended, said = run(program(words, tmp_path), unbuffered="1", with_stderr=with_stderr)
+    ended, output = run(program(words, tmp_path), unbuffered="1", with_stderr=with_stderr)
 
     expected = 2 if "no.such" in words and not with_stderr else ENDED_BY_SIGPIPE
     assert ended == expected
-    assert "BrokenPipeError" not in said
+    assert "BrokenPipeError" not in output
 
 
 @pytest.mark.slow
@@ -90,7 +90,7 @@ def test_a_reader_that_leaves_in_the_middle_is_no_error(tmp_path: Path):
         assert process.stderr is not None
         process.stdout.readline()
         process.stdout.close()
-        said = process.stderr.read()
+        message = process.stderr.read()
 
-    assert said == b""
+    assert message == b""
     assert process.returncode == ENDED_BY_SIGPIPE

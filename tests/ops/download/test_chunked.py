@@ -316,10 +316,10 @@ def test_a_gated_file_without_a_token(emu: Emulator, tmp_path: Path):
 
 def test_a_pin_outranks_what_the_source_announces(emu: Emulator, sources: Sources, tmp_path: Path):
     """Where pin and announcement differ the bytes decide, and they come once: they are what was announced."""
-    wanted = {"path": PATH, "source": "hf:LeonJoe13/Sonic:Sonic/unet.pth", "sha256": "0" * 64}
+    required = {"path": PATH, "source": "hf:LeonJoe13/Sonic:Sonic/unet.pth", "sha256": "0" * 64}
 
     with pytest.raises(HashMismatch, match="The source announces what it sent"):
-        folder(tmp_path, sources).provision([wanted])  # type: ignore[list-item]
+        folder(tmp_path, sources).provision([required])  # type: ignore[list-item]
 
     (wrong,) = (file for file in (tmp_path / QUARANTINE).rglob("*") if file.is_file())
     assert bytes_sent(emu, "*") < 2 * wrong.stat().st_size

@@ -69,9 +69,9 @@ class Server:
             etag = self.etag(number) if callable(self.etag) else self.etag
             headers = {"ETag": etag} if etag else {}
             headers |= self.headers or {}
-            asked = re.fullmatch(r"bytes=(\d+)-(\d+)", seen.headers.get("range", ""))
-            if asked and seen.headers.get("if-range", etag) == etag:
-                start, end = int(asked[1]), min(int(asked[2]) + 1, len(self.body))
+            requested = re.fullmatch(r"bytes=(\d+)-(\d+)", seen.headers.get("range", ""))
+            if requested and seen.headers.get("if-range", etag) == etag:
+                start, end = int(requested[1]), min(int(requested[2]) + 1, len(self.body))
                 reply = self.ranges(start, end, self) if self.ranges else part(start, end, self)
             else:
                 reply = (self.whole and self.whole(number)) or Answer(body=self.body)

@@ -54,9 +54,9 @@ with Http() as http:
 def fetch(root: Path, source: str, **env: str) -> Any:
     """Provision a file in a process with these variables, and return what it printed."""
     clean = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    wanted = json.dumps({"path": PATH, "source": source, "sha256": SHA256})
+    required = json.dumps({"path": PATH, "source": source, "sha256": SHA256})
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(root), wanted],
+        [sys.executable, "-c", PROGRAM, str(root), required],
         env={**clean, **env},
         capture_output=True,
         text=True,

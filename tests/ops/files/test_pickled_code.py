@@ -47,9 +47,9 @@ def problem(content: bytes, name: str = "x.pth", **options: bool) -> str:
 
 def archive(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", method) as made:
+    with zipfile.ZipFile(file, "w", method) as created:
         for name, content in members:
-            made.writestr(zipfile.ZipInfo(name), content, compress_type=method)
+            created.writestr(zipfile.ZipInfo(name), content, compress_type=method)
     return file.getvalue()
 
 
@@ -238,7 +238,7 @@ def test_a_fetched_file_with_code_needs_the_registrys_word(
     """Refused before it has its name; once allowed, the pinned one is not fetched again."""
     served = serve(emu, name="evil.pth", content=CODE_FILE)
     path = "models/loras/evil.pth"
-    wanted = served.wanted(path) if pinned else {"path": path, "source": served.source}
+    required = served.wanted(path) if pinned else {"path": path, "source": served.source}
     with Http() as http:
         shelf = Shelf(emu, http, tmp_path / "machine")
         store = folder(tmp_path / "volume", sources_of(emu, http)) if transport == "job" else shelf.store()
@@ -247,16 +247,16 @@ def test_a_fetched_file_with_code_needs_the_registrys_word(
             with pytest.raises(
                 ComfyformError, match=r"beyond what weights need: (posix|nt)\.system"
             ) as caught:
-                store.provision([wanted])
+                store.provision([required])
             assert "allow_pickle: true" in str(caught.value.hint)
             assert not (root / path).exists()
-        asked = len(emu.requests("GET", "/hub/files/evil.pth"))
+        requested = len(emu.requests("GET", "/hub/files/evil.pth"))
 
-        (done,) = store.provision([{**wanted, "allow_pickle": True}])
+        (done,) = store.provision([{**required, "allow_pickle": True}])
 
         assert done["sha256"] == hashlib.sha256(CODE_FILE).hexdigest()
         assert (root / path).read_bytes() == CODE_FILE
-        assert (len(emu.requests("GET", "/hub/files/evil.pth")) == asked) == pinned
+        assert (len(emu.requests("GET", "/hub/files/evil.pth")) == requested) == pinned
 
 
 @pytest.mark.slow
@@ -265,13 +265,13 @@ def test_a_sent_file_with_code_needs_the_registrys_word(emu: Emulator, tmp_path:
     with Http() as http:
         shelf = Shelf(emu, http, tmp_path)
         put(tmp_path / "models/loras/evil.pth", CODE_FILE)
-        wanted = shelf.wanted(path="models/loras/evil.pth", source="local:loras/evil.pth")
+        required = shelf.wanted(path="models/loras/evil.pth", source="local:loras/evil.pth")
         with pytest.raises(ComfyformError, match=r"is not sent: .*\.system") as caught:
-            shelf.store().provision([wanted])
+            shelf.store().provision([required])
         assert "allow_pickle: true" in str(caught.value.hint)
         assert shelf.files() == []
 
-        (done,) = shelf.store().provision([{**wanted, "allow_pickle": True}])
+        (done,) = shelf.store().provision([{**required, "allow_pickle": True}])
 
         assert done["status"] == "fetched"
         assert (shelf.folder / "models/loras/evil.pth").read_bytes() == CODE_FILE

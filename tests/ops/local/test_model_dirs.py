@@ -53,7 +53,7 @@ def test_a_running_comfyui_is_asked(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert commands_models.scan(json=True, settings=settings) == 0
         out, err = capsys.readouterr()
         Here(settings, print).scan()
-        said = capsys.readouterr().out
+        output = capsys.readouterr().out
 
     found = json.loads(out)
     roots = [tmp_path / "nas/ckpt", base / "models", base / "output/checkpoints"]
@@ -64,7 +64,7 @@ def test_a_running_comfyui_is_asked(tmp_path: Path, capsys: pytest.CaptureFixtur
         ("same.safetensors", "default"),
     ]
     assert [file["path"] for file in found["categories"]["unregistered"]] == ["models/unregistered/x.pth"]
-    assert said == (
+    assert output == (
         f"This machine's models: {', '.join(found['roots'])} (told by ComfyUI at {comfyui.url}).\n"
     )
 
@@ -78,7 +78,7 @@ def error(_: Seen) -> Answer:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         (html, UNTOLD),
         (lambda _: Answer(body=b'{"models": []}'), UNTOLD),
@@ -98,14 +98,14 @@ def error(_: Seen) -> Answer:
     ],
     ids=["html", "json", "deep", "bytes", "error", "elsewhere", "cut", "endless", "not here"],
 )
-def test_an_answer_that_is_of_no_use(usual: Path, answer: Callable[[Seen], Answer], said: str):
+def test_an_answer_that_is_of_no_use(usual: Path, answer: Callable[[Seen], Answer], message: str):
     """Whatever listens there: the usual place is taken, and it is said why."""
     with serving(answer) as server:
         found = local_models(Settings(comfyui_url=server.url))
 
     assert [seen.path for seen in server.seen] == ["/experiment/models"]
     assert found.roots == (Root(usual),)
-    assert found.how == f"the usual place; {said.replace('URL', server.url)}"
+    assert found.how == f"the usual place; {message.replace('URL', server.url)}"
 
 
 def test_a_server_that_never_answers_is_not_waited_for(usual: Path):

@@ -55,10 +55,10 @@ def test_a_record_does_not_speak_of_a_file_that_was_touched(emu: Emulator, sourc
     (tmp_path / PATH).write_bytes(damaged)
     os.utime(tmp_path / PATH, (1_000_000, 1_000_000))
 
-    held = store.inventory().files[PATH]
+    pending = store.inventory().files[PATH]
     (answer,) = store.provision([served.wanted()])
 
-    assert (held["how"], held["sha256"]) == ("unknown", None)
+    assert (pending["how"], pending["sha256"]) == ("unknown", None)
     assert answer["status"] == "fetched"
     assert sha256(tmp_path / PATH) == served.sha256
 
@@ -100,10 +100,10 @@ def test_verify_tells_and_does_not_raise(emu: Emulator, sources: Sources, tmp_pa
     damaged[0] ^= 1
     (tmp_path / PATH).write_bytes(damaged)
     os.utime(tmp_path / PATH, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    wanted = [served.wanted(), served.wanted("models/vae/none.bin")]
+    required = [served.wanted(), served.wanted("models/vae/none.bin")]
 
-    shallow = store.verify(wanted)
-    deep = store.verify(wanted, deep=True)
+    shallow = store.verify(required)
+    deep = store.verify(required, deep=True)
     (mended,) = store.provision([served.wanted()])
 
     assert [file["ok"] for file in shallow] == [True, False]
@@ -131,10 +131,10 @@ def test_a_record_that_is_wrong_costs_no_fetch(emu: Emulator, sources: Sources, 
     (deep,) = store.verify([served.wanted()], deep=True)
     if record.is_dir():
         record.rmdir()
-    (kept,) = store.provision([served.wanted()])
+    (remaining,) = store.provision([served.wanted()])
 
     assert (shallow["ok"], deep["ok"]) == (False, True)
-    assert (kept["status"], kept["fetched_bytes"]) == ("kept", 0)
+    assert (remaining["status"], remaining["fetched_bytes"]) == ("kept", 0)
 
 
 @pytest.mark.parametrize(

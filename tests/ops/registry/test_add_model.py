@@ -25,7 +25,7 @@ ENTRY = Entry(
 
 
 @pytest.mark.parametrize(
-    ("text", "kept"),
+    ("text", "remaining"),
     [
         ("", ""),
         (f"required:\n  a: {A}", f"required:\n  a: {A}\n"),
@@ -38,9 +38,9 @@ ENTRY = Entry(
         ("required: [\n", None),
     ],
 )
-def test_a_model_is_added_and_nothing_is_lost(text: str, kept: str | None):
+def test_a_model_is_added_and_nothing_is_lost(text: str, remaining: str | None):
     """However a section is written, all that was there is there afterwards, or nothing is written."""
-    if kept is None:
+    if remaining is None:
         with pytest.raises(RegistryError, match="nothing was written to it"):
             add(text.encode(), "required", ENTRY)
         return
@@ -49,7 +49,7 @@ def test_a_model_is_added_and_nothing_is_lost(text: str, kept: str | None):
     written = add(text.encode(), "required", ENTRY).decode()
 
     after, found = parse_registry(written, Path("r.yaml"), {})
-    assert written.startswith(kept)
+    assert written.startswith(remaining)
     assert [model.name for model in after.required] == [*(model.name for model in before.required), "x"]
     assert after.required[-1].files[0].allow_pickle
     assert found == []

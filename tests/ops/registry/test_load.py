@@ -243,10 +243,10 @@ def test_a_message_stays_readable(tmp_path: Path):
     with pytest.raises(RegistryError) as caught:
         load(path)
 
-    said = str(caught.value).splitlines()
+    message = str(caught.value).splitlines()
     assert len(caught.value.problems) == 120
-    assert len(said) == 52
-    assert said[-1] == "  … and 70 more."
+    assert len(message) == 52
+    assert message[-1] == "  … and 70 more."
 
 
 def test_an_alias_around_itself_ends(tmp_path: Path):

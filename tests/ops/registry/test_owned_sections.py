@@ -96,7 +96,7 @@ def test_the_shipped_registry_survives(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (b"    local_scan:", "its sections do not begin at the left edge"),
         (b"  required: {}\n", "its sections do not begin at the left edge"),
@@ -113,12 +113,12 @@ def test_the_shipped_registry_survives(tmp_path: Path):
         (b"runpod_status: .nan\n", "local_scan or runpod_status holds what the tool never writes"),
     ],
 )
-def test_a_file_of_another_form_is_refused(text: bytes, said: str):
+def test_a_file_of_another_form_is_refused(text: bytes, message: str):
     """What nothing can be written to is refused in one error, without a traceback."""
     with pytest.raises(RegistryError, match="nothing was written") as refused:
         splice(text, {"local_scan": {}}, "mine.yaml")
 
-    assert str(refused.value).startswith(f"mine.yaml has 1 problem:\n  {said}")
+    assert str(refused.value).startswith(f"mine.yaml has 1 problem:\n  {message}")
 
 
 @pytest.mark.parametrize(

@@ -144,17 +144,17 @@ def test_a_page_that_lacks_a_section_is_written_and_no_success(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without a registry and a key: the page, each failure on stderr and on it, and the first one's code."""
-    wanted = dataclasses.replace(settings, runpod_endpoint_id="ep_1")
+    required = dataclasses.replace(settings, runpod_endpoint_id="ep_1")
     page = tmp_path / "studio.html"
 
-    code = report(output=str(page), registry=str(tmp_path / "none.yaml"), json=True, settings=wanted)
+    code = report(output=str(page), registry=str(tmp_path / "none.yaml"), json=True, settings=required)
 
     captured = capsys.readouterr()
-    told = json.loads(captured.out)["problems"]
+    output = json.loads(captured.out)["problems"]
     assert code == 2
-    assert [problem["section"] for problem in told] == ["stack", "models"]
-    assert told[0]["sentence"].startswith("RUNPOD_API_KEY is not set: ")
-    for problem in told:
+    assert [problem["section"] for problem in output] == ["stack", "models"]
+    assert output[0]["sentence"].startswith("RUNPOD_API_KEY is not set: ")
+    for problem in output:
         assert problem["sentence"] in captured.err
         assert html.escape(problem["sentence"], quote=False) in page.read_text()
 

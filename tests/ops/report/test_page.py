@@ -51,12 +51,12 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, JobFile]:
-    made = {}
+    created = {}
     for kind, name in (("image", "odin.png"), ("audio", "speech.flac"), ("video", "odin.mp4")):
         path = tmp_path / name
         path.write_bytes(f"the bytes of {name}".encode())
-        made[kind] = JobFile(type=kind, name=name, path=path, size_bytes=path.stat().st_size)
-    return made
+        created[kind] = JobFile(type=kind, name=name, path=path, size_bytes=path.stat().st_size)
+    return created
 
 
 def job(**changes: Any) -> Job:
@@ -270,9 +270,9 @@ def test_sizes_are_shown_in_units(count: int | None, shown: str) -> None:
 
 def test_an_element_keeps_text_between_its_children() -> None:
     """Text after a child stays after it."""
-    made = element("p", "a", element("b", "c"), "d", None, "e", class_="x", hidden=True, title=None)
+    created = element("p", "a", element("b", "c"), "d", None, "e", class_="x", hidden=True, title=None)
 
-    assert [made.text, made[0].tail, made.attrib] == ["a", "de", {"class": "x", "hidden": "hidden"}]
+    assert [created.text, created[0].tail, created.attrib] == ["a", "de", {"class": "x", "hidden": "hidden"}]
 
 
 @pytest.mark.parametrize(

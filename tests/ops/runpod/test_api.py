@@ -61,14 +61,14 @@ def refusal(api: RunPodApi, kind: Kind[Spec], values: dict[str, Any]) -> str:
 @pytest.mark.parametrize(("kind", "values"), KINDS, ids=IDS)
 def test_life_of_a_resource(api: RunPodApi, kind: Kind[Spec], values: dict[str, Any]) -> None:
     """Created, listed, read, deleted, and gone; a second delete is no error."""
-    made = api.create(kind, values)
+    created = api.create(kind, values)
 
-    assert [live.id for live in api.list_all(kind)] == [made.id]
-    assert api.get(kind, made.id).name == "a"
-    api.delete(kind, made.id)
-    api.delete(kind, made.id)
+    assert [live.id for live in api.list_all(kind)] == [created.id]
+    assert api.get(kind, created.id).name == "a"
+    api.delete(kind, created.id)
+    api.delete(kind, created.id)
     with pytest.raises(NotFound):
-        api.get(kind, made.id)
+        api.get(kind, created.id)
 
 
 @pytest.mark.parametrize(("kind", "values"), KINDS, ids=IDS)
@@ -94,9 +94,9 @@ def test_a_create_never_makes_two(
     """Whatever happens to a create: one resource at most, and exactly one after asking again."""
     emu.fault(f"/rest/v2/{kind.path}", method="POST", **fault)
 
-    said = refusal(api, kind, values)
+    message = refusal(api, kind, values)
 
-    assert not said or ("nothing is paid twice" in said and ("Create" in said or "POST" in said))
+    assert not message or ("nothing is paid twice" in message and ("Create" in message or "POST" in message))
     assert len(api.list_all(kind)) <= 1
 
     api.create(kind, values, own_name=True)
@@ -112,18 +112,18 @@ def test_a_lost_reply_is_found_even_when_the_listing_lags(
     empty: dict[str, Any] = {kind.listed: []}
     emu.fault(f"/rest/v2/{kind.path}", method="GET", skip=1, times=2, status=200, body=empty)
 
-    made = api.create(kind, values)
+    created = api.create(kind, values)
 
-    assert [live.id for live in api.list_all(kind)] == [made.id]
+    assert [live.id for live in api.list_all(kind)] == [created.id]
 
 
 def test_an_earlier_attempt_is_picked_up_and_brought_up_to_date(api: RunPodApi) -> None:
     """What an interrupted run left is found by a name of its own, and gets what is wanted now."""
     left = api.create(NETWORK_VOLUMES, VOLUME, own_name=True)
 
-    made = api.create(NETWORK_VOLUMES, {**VOLUME, "size_gb": 20}, own_name=True)
+    created = api.create(NETWORK_VOLUMES, {**VOLUME, "size_gb": 20}, own_name=True)
 
-    assert (made.id, made.values["size_gb"]) == (left.id, 20)
+    assert (created.id, created.values["size_gb"]) == (left.id, 20)
 
 
 @pytest.mark.parametrize(("kind", "values"), KINDS, ids=IDS)
@@ -149,10 +149,10 @@ def test_an_object_that_somebody_owns_is_left_alone(
     """A held id is never taken over, whatever its name: the new object is made beside it."""
     theirs = api.create(kind, values)
 
-    made = api.create(kind, values, held={theirs.id}, own_name=own_name)
+    created = api.create(kind, values, held={theirs.id}, own_name=own_name)
 
-    assert {live.id for live in api.list_all(kind)} == {theirs.id, made.id}
-    assert theirs.id != made.id
+    assert {live.id for live in api.list_all(kind)} == {theirs.id, created.id}
+    assert theirs.id != created.id
 
 
 @pytest.mark.parametrize(("kind", "values"), KINDS, ids=IDS)
@@ -163,10 +163,10 @@ def test_a_lost_answer_never_leads_to_an_owned_object(
     theirs = api.create(kind, values)
     emu.fault(f"/rest/v2/{kind.path}", method="POST", cut="after")
 
-    made = api.create(kind, values, held={theirs.id})
+    created = api.create(kind, values, held={theirs.id})
 
-    assert {live.id for live in api.list_all(kind)} == {theirs.id, made.id}
-    assert theirs.id != made.id
+    assert {live.id for live in api.list_all(kind)} == {theirs.id, created.id}
+    assert theirs.id != created.id
 
 
 @pytest.mark.parametrize(
@@ -241,11 +241,11 @@ def test_a_volume_that_stays_in_use_is_refused_in_runpods_words(api: RunPodApi) 
 
 def test_exclusions_survive_a_change_of_pools(api: RunPodApi) -> None:
     """To RunPod, pools without exclusions mean none; both are always sent."""
-    wanted = {**ENDPOINT, "gpu_pools": ["AMPERE_48"], "gpu_excluded_types": ["NVIDIA A40"]}
-    made = api.create(ENDPOINTS, wanted)
-    wanted["gpu_pools"] = ["AMPERE_48", "ADA_24"]
+    required = {**ENDPOINT, "gpu_pools": ["AMPERE_48"], "gpu_excluded_types": ["NVIDIA A40"]}
+    created = api.create(ENDPOINTS, required)
+    required["gpu_pools"] = ["AMPERE_48", "ADA_24"]
 
-    changed = api.update(ENDPOINTS, made.id, wanted, ["gpu_pools"])
+    changed = api.update(ENDPOINTS, created.id, required, ["gpu_pools"])
 
     assert changed.values["gpu_excluded_types"] == ["NVIDIA A40"]
     assert set(changed.values["gpu_pools"]) == {"AMPERE_48", "ADA_24"}
@@ -260,13 +260,13 @@ def test_an_update_of_what_is_gone_says_what_to_do(api: RunPodApi) -> None:
 @pytest.mark.parametrize("status", [500, 502, 503, 429])
 def test_safe_calls_are_repeated(api: RunPodApi, emu: Emulator, status: int) -> None:
     """Reading, changing and deleting go on through a passing failure."""
-    made = api.create(TEMPLATES, TEMPLATE)
+    created = api.create(TEMPLATES, TEMPLATE)
     for method in ("GET", "PATCH", "DELETE"):
-        emu.fault(f"/rest/v2/templates/{made.id}", method=method, times=2, status=status, body={})
+        emu.fault(f"/rest/v2/templates/{created.id}", method=method, times=2, status=status, body={})
 
-    api.get(TEMPLATES, made.id)
-    api.update(TEMPLATES, made.id, {**TEMPLATE, "disk_gb": 30}, ["disk_gb"])
-    api.delete(TEMPLATES, made.id)
+    api.get(TEMPLATES, created.id)
+    api.update(TEMPLATES, created.id, {**TEMPLATE, "disk_gb": 30}, ["disk_gb"])
+    api.delete(TEMPLATES, created.id)
 
     assert api.list_all(TEMPLATES) == ()
 
@@ -305,12 +305,12 @@ def test_the_worker_quota_speaks_for_itself(api: RunPodApi, emu: Emulator) -> No
     emu.set(worker_quota=4)
     api.create(ENDPOINTS, {**ENDPOINT, "name": "b", "workers_max": 3})
     mine = api.create(ENDPOINTS, ENDPOINT)
-    said = r"quota \(4\).* asks for 2, other endpoints may have 3 \(b 3\), so at most 1 of 4 are left"
+    message = r"quota \(4\).* asks for 2, other endpoints may have 3 \(b 3\), so at most 1 of 4 are left"
 
-    with pytest.raises(InvalidRequest, match=said):
+    with pytest.raises(InvalidRequest, match=message):
         api.update(ENDPOINTS, mine.id, {**ENDPOINT, "workers_max": 2}, ["workers_max"])
     api.delete(ENDPOINTS, mine.id)
-    with pytest.raises(InvalidRequest, match=said):
+    with pytest.raises(InvalidRequest, match=message):
         api.create(ENDPOINTS, {**ENDPOINT, "workers_max": 2})
     emu.set(missing_images=["nowhere"])
     with pytest.raises(InvalidRequest) as caught:

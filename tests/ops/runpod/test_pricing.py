@@ -52,11 +52,11 @@ def test_an_estimate_takes_the_dearest_gpu_that_may_come() -> None:
     """Worst case by the hour, idle by the month; an excluded type costs nothing."""
     group = Workers(name="gpu", workers_min=1, workers_max=2, disk_gb=0, gpu_pools=["AMPERE_24"], gpu_count=2)
 
-    made = estimate(CATALOG, volume_gb=100, workers=[group])
+    created = estimate(CATALOG, volume_gb=100, workers=[group])
 
-    assert made.usd_per_hour_max == pytest.approx(2 * 2 * 0.9)
-    assert made.usd_per_hour_min == pytest.approx(2 * 0.9)
-    assert made.usd_per_month == pytest.approx(7.0 + 730 * 1.8)
+    assert created.usd_per_hour_max == pytest.approx(2 * 2 * 0.9)
+    assert created.usd_per_hour_min == pytest.approx(2 * 0.9)
+    assert created.usd_per_month == pytest.approx(7.0 + 730 * 1.8)
     cheaper = Workers(
         name="gpu",
         workers_min=0,
@@ -74,17 +74,17 @@ def test_an_estimate_names_what_has_no_price() -> None:
         name="GPU endpoint", workers_min=0, workers_max=1, disk_gb=0, gpu_pools=["NEW", "AMPERE_24"]
     )
 
-    made = estimate(CATALOG, volume_gb=10, volume_type="HIGH_PERFORMANCE", workers=[group])
+    created = estimate(CATALOG, volume_gb=10, volume_type="HIGH_PERFORMANCE", workers=[group])
 
-    tier, pool = made.unpriced
+    tier, pool = created.unpriced
     assert (tier.monthly, tier.hourly) == (True, False)
     assert "A HIGH_PERFORMANCE volume costs more than the 0.70 USD" in tier.sentence
     assert (pool.monthly, pool.hourly) == (False, True)
     assert "no serverless price for GPU pool NEW (workers of the GPU endpoint)" in pool.sentence
-    assert made.usd_per_hour_max == pytest.approx(0.9)  # what is known
-    assert made.summary()["unpriced"] == [tier.sentence, pool.sentence]
-    assert "container disk" in made.notes[0]
-    assert "Taxes" in made.notes[1]
+    assert created.usd_per_hour_max == pytest.approx(0.9)  # what is known
+    assert created.summary()["unpriced"] == [tier.sentence, pool.sentence]
+    assert "container disk" in created.notes[0]
+    assert "Taxes" in created.notes[1]
 
 
 def test_a_type_without_a_price_has_that_of_its_pool() -> None:
@@ -92,10 +92,10 @@ def test_a_type_without_a_price_has_that_of_its_pool() -> None:
     gpus = {**CATALOG.gpus, "L4S": GpuType("L4S", "AMPERE_24", None)}
     group = Workers(name="gpu", workers_min=0, workers_max=1, disk_gb=0, gpu_pools=["AMPERE_24"])
 
-    made = estimate(replace(CATALOG, gpus=gpus), volume_gb=10, workers=[group])
+    created = estimate(replace(CATALOG, gpus=gpus), volume_gb=10, workers=[group])
 
-    assert made.usd_per_hour_max == pytest.approx(0.9)
-    assert made.unpriced == ()
+    assert created.usd_per_hour_max == pytest.approx(0.9)
+    assert created.unpriced == ()
 
 
 def test_a_cpu_flavor_without_a_price_is_unknown_and_not_free() -> None:
@@ -103,39 +103,39 @@ def test_a_cpu_flavor_without_a_price_is_unknown_and_not_free() -> None:
     cpus = {"cpu3c": CpuType("cpu3c", 2, 32, None)}
     group = Workers(name="cpu", workers_min=1, workers_max=1, disk_gb=0, cpu="cpu3c", vcpus=2)
 
-    made = estimate(replace(CATALOG, cpus=cpus), volume_gb=10, workers=[group])
+    created = estimate(replace(CATALOG, cpus=cpus), volume_gb=10, workers=[group])
 
-    (unknown,) = made.unpriced
+    (unknown,) = created.unpriced
     assert (unknown.monthly, unknown.hourly) == (True, True)
     with pytest.raises(ConfigError, match="no serverless price for CPU flavor cpu3c"):
-        check_budget(made, usd_per_month=1000)
+        check_budget(created, usd_per_month=1000)
 
 
 def test_a_volume_price_that_the_user_knows_replaces_the_list_price() -> None:
     """Then a HIGH_PERFORMANCE volume has a price, and a budget can be checked."""
-    made = estimate(CATALOG, volume_gb=100, volume_type="HIGH_PERFORMANCE", volume_usd_per_gb_month=0.14)
+    created = estimate(CATALOG, volume_gb=100, volume_type="HIGH_PERFORMANCE", volume_usd_per_gb_month=0.14)
 
-    assert made.usd_per_month == pytest.approx(14)
-    assert made.unpriced == ()
+    assert created.usd_per_month == pytest.approx(14)
+    assert created.unpriced == ()
 
 
-@pytest.mark.parametrize(("wanted", "tier"), [(None, "HIGH_PERFORMANCE"), ("STANDARD", "STANDARD")])
-def test_the_tier_that_is_priced_is_the_one_that_is_made(wanted: str | None, tier: str) -> None:
+@pytest.mark.parametrize(("required", "tier"), [(None, "HIGH_PERFORMANCE"), ("STANDARD", "STANDARD")])
+def test_the_tier_that_is_priced_is_the_one_that_is_made(required: str | None, tier: str) -> None:
     """Without a wish, a volume in US-KS-2 gets that data center's first tier, which is not STANDARD."""
-    assert volume_tier(CATALOG, "US-KS-2", wanted) == tier
+    assert volume_tier(CATALOG, "US-KS-2", required) == tier
     assert volume_tier(CATALOG, "EU-XX-1", None) is None
 
 
 def test_a_budget_refuses_with_both_numbers() -> None:
     """What is above either budget is refused, and what is within is not."""
     group = Workers(name="cpu", workers_min=0, workers_max=1, disk_gb=0, cpu="cpu3c", vcpus=4)
-    made = estimate(CATALOG, volume_gb=1000, workers=[group])
+    created = estimate(CATALOG, volume_gb=1000, workers=[group])
 
-    check_budget(made, usd_per_month=70, usd_per_hour=0.12)
+    check_budget(created, usd_per_month=70, usd_per_hour=0.12)
     with pytest.raises(ConfigError, match=r"70\.00 USD a month idle, and the budget is 69\.00"):
-        check_budget(made, usd_per_month=69)
+        check_budget(created, usd_per_month=69)
     with pytest.raises(ConfigError, match=r"0\.12 USD an hour with all workers"):
-        check_budget(made, usd_per_hour=0.11)
+        check_budget(created, usd_per_hour=0.11)
 
 
 @given(cents=st.integers(0, 10**7), parts=st.integers(1, 50))
@@ -143,27 +143,27 @@ def test_a_cost_that_equals_its_budget_passes(cents: int, parts: int) -> None:
     """Amounts are compared in cents, whatever a sum of floats makes of them; one cent more is refused."""
     usd = cents / 100
     lines = tuple(Line("part", "", usd / parts, usd_per_hour_max=usd / parts) for _ in range(parts))
-    made = Estimate(lines)
+    created = Estimate(lines)
 
-    check_budget(made, usd_per_month=usd, usd_per_hour=usd)
+    check_budget(created, usd_per_month=usd, usd_per_hour=usd)
     if cents:
         for budget in ({"usd_per_month": usd - 0.01}, {"usd_per_hour": usd - 0.01}):
             with pytest.raises(ConfigError, match="above its budget"):
-                check_budget(made, **budget)
+                check_budget(created, **budget)
 
 
 def test_a_budget_refuses_an_unknown_price_by_name() -> None:
     """Only the budget that the part belongs to: an hour's does not ask what a volume costs."""
-    made = estimate(CATALOG, volume_gb=10, volume_type="HIGH_PERFORMANCE")
+    created = estimate(CATALOG, volume_gb=10, volume_type="HIGH_PERFORMANCE")
 
-    check_budget(made, usd_per_hour=0)
+    check_budget(created, usd_per_hour=0)
     with pytest.raises(
         ConfigError, match="not all of its prices are known: A HIGH_PERFORMANCE volume"
     ) as caught:
-        check_budget(made, usd_per_month=100)
+        check_budget(created, usd_per_month=100)
     assert "comfyform:volume_usd_per_gb_month" in str(caught.value.hint)
     with pytest.raises(ConfigError, match=r"above its budget: 0\.70 USD .* A HIGH_PERFORMANCE volume"):
-        check_budget(made, usd_per_month=0.5)
+        check_budget(created, usd_per_month=0.5)
 
 
 GOOD: dict[str, Any] = {"data_center": "EU-RO-1", "gpu_pools": ["AMPERE_24"], "cpu": "cpu3c"}

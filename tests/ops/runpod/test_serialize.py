@@ -91,9 +91,9 @@ def test_the_order_of_a_set_means_nothing(declared: tuple[type[Spec], dict[str, 
 @pytest.mark.parametrize("name", ["gpu_pools", "gpu_count", "allowed_cuda_versions", "min_cuda_version"])
 def test_a_patch_of_gpus_restates_them_all(name: str) -> None:
     """To RunPod pools without exclusions clear the exclusions."""
-    wanted = {"name": "e", "image": "i", "gpu_pools": ["A"], "gpu_excluded_types": ["x"]}
+    required = {"name": "e", "image": "i", "gpu_pools": ["A"], "gpu_excluded_types": ["x"]}
 
-    body = patch(EndpointSpec, settled(EndpointSpec, wanted), [name])
+    body = patch(EndpointSpec, settled(EndpointSpec, required), [name])
 
     assert list(body) == ["gpu"]
     assert (body["gpu"]["pools"], body["gpu"]["excludedTypes"]) == (["A"], ["x"])

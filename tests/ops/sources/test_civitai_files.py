@@ -60,11 +60,11 @@ def sources(emu: Emulator) -> Iterator[Sources]:
 def test_the_chosen_file_is_fetched(sources: Sources, tmp_path: Path, text: str, size: int):
     """By its id, its precision or its format; the announced hash is that file's."""
     source = str(read_source(text))
-    wanted = WantedFile(path="models/loras/x.bin", source=source)
+    required = WantedFile(path="models/loras/x.bin", source=source)
 
-    (done,) = folder(tmp_path, sources).provision([wanted])
+    (done,) = folder(tmp_path, sources).provision([required])
 
-    content = (tmp_path / wanted["path"]).read_bytes()
+    content = (tmp_path / required["path"]).read_bytes()
     assert abs(len(content) - size) < 200
     assert hashlib.sha256(content).hexdigest() == done["sha256"] == sources.resolve(source).sha256
 

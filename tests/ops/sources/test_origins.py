@@ -71,18 +71,18 @@ def test_a_renamed_repository_is_found(emu: Emulator, http_: Http):
 
 def test_civitai_is_fetched_with_its_key(emu: Emulator, tmp_path: Path, http_: Http):
     """The version's hash is known beforehand, and a file behind a login needs the key."""
-    made = emu.control(
+    created = emu.control(
         "POST",
         "/civitai/versions",
         {"id": 4711, "filename": "a.safetensors", "size_bytes": 70_000, "login_required": True},
     )
-    wanted: Any = {"path": PATH, "source": "civitai:4711"}
+    required: Any = {"path": PATH, "source": "civitai:4711"}
 
-    (answer,) = folder(tmp_path, sources_of(emu, http_)).provision([wanted])
+    (answer,) = folder(tmp_path, sources_of(emu, http_)).provision([required])
     with pytest.raises(SourceMissing, match="CIVITAI_TOKEN is not set"):
-        folder(tmp_path / "other", sources_of(emu, http_, CIVITAI_TOKEN="")).provision([wanted])
+        folder(tmp_path / "other", sources_of(emu, http_, CIVITAI_TOKEN="")).provision([required])
 
-    assert answer["sha256"] == made["hashes"]["SHA256"].lower()
+    assert answer["sha256"] == created["hashes"]["SHA256"].lower()
 
 
 class Redirecting:
@@ -282,9 +282,9 @@ REFUSALS: dict[str, tuple[Source, Reply, bool, str, str]] = {
 )
 def test_refusals_say_what_to_do(source: Source, answer: Reply, has_key: bool, sentence: str, hint: str):
     """Each of the services' ways to say no becomes the sentence that helps."""
-    said, advice = explain(source, answer, has_key=has_key)
+    message, advice = explain(source, answer, has_key=has_key)
 
-    assert sentence in said
+    assert sentence in message
     assert hint in advice
 
 

@@ -108,14 +108,14 @@ def test_a_file_that_nothing_identifies_is_not_moved(volume: tuple[ModelStore, P
 def test_a_file_is_verified_under_each_of_its_names(volume: tuple[ModelStore, PodVolume], path: str):
     """A folder's alias and the two forms of a letter mean the same model to ComfyUI."""
     store, pod = volume
-    wanted = pod.served[path].wanted(f"models/{path}")
+    required = pod.served[path].wanted(f"models/{path}")
 
-    (shallow,) = store.verify([wanted])
-    (deep,) = store.verify([wanted], deep=True)
+    (shallow,) = store.verify([required])
+    (deep,) = store.verify([required], deep=True)
 
     assert (shallow["ok"], shallow["reason"]) == (False, f"size matches; checksum unknown, as {PLACES[path]}")
     assert (deep["ok"], deep["reason"]) == (True, f"size and sha256 match, as {PLACES[path]}")
-    assert deep["path"] == wanted["path"]
+    assert deep["path"] == required["path"]
 
 
 def test_two_writers_move_one_file_once(emu: Emulator, tmp_path: Path):

@@ -133,10 +133,10 @@ def test_quarantine_that_takes_the_room(
 
 def test_a_missing_file_is_one_sentence(sources: Sources, tmp_path: Path):
     """The error names the repository, the file and what to do."""
-    wanted = {"path": PATH, "source": "hf:openai/whisper-tiny:no.bin"}
+    required = {"path": PATH, "source": "hf:openai/whisper-tiny:no.bin"}
 
     with pytest.raises(SourceMissing) as caught:
-        folder(tmp_path, sources).provision([wanted])  # type: ignore[list-item]
+        folder(tmp_path, sources).provision([required])  # type: ignore[list-item]
 
     assert str(caught.value) == (
         "openai/whisper-tiny on Hugging Face has no file 'no.bin' at main. It may have been renamed; "

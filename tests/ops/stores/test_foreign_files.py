@@ -106,13 +106,13 @@ def test_a_removal_stays_in_its_folder(place: Place, path: str):
 
 def test_the_bytes_that_a_source_announces_are_kept(place: Place, emu: Emulator):
     """The registry pins no hash and the hub announces one: the file is read where it lies, and kept."""
-    wanted = WantedFile(path=OWN, source="hf:LeonJoe13/Sonic:Sonic/audio2bucket.pth")
-    address = place.sources.resolve(wanted["source"]).url
+    required = WantedFile(path=OWN, source="hf:LeonJoe13/Sonic:Sonic/audio2bucket.pth")
+    address = place.sources.resolve(required["source"]).url
     content = httpx.get(address, follow_redirects=True).content
     put(place.root / OWN, content)
     before = len(emu.requests("GET", "/cdn/*"))
 
-    (done,) = place.store.provision([wanted])
+    (done,) = place.store.provision([required])
 
     assert (done["status"], done["fetched_bytes"], done["sha256"]) == ("kept", 0, sha256(content))
     assert len(emu.requests("GET", "/cdn/*")) == before
@@ -170,7 +170,7 @@ def test_a_file_in_another_place_is_moved(place: Place, emu: Emulator, other: st
     content = _content(served)
     put(place.root / other, content)
     before = bytes_asked(emu, "/hub/files/x.bin")
-    wanted = ModelFile(
+    required = ModelFile(
         path="loras/x.bin",
         volume_path=OWN,
         source=served.source,
@@ -178,7 +178,7 @@ def test_a_file_in_another_place_is_moved(place: Place, emu: Emulator, other: st
         sha256=served.sha256,
     )
 
-    plan = plan_for(place.store.inventory(), wanted)
+    plan = plan_for(place.store.inventory(), required)
     (done,) = apply(plan, place.store)
 
     assert [(action.kind, action.lies_at) for action in plan.actions] == [("move", other)]
@@ -187,7 +187,7 @@ def test_a_file_in_another_place_is_moved(place: Place, emu: Emulator, other: st
     assert (place.root / OWN).read_bytes() == content
     assert not (place.root / other).exists() or (place.root / other).is_symlink()
     after = place.store.inventory()
-    assert (after.files[OWN]["how"], plan_for(after, wanted).changes) == ("recorded", ())
+    assert (after.files[OWN]["how"], plan_for(after, required).changes) == ("recorded", ())
 
 
 def test_other_bytes_in_another_place_stay_there(place: Place, emu: Emulator):
@@ -272,12 +272,12 @@ def test_a_file_that_a_wanted_link_needs_stays(here: Place):
     """Prune does not make a wanted model dangle."""
     target = put(here.root / "models/loras/real.safetensors", b"x" * 500)
     (here.root / OWN).symlink_to(target)
-    wanted = ModelFile(path="loras/x.bin", volume_path=OWN, source="hf:o/n:f", size_bytes=500)
+    required = ModelFile(path="loras/x.bin", volume_path=OWN, source="hf:o/n:f", size_bytes=500)
 
-    plan = plan_for(here.store.inventory(), wanted, prune=True)
+    plan = plan_for(here.store.inventory(), required, prune=True)
 
-    (kept,) = [action for action in plan.actions if action.path.endswith("real.safetensors")]
-    assert (kept.kind, kept.reason) == ("keep", f"{OWN} is a link to it")
+    (remaining,) = [action for action in plan.actions if action.path.endswith("real.safetensors")]
+    assert (remaining.kind, remaining.reason) == ("keep", f"{OWN} is a link to it")
 
 
 def test_a_hard_link_counts_once(here: Place):

@@ -18,11 +18,11 @@ def event(job_id: str, state: str) -> dict[str, Any]:
 
 def test_a_job_that_nobody_takes_is_said_once():
     """One sentence, however many jobs wait and however long."""
-    said: list[str] = []
+    lines: list[str] = []
     spoken = threading.Event()
 
     def say(sentence: str) -> None:
-        said.append(sentence)
+        lines.append(sentence)
         spoken.set()
 
     with QueueWatch(say, quiet_s=0) as watch:
@@ -31,7 +31,7 @@ def test_a_job_that_nobody_takes_is_said_once():
         assert spoken.wait(HANG_S)
         watch(event("c", "IN_QUEUE"))
 
-    assert said == [
+    assert lines == [
         "Waiting for a worker: one starts from cold, or RunPod has none free. Ctrl-C ends the wait."
     ]
 

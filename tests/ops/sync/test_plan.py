@@ -83,12 +83,12 @@ CASES: dict[str, tuple[ModelFile, FileRecord | None, str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("wanted", "there", "kind", "reason"), CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize(("required", "there", "kind", "reason"), CASES.values(), ids=CASES.keys())
 def test_each_case_has_its_action_and_reason(
-    wanted: ModelFile, there: FileRecord | None, kind: str, reason: str
+    required: ModelFile, there: FileRecord | None, kind: str, reason: str
 ):
     """The table of what can be, and what is done about it."""
-    plan = compare(registry(wanted), Inventory.of([there] if there else []))
+    plan = compare(registry(required), Inventory.of([there] if there else []))
 
     (action,) = plan.actions
     assert (action.kind, action.reason) == (kind, reason)
@@ -96,7 +96,7 @@ def test_each_case_has_its_action_and_reason(
 
 def test_the_summary_counts_by_what_is_wrong():
     """Its keys are the ones that scripts read; bytes, seconds and dollars come from the sizes."""
-    wanted = registry(
+    required = registry(
         file("vae/missing", size=4_000_000_000),
         file("vae/short"),
         file("vae/wrong"),
@@ -113,7 +113,7 @@ def test_the_summary_counts_by_what_is_wrong():
     )
     here = Inventory.of([held("models/vae/wrong")])
 
-    summary = compare(wanted, there, here).to_json()["summary"]
+    summary = compare(required, there, here).to_json()["summary"]
 
     assert summary == {
         "missing_on_remote": ["models/vae/missing"],
@@ -140,7 +140,7 @@ def test_the_summary_counts_by_what_is_wrong():
 )
 def test_a_plan_that_does_not_fit_says_so(free: int | None, lacking: int, capsys: pytest.CaptureFixture[str]):
     """Files that are replaced need the room of one of them; what is removed gives its own."""
-    wanted = registry(
+    required = registry(
         file("vae/new", size=50), file("vae/a", size=20), file("vae/b", size=30), file("vae/c", size=10)
     )
     there = Inventory.of(
@@ -153,7 +153,7 @@ def test_a_plan_that_does_not_fit_says_so(free: int | None, lacking: int, capsys
         free_bytes=free,
     )
 
-    plan = compare(wanted, there, prune=True)
+    plan = compare(required, there, prune=True)
     show_plan(Console(), plan)
 
     assert plan.summary.lacking_bytes == lacking
@@ -163,14 +163,14 @@ def test_a_plan_that_does_not_fit_says_so(free: int | None, lacking: int, capsys
 
 def test_optional_models_are_asked_for():
     """They are fetched only when asked for, looked after when they are there, and never extra."""
-    wanted = registry(optional=(file("loras/x"), file("loras/y")))
+    required = registry(optional=(file("loras/x"), file("loras/y")))
     there = Inventory.of([held("models/loras/y", sha256=B)])
 
-    quiet = compare(wanted, there)
-    asked = compare(wanted, there, optional=True)
+    quiet = compare(required, there)
+    requested = compare(required, there, optional=True)
 
     assert [(action.path, action.kind) for action in quiet.actions] == [("models/loras/y", "replace")]
-    assert [(action.path, action.kind) for action in asked.actions] == [
+    assert [(action.path, action.kind) for action in requested.actions] == [
         ("models/loras/x", "fetch"),
         ("models/loras/y", "replace"),
     ]
@@ -180,11 +180,11 @@ def test_extra_files_stay_unless_they_are_pruned():
     """What nothing refers to is named, and goes only when that is asked for."""
     there = Inventory.of([held("models/loras/extra")])
 
-    (kept,) = compare(registry(), there).actions
+    (remaining,) = compare(registry(), there).actions
     (pruned,) = compare(registry(), there, prune=True).actions
 
-    assert kept.kind == "keep"
-    assert kept.reason == "nothing in the registry refers to it, and it was not asked to be removed"
+    assert remaining.kind == "keep"
+    assert remaining.reason == "nothing in the registry refers to it, and it was not asked to be removed"
     assert (pruned.kind, pruned.reason) == ("remove", "nothing in the registry refers to it")
 
 
@@ -216,14 +216,14 @@ def test_every_plan_holds_its_laws(
     required: list[ModelFile], optional: list[ModelFile], there: list[FileRecord], prune: bool
 ):
     """One action a path, sorted, with a reason; JSON brings it back; nothing wanted is ever removed."""
-    wanted = registry(*required, optional=tuple(optional))
-    plan = compare(wanted, Inventory.of(there), Inventory.of(there), optional=True, prune=prune)
+    expected = registry(*required, optional=tuple(optional))
+    plan = compare(expected, Inventory.of(there), Inventory.of(there), optional=True, prune=prune)
     named = [action.path for action in plan.actions]
 
     assert named == sorted(set(named))
     assert all(action.reason for action in plan.actions)
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
-    assert {file.volume_path for file in wanted.files(required_only=False)} <= set(named)
+    assert {file.volume_path for file in expected.files(required_only=False)} <= set(named)
     assert all(not action.model for action in plan.actions if action.kind == "remove")
 
 
@@ -266,8 +266,8 @@ def test_a_file_without_a_hash_is_told_before_it_is_fetched(capsys: pytest.Captu
 
 def test_a_comparison_shows_all_three_ways(capsys: pytest.CaptureFixture[str]):
     """What is wanted, how it stands here, and what is to be done there, in one row a file."""
-    wanted = registry(file("vae/a"), file("vae/b"))
-    plan = compare(wanted, Inventory(), Inventory.of([held("models/vae/a")]))
+    required = registry(file("vae/a"), file("vae/b"))
+    plan = compare(required, Inventory(), Inventory.of([held("models/vae/a")]))
 
     show_plan(Console(), plan, here=True)
 
@@ -278,18 +278,18 @@ def test_a_comparison_shows_all_three_ways(capsys: pytest.CaptureFixture[str]):
 
 def test_a_file_under_two_aliases_is_fetched_once():
     """Two models may want the same file, each by its own name of the folder; one copy serves both."""
-    wanted = registry(file("clip/a"), file("text_encoders/a"))
+    required = registry(file("clip/a"), file("text_encoders/a"))
 
-    assert [action.path for action in compare(wanted, Inventory()).actions] == ["models/clip/a"]
-    there = compare(wanted, Inventory.of([held("models/text_encoders/a")]))
+    assert [action.path for action in compare(required, Inventory()).actions] == ["models/clip/a"]
+    there = compare(required, Inventory.of([held("models/text_encoders/a")]))
     assert [(action.kind, action.there) for action in there.actions] == [("keep", "right")]
 
 
 def test_files_that_may_hold_code_are_named(capsys: pytest.CaptureFixture[str]):
     """A plan names the pickles that it brings, not those that lie there already."""
-    wanted = registry(file("vae/a.pth"), file("vae/b.safetensors"), file("vae/c.pt"))
+    required = registry(file("vae/a.pth"), file("vae/b.safetensors"), file("vae/c.pt"))
 
-    plan = compare(wanted, Inventory.of([held("models/vae/c.pt")]))
+    plan = compare(required, Inventory.of([held("models/vae/c.pt")]))
     show_plan(Console(), plan)
 
     assert plan.summary.pickled == ("models/vae/a.pth",)
@@ -298,7 +298,7 @@ def test_files_that_may_hold_code_are_named(capsys: pytest.CaptureFixture[str]):
 
 def test_composed_and_decomposed_letters_are_one_name():
     """A registry with `é` as one letter and a disk with it as two: the file is there, and is not pruned."""
-    wanted = ModelFile(
+    required = ModelFile(
         path="loras/caf\u00e9.safetensors",
         volume_path="models/loras/caf\u00e9.safetensors",
         source="hf:o/n:f",
@@ -306,7 +306,7 @@ def test_composed_and_decomposed_letters_are_one_name():
     )
     there = {"path": "models/loras/cafe\u0301.safetensors", "size_bytes": 5, "sha256": None, "how": "unknown"}
 
-    plan = compare(registry(wanted), Inventory.of([there]), prune=True)  # type: ignore[list-item]
+    plan = compare(registry(required), Inventory.of([there]), prune=True)  # type: ignore[list-item]
 
     assert [action.kind for action in plan.actions] == ["keep"]
 

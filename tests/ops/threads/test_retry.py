@@ -32,9 +32,9 @@ def test_a_drip_is_a_stall():
     """A connection that gives a little now and then never times out, and is left all the same."""
     clock = Clock()
     watch = Patience(QUICK, "a.bin", clock=clock).watch()
-    for came in (LEAST, LEAST):
+    for received in (LEAST, LEAST):
         clock.wait(SPAN)
-        watch.saw(came)
+        watch.saw(received)
     clock.wait(SPAN / 2)
     watch.saw(1)
     clock.wait(SPAN / 2)

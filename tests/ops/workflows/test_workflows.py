@@ -213,12 +213,12 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("said", SAID.values(), ids=SAID.keys())
+@pytest.mark.parametrize("message", SAID.values(), ids=SAID.keys())
 @pytest.mark.parametrize("form", ["API", "editor"])
-def test_a_file_that_a_workflow_may_mean(said: Any, form: str):
+def test_a_file_that_a_workflow_may_mean(message: Any, form: str):
     """Whoever names it, in either form and however deep: it may be meant, and its neighbours are not."""
-    graph = {"1": {"class_type": "Unheard", "inputs": {"x": said}}}
-    saved = {"nodes": [{"type": "Unheard", "widgets_values": [said]}]}
+    graph = {"1": {"class_type": "Unheard", "inputs": {"x": message}}}
+    saved = {"nodes": [{"type": "Unheard", "widgets_values": [message]}]}
     found = texts(json.dumps(graph if form == "API" else saved))
 
     assert may_mean("models/loras/sub/mine.safetensors", found)

@@ -189,9 +189,9 @@ def test_an_answer_can_be_sent_whatever_its_names():
 
 def test_worker_comfyuis_clients_may_send_more():
     """Fields of their own are ignored, and the object may come as a text, as there."""
-    given = {"workflow": {"1": {}}, "user_id": "abc", "metadata": {"a": 1}, "timeout": 5}
+    inputs = {"workflow": {"1": {}}, "user_id": "abc", "metadata": {"a": 1}, "timeout": 5}
 
-    plain, text = (messages.read({"id": "j", "input": form}) for form in (given, json.dumps(given)))
+    plain, text = (messages.read({"id": "j", "input": form}) for form in (inputs, json.dumps(inputs)))
 
     assert plain.params == {"workflow": {"1": {}}}
     assert text == plain
