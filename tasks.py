@@ -54,7 +54,7 @@ def check(_: Context) -> None:
     klass=CommandTask,
     help={
         "only": "Arguments for pytest, for example 'tests/project/test_house.py -k ladder'.",
-        "fast": "Leave out the tests marked slow, and the Pulumi CLI: under a minute on two quiet processors.",
+        "fast": "Leave out the tests marked slow, and the Pulumi CLI: about a minute.",
     },
 )
 def test(c: Context, only: str = "", fast: bool = False) -> None:  # noqa: PT028 - a task, not a test
