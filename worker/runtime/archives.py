@@ -1,13 +1,12 @@
 """Archives of folders: packed the same way each time, opened by the name's ending.
 
 Compression is zstd where the machine can do it, because unpacking is a cold start's largest part: the
-program ``zstd``, or the package ``zstandard``. Otherwise gzip, which Python can always read.
+program ``zstd``. Otherwise gzip, which Python can always read.
 """
 
 import contextlib
 import gzip
 import hashlib
-import importlib.util
 import os
 import shutil
 import stat
@@ -48,12 +47,10 @@ def opener(name: str) -> Callable[[HashedFile], AbstractContextManager[Any]]:
         return gunzip
     if not name.endswith(ZSTD):
         raise NotSupported(f"{name}: unknown kind of archive, expected {GZIP} or {ZSTD}.")
-    if shutil.which("zstd"):
-        return _unzstd_by_program
     if _has_zstd():
-        return _unzstd_by_package
+        return _unzstd
     raise NotSupported(
-        f"{name} cannot be read: neither the program zstd nor the package zstandard was found.",
+        f"{name} cannot be read: the program zstd was not found.",
         hint="Use a base image with zstd, or build the environment on one without it.",
     )
 
@@ -94,7 +91,7 @@ def _paths(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _has_zstd() -> bool:
-    return shutil.which("zstd") is not None or importlib.util.find_spec("zstandard") is not None
+    return shutil.which("zstd") is not None
 
 
 @contextlib.contextmanager
@@ -103,7 +100,7 @@ def _compressor(file: IO[bytes], ending: str) -> Iterator[Any]:
     if ending == GZIP:
         with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) as stream:
             yield stream
-    elif shutil.which("zstd"):
+    else:
         file.flush()
         command = ["zstd", "--quiet", f"-{LEVEL}", "-T0", "--stdout"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.PIPE) as child:
@@ -114,15 +111,10 @@ def _compressor(file: IO[bytes], ending: str) -> Iterator[Any]:
                 _, message = child.communicate()
         if child.returncode:
             raise TransferError(f"zstd failed: {message.decode(errors='replace').strip()}")
-    else:
-        import zstandard
-
-        with zstandard.ZstdCompressor(LEVEL, threads=-1).stream_writer(file, closefd=False) as stream:
-            yield stream
 
 
 @contextlib.contextmanager
-def _unzstd_by_program(source: HashedFile) -> Iterator[Any]:
+def _unzstd(source: HashedFile) -> Iterator[Any]:
     """Unpack in a second process, while this one hashes and writes."""
     with subprocess.Popen(
         ["zstd", "--quiet", "--decompress", "--stdout"],
@@ -150,11 +142,3 @@ def _feed(source: HashedFile, target: IO[bytes]) -> None:
     with contextlib.suppress(OSError), target:
         while data := source.read(1 << 20):
             target.write(data)
-
-
-@contextlib.contextmanager
-def _unzstd_by_package(source: HashedFile) -> Iterator[Any]:
-    import zstandard
-
-    with zstandard.ZstdDecompressor().stream_reader(source) as stream:
-        yield stream

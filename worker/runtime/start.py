@@ -66,8 +66,6 @@ def start(environ: MutableMapping[str, str]) -> NoReturn:
         begin = time.monotonic()
         folders[need.kind] = provide(need, actions, environ)
         times[f"{need.kind}_s"] = round(time.monotonic() - begin, 3)
-        # A package for zstd may come with the first environment.
-        sys.path.append(str(folders[need.kind] / PACKAGES))
     note = privileges.drop(environ, volume)
     times["notes"] = [note] if note else []
     environ["PYTHONPATH"] = os.pathsep.join(
