@@ -120,11 +120,8 @@ class Provider:
     def close(self) -> None:
         self.channel.close()
         self.server.stop(None).wait()
-        if self.process.poll() is None:
+        with self.process:
             self.process.kill()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
 
 def _struct(provider: Any, values: dict[str, Any]) -> Struct:

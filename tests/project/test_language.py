@@ -1,4 +1,4 @@
-"""Plain English in messages, help texts and docstrings of the product, and in its documentation."""
+"""Plain English in messages, help texts, docstrings and names of values, and in the documentation."""
 
 import ast
 import importlib
@@ -52,6 +52,25 @@ def offenses(line: str, rules: Mapping[str, str] = WORDS) -> list[str]:
     return [rule for rule, pattern in rules.items() if re.search(pattern, line, re.IGNORECASE)]
 
 
+PARTICIPLES = frozenset(
+    ("said", "told", "made", "held", "kept", "came", "asked", "given", "taken", "brought", "wanted")
+)
+"""Not names of values: a noun says what the value is."""
+REMAINING_DOCSTRINGS = {"emulator": 44, "tests": 143}
+"""Folder → offenses left in its docstrings. The numbers only go down; add a folder with its number."""
+REMAINING_NAMES = {"emulator": 8, "tests": 27}
+"""Folder → variables and parameters that are left with such a name. The numbers only go down."""
+
+
+def bound_names(text: str) -> Iterator[tuple[int, str]]:
+    """Line and name of each variable and parameter that a module binds."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+
+
 def files(names: tuple[str, ...], suffix: str) -> list[Path]:
     """Files below these names, relative to the repository."""
     places = [ROOT / name for name in names]
@@ -93,6 +112,35 @@ def test_messages_help_texts_and_docstrings_are_plain() -> None:
     ]
 
     assert found == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", REMAINING_DOCSTRINGS)
+def test_docstrings_outside_the_product_get_plainer(folder: str) -> None:
+    """No docstring is added that breaks a rule; where one is repaired, the number that is left goes down."""
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {rule}: {value!r}"
+        for path in files((folder,), ".py")
+        for line, value, is_doc in literals(path.read_text(encoding="utf-8"))
+        if is_doc
+        for rule in offenses(value)
+    ]
+
+    assert len(found) <= REMAINING_DOCSTRINGS[folder], "\n".join(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", REMAINING_NAMES)
+def test_values_have_nouns_for_names(folder: str) -> None:
+    """No variable and no parameter is added whose name is a participle."""
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for path in files((folder,), ".py")
+        for line, name in bound_names(path.read_text(encoding="utf-8"))
+        if name in PARTICIPLES
+    ]
+
+    assert len(found) <= REMAINING_NAMES[folder], "\n".join(found)
 
 
 def test_pages_are_plain() -> None:
