@@ -29,7 +29,7 @@ class Outputs:
     """
 
     def __init__(self, root: Path, *, now: Callable[[], datetime] = _utc_now) -> None:
-        self.root = root.expanduser().resolve()
+        self.root = root.resolve()
         self._now = now
 
     def path_for(self, verb: str, name: str | None) -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from backend.errors import ConfigError
 from backend.settings import Settings
+from backend.validation.user_paths import user_path
 from mcp_server.cancellation import Submissions
 from mcp_server.endpoint_price import EndpointPrice
 from mcp_server.job_waiter import Watches
@@ -73,11 +74,11 @@ class Studio:
     def outputs(self) -> Outputs:
         """The folder of generated files."""
         where = self.settings.comfyform_output_dir
-        if where is None:
-            from platformdirs import user_data_path
+        if where is not None:
+            return Outputs(user_path(where, "COMFYFORM_OUTPUT_DIR"))
+        from platformdirs import user_data_path
 
-            where = str(user_data_path("comfyform") / "outputs")
-        return Outputs(Path(where))
+        return Outputs(user_data_path("comfyform") / "outputs")
 
     @cached_property
     def journal(self) -> "Journal":

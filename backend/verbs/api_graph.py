@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
-from backend.errors import InvalidArgument, InvalidJson
+from backend.errors import ConfigError, InvalidArgument, InvalidJson
 from backend.validation.checks import is_address, json_problems
 from backend.validation.json_reader import read_json
+from backend.validation.user_paths import user_path
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 _SHOWN: Final = 20
@@ -20,12 +20,14 @@ def load_graph(path: str | os.PathLike[str]) -> Any:
         InvalidArgument: it cannot be read, or is not JSON.
     """
     try:
-        file = Path(path).expanduser()
+        file = user_path(os.fspath(path), "The workflow")
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise InvalidArgument(f"The workflow {str(path)!r} cannot be read: {error.strerror}.") from None
-    except (ValueError, RuntimeError) as error:  # a NUL, or the home of an unknown user
+    except ConfigError as error:
+        raise InvalidArgument(error.message, hint=error.hint) from None
+    except ValueError as error:  # a NUL
         raise InvalidArgument(f"The workflow {str(path)!r} cannot be read: {error}.") from None
     try:
         return read_json(content, what=f"The workflow {str(file)!r}", finite=False, max_bytes=MAX_BYTES)

@@ -12,7 +12,7 @@ from ops.console.console import Cell, Console, opened
 from ops.console.model_tables import show_plan
 from ops.files.amounts import total
 from ops.models.inventory import Inventory
-from ops.models.volume_layout import check_held_path
+from ops.models.volume_layout import canonical_path, check_held_path, spellings, volume_path
 from ops.registry.add_model import Entry
 from ops.registry.load import load
 from ops.runpod.pricing import SMALLEST_VOLUME_GB, volume_usd_per_month
@@ -98,24 +98,31 @@ def remove(
     """Delete files from the volume, with their records.
 
     Args:
-        paths: from the volume root, with commas between, for example ``models/loras/x.safetensors``.
+        paths: from the volume root or as in a registry, with commas between, for example
+            ``models/loras/x.safetensors``.
         yes: do not ask.
         transport: ``job`` or ``s3``.
         json: give JSON.
         settings: by default those of the environment.
     """
     settings, console = opened(settings, json=json)
-    named = [check_held_path(path) for path in listed(paths)]
+    named = [check_held_path(volume_path(path)) for path in listed(paths)]
     if not named:
         raise InvalidArgument("No file was given.", hint="For example: models/loras/x.safetensors")
     if not yes and not console.ask(f"Delete {', '.join(named)} from the volume?"):
         return 0
     with open_remote(settings, transport, say=console.say) as volume:
         removal = volume.store.remove(named)
-    console.data({"removed": list(removal.removed), "missing": list(removal.missing)})
-    for path in removal.removed:
+        # To ComfyUI it is the same file under an alias of its folder, or with its letters decomposed.
+        others = [spelling for path in removal.missing for spelling in spellings(path)[1:]]
+        respelled = volume.store.remove(others).removed if others else ()
+    removed = [*removal.removed, *respelled]
+    done = {canonical_path(path) for path in respelled}
+    missing = [path for path in removal.missing if canonical_path(path) not in done]
+    console.data({"removed": removed, "missing": missing})
+    for path in removed:
         console.say(f"Deleted {path}.")
-    for path in removal.missing:
+    for path in missing:
         console.say(f"{path} not found.")
     return 0
 

@@ -34,7 +34,7 @@ from typing import Final, Literal
 from backend.comfyui import model_folders
 from backend.errors import InvalidArgument
 from backend.validation.checks import check_contained, check_path
-from ops.models.categories import canonical, category
+from ops.models.categories import CATEGORIES, canonical, category
 
 Place = Literal["models", "hf_cache"]
 
@@ -196,6 +196,15 @@ def spellings(path: str) -> list[str]:
         same += model_folders.places_of(category(under), under.partition("/")[2])
     every = [form for one in same for form in (one, composed(one), unicodedata.normalize("NFD", one))]
     return list(dict.fromkeys(every))
+
+
+def volume_path(name: str) -> str:
+    """Return a model file's path from the volume root, also where it is written as in a registry.
+
+    Registries write ``loras/x.safetensors`` for ``models/loras/x.safetensors``. Only folders that ComfyUI
+    itself reads are known here; another folder may be any one of the volume, such as ``outputs``.
+    """
+    return f"{MODELS}/{name}" if category(name) in CATEGORIES else name
 
 
 def is_model_file(path: str) -> bool:

@@ -14,7 +14,7 @@ from ops.models.categories import may_hold_pickle
 from ops.models.inventory import Inventory, bytes_at
 from ops.models.other_places import Moves
 from ops.models.record import Standing, judge
-from ops.models.volume_layout import REPLACED, blob_repository, canonical_path
+from ops.models.volume_layout import REPLACED, blob_repository, canonical_path, volume_path
 from ops.registry.load import Model, ModelFile, Registry
 from ops.runpod.pricing import volume_usd_per_month
 
@@ -126,19 +126,21 @@ class Plan:
         return tuple(action for action in self.actions if action.kind in CHANGES)
 
     def only(self, names: set[str]) -> "Plan":
-        """Keep the actions of some models, or of some paths.
+        """Keep the actions of some models, or of some paths in any spelling.
 
         Raises:
             InvalidArgument: a name is neither.
         """
-        known = {action.model for action in self.actions} | {action.path for action in self.actions}
-        unknown = sorted(names - known)
+        keys = {name: canonical_path(volume_path(name)) for name in names}
+        models = {action.model for action in self.actions}
+        places = {canonical_path(action.path) for action in self.actions}
+        unknown = sorted(name for name, key in keys.items() if name not in models and key not in places)
         if unknown:
             raise InvalidArgument(
                 f"Not in this plan: {', '.join(unknown)}.",
                 hint=f"Models: {', '.join(sorted({a.model for a in self.actions if a.model})) or 'none'}.",
             )
-        chosen = tuple(a for a in self.actions if a.model in names or a.path in names)
+        chosen = tuple(a for a in self.actions if a.model in names or canonical_path(a.path) in keys.values())
         return _plan(chosen, self.free_bytes, self.elsewhere)
 
     def to_json(self) -> dict[str, Any]:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from backend.errors import ConfigError
+from backend.errors import ConfigError, InvalidArgument
 from backend.jobs.journal import state_folder
 from backend.settings import Settings
 from backend.validation.user_paths import user_path
+from backend.verbs.api_graph import load_graph
 from ops.files.user_folders import cache_folder
 from ops.local.model_dirs import local_models
 from ops.local.this_machine import Here
@@ -35,6 +36,11 @@ def test_an_unknown_user_is_named(place: str):
 
     with pytest.raises(ConfigError, match=f"{name} names a home folder .*no-such-user-here"):
         ask()
+
+
+def test_a_workflow_of_an_unknown_user_is_a_wrong_argument():
+    with pytest.raises(InvalidArgument, match=r"The workflow names a home folder .*no-such-user-here"):
+        load_graph(UNKNOWN)
 
 
 def test_ones_own_home_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -22,7 +22,7 @@ from ops.registry.load import load, lock_file
 from ops.registry.lockfile import read_lock
 from tests.support.emulation import Emulator
 from tests.support.ops_desk import HEAD, ROOT, SVD, Desk
-from tests.support.ops_places import safetensors, serve
+from tests.support.ops_places import put, safetensors, serve
 
 DEMO = str(ROOT / "examples" / "demo" / "models-registry.yaml")
 
@@ -288,6 +288,24 @@ def test_remove_takes_paths(desk: Desk):
         desk.run(commands_upkeep.remove, "outputs/x.png", yes=True, transport="s3")
     with pytest.raises(InvalidArgument, match="No file was given"):
         desk.run(commands_upkeep.remove, " , ", yes=True, transport="s3")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "text_encoders/caf\u00e9.safetensors",
+        "models/clip/caf\u00e9.safetensors",
+        "clip/cafe\u0301.safetensors",
+    ],
+)
+def test_remove_takes_each_name_of_a_file(desk: Desk, name: str):
+    """As in a registry, by an alias of its folder, and with composed or decomposed letters."""
+    put(desk.volume / "models/clip/cafe\u0301.safetensors")
+
+    answer = desk.run(commands_upkeep.remove, name, yes=True, transport="s3")
+
+    assert answer == {"removed": ["models/clip/cafe\u0301.safetensors"], "missing": []}
+    assert not (desk.volume / "models/clip/cafe\u0301.safetensors").exists()
 
 
 def test_cost_is_told_by_model(desk: Desk):

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import itertools
+import json
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -224,6 +225,54 @@ def test_every_server_that_has_the_file_is_enough(ends: Ends, name: str, transpo
 
         assert answer["sha256"] == SHA256
         assert (ends.roots[transport] / path).read_bytes() == BODY
+
+
+def announcing(answer: Callable[[Seen], Answer], sha256: str) -> Callable[[Seen], Answer]:
+    """Announce the file's hash as CivitAI does, and serve its bytes as `answer` does."""
+    version = {"files": [{"id": 1, "primary": True, "hashes": {"SHA256": sha256.upper()}}]}
+    description = json.dumps(version).encode()
+    return lambda seen: Answer(body=description) if seen.path.startswith("/api/v1/") else answer(seen)
+
+
+def announced_by(store: FolderStore | S3Store, url: str) -> FolderStore | S3Store:
+    """Let a store take a server for CivitAI."""
+    store._sources = replace(store._sources, civitai_url=url)
+    return store
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["job", "s3"])
+@pytest.mark.parametrize("name", RIGHT)
+def test_an_announced_hash_is_enough(ends: Ends, name: str, transport: str):
+    """The registry pins nothing and the service announces the hash: the same servers give the same bytes."""
+    path = "models/loras/announced.safetensors"
+    with serving(announcing(RIGHT[name].answerer(), SHA256)) as server:
+        store = announced_by(ends.stores[transport], server.url)
+        (answer,) = store.provision([WantedFile(path=path, source="civitai:77")])
+
+    assert answer["sha256"] == SHA256
+    assert (ends.roots[transport] / path).read_bytes() == BODY
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["job", "s3"])
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("announced", ["the real file", "what comes"])
+def test_what_came_instead_of_the_announced_file_is_named(
+    ends: Ends, name: str, transport: str, announced: str
+):
+    """No announcement makes a page a model, also not the right hash of the page."""
+    body, says = WRONG[name]
+    path = "models/loras/announced.safetensors"
+    sha256 = SHA256 if announced == "the real file" else hashlib.sha256(body).hexdigest()
+    with serving(announcing(Server(body).answerer(), sha256)) as server:
+        store = announced_by(ends.stores[transport], server.url)
+        with pytest.raises(ComfyformError) as caught:
+            store.provision([WantedFile(path=path, source="civitai:77")])
+
+    assert re.search(says, str(caught.value)), str(caught.value)
+    assert "pin" not in str(caught.value)
+    assert not (ends.roots[transport] / path).exists()
 
 
 @pytest.mark.slow

@@ -193,6 +193,7 @@ def test_a_plan_can_be_narrowed():
     plan = compare(registry(file("vae/x"), file("vae/y")), Inventory())
 
     assert [action.path for action in plan.only({"models/vae/y"}).actions] == ["models/vae/y"]
+    assert [action.path for action in plan.only({"vae/y"}).actions] == ["models/vae/y"]
     assert plan.only({"req"}) == plan
     with pytest.raises(InvalidArgument, match="Not in this plan: nothing"):
         plan.only({"nothing"})
