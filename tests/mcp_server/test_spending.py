@@ -161,7 +161,7 @@ def test_addresses_lose_their_secrets_and_paths_their_folder() -> None:
         verb="lipsync",
         given={
             "audio": "https://x.test/a.wav?X-Amz-Signature=SECRET",
-            "portrait_image": Path("/home/me/o.png"),
+            "portrait_image": Path("/data/me/o.png"),
         },
     )
 
