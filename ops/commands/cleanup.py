@@ -174,7 +174,9 @@ def cost(
     json: bool = False,
     settings: Settings | None = None,
 ) -> int:
-    """Say what it costs to store each model, by the month.
+    """Say what it costs to store each model, by the month, and what the volume that holds them costs.
+
+    RunPod asks less for what is above 1 TB, so each model pays its share of what all of them cost.
 
     Args:
         registry: the registry file.
@@ -186,19 +188,22 @@ def cost(
     wanted = load(Path(registry))
     models = wanted.models if optional else wanted.required
     rows: list[list[Cell]] = []
-    stored = unknown = 0
+    sizes = [sum(file.size_bytes or 0 for file in model.files) for model in models]
+    stored, unknown = sum(sizes), sum(file.size_bytes is None for model in models for file in model.files)
+    usd_per_byte = _monthly(stored) / stored if stored else 0.0
+    size_gb = max(SMALLEST_VOLUME_GB, ceil(stored / 1e9))
+    volume_usd = volume_usd_per_month(size_gb)
     values: list[dict[str, object]] = []
-    for model in models:
-        known = sum(file.size_bytes or 0 for file in model.files)
+    for model, known in zip(models, sizes, strict=True):
         unsized = sum(file.size_bytes is None for file in model.files)
-        stored, unknown = stored + known, unknown + unsized
-        rows.append([model.name, total(known, unsized), f"${_monthly(known):.2f}" if known else "?"])
+        usd = known * usd_per_byte
+        rows.append([model.name, total(known, unsized), f"${usd:.2f}" if known else "?"])
         values.append(
             {
                 "name": model.name,
                 "size_bytes": known,
                 "unknown_sizes": unsized,
-                "dollars_per_month": round(_monthly(known), 4),
+                "dollars_per_month": round(usd, 4),
             }
         )
     console.data(
@@ -207,18 +212,19 @@ def cost(
             "size_bytes": stored,
             "unknown_sizes": unknown,
             "dollars_per_month": round(_monthly(stored), 4),
-            "smallest_volume_gb": max(SMALLEST_VOLUME_GB, ceil(stored / 1e9)),
+            "smallest_volume_gb": size_gb,
+            "smallest_volume_dollars_per_month": round(volume_usd, 4),
         }
     )
+    rows.append(["the volume", f"{size_gb} GB", f"${volume_usd:.2f}"])
     console.table(["model", "size>", "a month>"], rows)
     more = " or more" if unknown else ""
     console.say(
         f"{total(stored, unknown)}: ${_monthly(stored):.2f} a month{more}, whether a worker runs or not."
     )
-    size_gb = max(SMALLEST_VOLUME_GB, ceil(stored / 1e9))
     console.say(
         f"RunPod bills the whole volume: one of {size_gb} GB, which just holds them, costs "
-        f"${volume_usd_per_month(size_gb):.2f} a month."
+        f"${volume_usd:.2f} a month."
     )
     if unknown:
         console.say("To get the missing sizes from the sources: inv models.lock")
