@@ -92,12 +92,14 @@ def lock(_: Context, comfyui_dir: str = "") -> None:
 
 
 JOBS = {"list": "list_jobs", "show": "show_job", "wait": "wait_job", "cancel": "cancel_job"}
+RUNTIME = {"list": "list_runtime", "prune": "prune"}
 COMMANDS: dict[str, dict[str, dict[str, str] | None]] = {
     "models": {
         f"ops.commands.{module}": None for module in ("models", "registry", "import_models", "cleanup")
     },
     "stack": {"infra.cli.commands": None},
     "backend": {"ops.commands.generate": {"health": "health"}},
+    "runtime": {"ops.commands.runtime": RUNTIME},
     "jobs": {"ops.commands.jobs": JOBS},
     "images": {"infra.cli.image_commands": None},
     "mcp": {"mcp_server.commands": None},

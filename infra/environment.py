@@ -1,15 +1,18 @@
 """The environment: a volume with verified models, an endpoint that looks after it, and one that generates."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pulumi
-from pulumi import ComponentResource, Output, ResourceOptions
+from pulumi import ComponentResource, Output, Resource, ResourceOptions
 
 from infra.naming import COMPONENT, EnvironmentNames
 from infra.provider_session import KEY
 from infra.resources import Endpoint, Model, NetworkVolume, RegistryCredential, Template
+from infra.runtime_plan import RuntimePlan
 from infra.stack_config import StackConfig
+from infra.worker_software import Installed, image_start, install, volume_start
 from ops.registry.load import ModelFile
 
 LANES: Final = 3
@@ -28,6 +31,7 @@ class ComfyEnvironment(ComponentResource):
 
     Attributes:
         volume, ops_endpoint, endpoint: its resources.
+        software: code and Python environments on the volume; None where images hold them.
         models: path on the volume → resource.
     """
 
@@ -56,6 +60,7 @@ class ComfyEnvironment(ComponentResource):
         names = EnvironmentNames(name)
         self._config = config
         images = images or {}
+        plan = None if images or config.runtime == "image" else RuntimePlan.of(config.generation_folder)
         inside = ResourceOptions(parent=self)
         self.volume = NetworkVolume(
             names.volume,
@@ -68,26 +73,17 @@ class ComfyEnvironment(ComponentResource):
         )
         env = {**(worker_env or {}), **_tokens(config)}
         credential = self._credential(inside)
+        start = image_start("ops", config, images) if plan is None else volume_start("ops", plan)
         self.ops_template = Template(
             names.ops,
             adopt=config.adopt_ops_template,
             keep_adopted=config.keep_adopted,
-            image=images.get("ops") or config.ops_image,
+            image=start.image,
+            args=start.args,
             disk_gb=config.ops_disk_gb,
             # A mount shows the size of the whole file system, not of the volume on it.
-            env={**env, "COMFYFORM_VOLUME_GB": str(config.volume_gb)},
+            env={**env, **start.env, "COMFYFORM_VOLUME_GB": str(config.volume_gb)},
             category="CPU",
-            registry_id=credential.id if credential else None,
-            opts=inside,
-        )
-        self.template = Template(
-            names.worker,
-            adopt=config.adopt_worker_template,
-            keep_adopted=config.keep_adopted,
-            image=images.get("worker") or config.worker_image,
-            disk_gb=config.worker_disk_gb,
-            # The worker gives up, and says why, when RunPod would end the job without a word.
-            env={**env, "COMFYFORM_TIMEOUT_S": str(config.job_timeout_s)},
             registry_id=credential.id if credential else None,
             opts=inside,
         )
@@ -101,9 +97,27 @@ class ComfyEnvironment(ComponentResource):
             data_centers=[config.data_center],
             volume_ids=[self.volume.id],
             timeout_s=OPS_JOB_TIMEOUT_S,
+            flashboot=config.flashboot,
             opts=inside,
         )
+        self.software = None if plan is None else self._install(plan)
         self.models = self._declare_models(models)
+        if plan is None:
+            start = image_start("generation", config, images)
+        else:
+            start = volume_start("generation", plan, self.software)
+        self.template = Template(
+            names.worker,
+            adopt=config.adopt_worker_template,
+            keep_adopted=config.keep_adopted,
+            image=start.image,
+            args=start.args,
+            disk_gb=config.worker_disk_gb,
+            # The worker gives up, and says why, when RunPod would end the job without a word.
+            env={**env, **start.env, "COMFYFORM_TIMEOUT_S": str(config.job_timeout_s)},
+            registry_id=credential.id if credential else None,
+            opts=inside,
+        )
         self.endpoint = Endpoint(
             names.worker,
             adopt=config.adopt_worker_endpoint,
@@ -120,7 +134,7 @@ class ComfyEnvironment(ComponentResource):
             volume_ids=[self.volume.id],
             timeout_s=config.job_timeout_s,
             flashboot=config.flashboot,
-            opts=ResourceOptions(parent=self, depends_on=list(self.models.values())),
+            opts=ResourceOptions(parent=self, depends_on=[*self._software(), *self.models.values()]),
         )
         self.register_outputs({"volume_id": self.volume.id, "endpoint_id": self.endpoint.id})
 
@@ -148,19 +162,38 @@ class ComfyEnvironment(ComponentResource):
             opts=inside,
         )
 
+    def _install(self, plan: RuntimePlan) -> Installed:
+        """Declare the software of the workers on the volume."""
+        return install(
+            self._name,
+            plan,
+            self._config,
+            volume_id=self.volume.id,
+            endpoint_id=self.ops_endpoint.id,
+            opts=ResourceOptions(parent=self, provider=self._slow_provider, deleted_with=self.volume),
+        )
+
+    def _software(self) -> list[Resource]:
+        """Return the resources of the software on the volume; none where images hold it."""
+        return [] if self.software is None else self.software.all()
+
+    @functools.cached_property
+    def _slow_provider(self) -> pulumi.ProviderResource:
+        """Declare a provider process of its own for what waits for jobs."""
+        # Its configuration is its own inputs only, not the stack's.
+        key = self._config.runpod_api_key
+        inputs = {KEY: Output.secret(key.reveal())} if key is not None else {}
+        return pulumi.ProviderResource(
+            "pulumi-python", f"{self._name}-models", inputs, ResourceOptions(parent=self)
+        )
+
     def _declare_models(self, files: Sequence[ModelFile]) -> dict[str, Model]:
         """Declare the models, in a provider process of their own, a few lanes abreast."""
         if not files:
             return {}
-        # Its configuration is its own inputs only, not the stack's.
-        key = self._config.runpod_api_key
-        inputs = {KEY: Output.secret(key.reveal())} if key is not None else {}
-        slow = pulumi.ProviderResource(
-            "pulumi-python", f"{self._name}-models", inputs, ResourceOptions(parent=self)
-        )
         made: list[Model] = []
         for file in files:
-            before = made[-LANES:][:1] if len(made) >= LANES else []
+            before = made[-LANES:][:1] if len(made) >= LANES else self._software()
             made.append(
                 Model(
                     file.volume_path,
@@ -173,7 +206,10 @@ class ComfyEnvironment(ComponentResource):
                     sha256=file.sha256,
                     allow_pickle=file.allow_pickle or None,
                     opts=ResourceOptions(
-                        parent=self, provider=slow, deleted_with=self.volume, depends_on=list(before)
+                        parent=self,
+                        provider=self._slow_provider,
+                        deleted_with=self.volume,
+                        depends_on=[*before],
                     ),
                 )
             )

@@ -102,7 +102,7 @@ def provision(props: Mapping[str, Any]) -> dict[str, Any]:
         tell(f"{progress.size(event['done_bytes'])}{of}")
 
     try:
-        with _words_of_the_stack(props):
+        with words_of_the_stack(props):
             (file,) = _store(props).provision([wanted], on_progress=show)
     finally:
         _listing.forget(_key(props))
@@ -154,7 +154,7 @@ def _inventory(props: Mapping[str, Any]) -> Inventory | Unreadable | None:
     except NotFound:
         return None
     try:
-        reason = _ops_fault(props)
+        reason = ops_fault(props)
         if not reason:
             return _store(props).inventory()
     except (JobError, NotFound) as error:
@@ -166,7 +166,7 @@ def _inventory(props: Mapping[str, Any]) -> Inventory | Unreadable | None:
     return Unreadable(reason)
 
 
-def _ops_fault(props: Mapping[str, Any]) -> str:
+def ops_fault(props: Mapping[str, Any]) -> str:
     """Say why the ops endpoint cannot look at the volume, or nothing."""
     if props.get("transport") != "job":
         return ""
@@ -183,7 +183,7 @@ def _ops_fault(props: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def _words_of_the_stack(props: Mapping[str, Any]) -> Iterator[None]:
+def words_of_the_stack(props: Mapping[str, Any]) -> Iterator[None]:
     """Let a missing ops endpoint or volume speak of the stack, not of the ops commands' variables."""
     try:
         yield

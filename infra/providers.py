@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from infra.rest_objects import RestObject
 
 
-class _Provider(ResourceProvider):
+class ConfiguredProvider(ResourceProvider):
     """What all providers share."""
 
     # The pickle is a name, and holds nothing to hide.
@@ -44,7 +44,7 @@ class _Provider(ResourceProvider):
             provider_session.use_config(Secret(key))
 
 
-class _RestProvider(_Provider):
+class _RestProvider(ConfiguredProvider):
     """A resource of REST v2."""
 
     object_class: ClassVar[str]
@@ -111,7 +111,7 @@ class RegistryCredentialProvider(_RestProvider):
     object_class = "RegistryCredentialObject"
 
 
-class ModelProvider(_Provider):
+class ModelProvider(ConfiguredProvider):
     """Model files on a network volume."""
 
     @guarded

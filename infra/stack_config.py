@@ -4,9 +4,9 @@ import difflib
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from backend.errors import RegistryError
@@ -15,7 +15,17 @@ from infra.provider_session import NAMESPACE
 from ops.runpod.specs import FlashBoot, VolumeType
 from ops.runpod.transports import Transport
 
-IMAGES: Final = ("comfyform/worker", "comfyform/ops")
+Runtime = Literal["volume", "image"]
+"""Where the software of the workers comes from: archives on the network volume, or two container images."""
+DEFAULT_RUNTIME: Final[Runtime] = "volume"
+"""Of a stack that neither chooses one nor names an image."""
+IMAGE_KEYS: Final = ("worker_image", "ops_image")
+BY_RUNTIME: Final[Mapping[Runtime, Mapping[str, int]]] = {
+    # The ops worker builds the environments: packages and their archive on its disk, compiled on each CPU.
+    "volume": {"ops_vcpus": 4, "ops_disk_gb": 30},
+    "image": {"ops_vcpus": 2, "ops_disk_gb": 10},
+}
+"""Defaults that depend on the runtime."""
 CLOSED: Final = Secret("[secret]")
 """Stands for a secret that is set and was not decrypted."""
 OPT_IN: Final[Mapping[str, tuple[str, ...]]] = {
@@ -58,6 +68,16 @@ class StackConfig(BaseModel):
     transport: Transport = _key(
         "job", "How models get to the volume: job (the ops endpoint) or s3 (this machine)."
     )
+    runtime: Runtime = _key(
+        DEFAULT_RUNTIME,
+        "Where the software of the workers comes from: volume (built there, no image needed) or image "
+        "(worker_image and ops_image). By default image where an image is named or built, else volume.",
+    )
+    generation_folder: str | None = _key(
+        None,
+        "For runtime volume: a folder, relative to Pulumi.yaml, with a comfyui.toml, comfyui.lock and "
+        "cuda.lock of your own. Default: the ones that are shipped.",
+    )
 
     gpu_pools: Names = _key(["ADA_24", "AMPERE_24"], "GPU pools of the workers.", min_length=1)
     gpu_excluded_types: Names = _key([], "GPU types of these pools that are not wanted.")
@@ -69,15 +89,25 @@ class StackConfig(BaseModel):
     idle_timeout_s: int = _key(10, "Seconds until a worker without jobs ends.", ge=1, le=3600)
     job_timeout_s: int = _key(900, "Seconds that a job may run.", ge=5)
     flashboot: FlashBoot = _key("FLASHBOOT", "How hard RunPod tries to start workers quickly.")
-    worker_image: str = _key(IMAGES[0], "Container image of the workers that generate.", min_length=1)
+    worker_image: str | None = _key(
+        None, "For runtime image: container image of the workers that generate.", min_length=1
+    )
     worker_disk_gb: int = _key(20, "Scratch disk of such a worker.", ge=1)
 
-    ops_image: str = _key(
-        IMAGES[1], "Container image of the worker that looks after the models.", min_length=1
+    ops_image: str | None = _key(
+        None, "For runtime image: container image of the worker that looks after the models.", min_length=1
     )
     ops_cpu: str = _key("cpu3c", "CPU flavor of that worker.", min_length=1)
-    ops_vcpus: int = _key(2, "Its vCPUs, a power of two.", ge=2)
-    ops_disk_gb: int = _key(10, "Its scratch disk.", ge=1)
+    ops_vcpus: int = _key(
+        BY_RUNTIME[DEFAULT_RUNTIME]["ops_vcpus"],
+        "Its vCPUs, a power of two. Default: 4 with runtime volume, 2 with image.",
+        ge=2,
+    )
+    ops_disk_gb: int = _key(
+        BY_RUNTIME[DEFAULT_RUNTIME]["ops_disk_gb"],
+        "Its scratch disk. Default: 30 with runtime volume, which builds environments on it; 10 with image.",
+        ge=1,
+    )
 
     registry_username: Secret | None = _key(None, "Login of the images' private registry.")
     registry_password: Secret | None = _key(None, "Password of the images' private registry.")
@@ -95,6 +125,14 @@ class StackConfig(BaseModel):
         None, "Refuse to preview what costs more, with all workers.", ge=0
     )
     worker_quota: int | None = _key(None, "Most workers of the account; checked before create.", ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settle_runtime(cls, values: Any) -> Any:
+        """Choose the runtime where the configuration does not, and the defaults that depend on it."""
+        named = any(values.get(key) is not None for key in IMAGE_KEYS)
+        runtime = values.get("runtime") or ("image" if named else DEFAULT_RUNTIME)
+        return {**BY_RUNTIME.get(runtime, {}), **values, "runtime": runtime}
 
     @classmethod
     def parse(
@@ -122,6 +160,9 @@ class StackConfig(BaseModel):
             name = key.removeprefix(prefix)
             if key.startswith(prefix) and name in cls.model_fields and text != "":
                 values[name] = _value(cls, name, text)
+        built = [key for namespace in ("worker", "ops") if config.get(key := f"{namespace}:build")]
+        if built:
+            values.setdefault("runtime", "image")
         wrong: set[str] = set()
         try:
             made = cls.model_validate(values)
@@ -135,6 +176,7 @@ class StackConfig(BaseModel):
                 )
             made = cls.model_validate({name: value for name, value in values.items() if name not in wrong})
         problems += [f"{prefix}{problem}" for problem in made.conflicts(values.keys(), wrong)]
+        problems += [f"{prefix}{problem}" for problem in made.runtime_conflicts(built, wrong)]
         if problems:
             raise RegistryError(source, problems)
         return made
@@ -169,6 +211,31 @@ class StackConfig(BaseModel):
             found.append(f"workers_min: {self.workers_min} is more than workers_max, {self.workers_max}")
         if "ops_vcpus" not in wrong and self.ops_vcpus & (self.ops_vcpus - 1):
             found.append(f"ops_vcpus: {self.ops_vcpus} is not a power of two")
+        return found
+
+    def runtime_conflicts(self, built: Collection[str] = (), wrong: Collection[str] = ()) -> list[str]:
+        """Tell what does not go together with the runtime.
+
+        Args:
+            built: keys of other namespaces that have an image built.
+            wrong: names of keys whose value has a problem of its own.
+        """
+        if {"runtime", *IMAGE_KEYS} & set(wrong):
+            return []
+        named = [f"{NAMESPACE}:{key}" for key in IMAGE_KEYS if getattr(self, key) is not None] + [*built]
+        if self.runtime == "volume":
+            conflict = (
+                "runtime: volume runs public images with software from the volume, so it does not go with "
+                f"{' and '.join(named)}: remove that, or set runtime to image"
+            )
+            return [conflict] if named else []
+        found = []
+        for key in IMAGE_KEYS:
+            build = f"{key.removesuffix('_image')}:build"
+            if getattr(self, key) is None and build not in built:
+                found.append(f"{key}: runtime image needs it, or {build}; runtime volume needs no image")
+        if self.generation_folder is not None:
+            found.append("generation_folder: only runtime volume uses it")
         return found
 
 
@@ -244,12 +311,13 @@ def _value(model: type[BaseModel], name: str, text: str) -> Any:
 def described() -> dict[str, dict[str, Any]]:
     """Return the ``config`` section of ``Pulumi.yaml``: each key with its type, default and sentence.
 
-    Keys without a default are not in it: Pulumi would take them for required.
+    Keys without a default are not in it: Pulumi would take them for required. Nor are those whose default
+    depends on the runtime: Pulumi would hand their default to the program as if the user had set it.
     """
     kinds = {"int": "integer", "bool": "boolean"}
     section: dict[str, dict[str, Any]] = {}
     for name, info in StackConfig.model_fields.items():
-        if info.default is None:
+        if info.default is None or name in ("runtime", *BY_RUNTIME[DEFAULT_RUNTIME]):
             continue
         kind = getattr(info.annotation, "__name__", "")
         entry: dict[str, Any] = {"description": info.description, "type": kinds.get(kind, "string")}

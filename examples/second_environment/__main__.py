@@ -33,9 +33,17 @@ speech = Endpoint(
     flashboot="FLASHBOOT",
 )
 
-# And a whole second environment, in another data center, without models of its own.
+# And a whole second environment, in another data center, on images and without models of its own.
 studio = ComfyEnvironment(
-    "studio", StackConfig(data_center="EU-CZ-1", volume_gb=50, workers_max=1, protect_volume=False)
+    "studio",
+    StackConfig(
+        data_center="EU-CZ-1",
+        volume_gb=50,
+        workers_max=1,
+        worker_image="ghcr.io/example/comfyform-worker:1.4.2",
+        ops_image="ghcr.io/example/comfyform-ops:1.4.2",
+        protect_volume=False,
+    ),
 )
 
 pulumi.export("speech_url", speech.request_urls.apply(lambda urls: urls["base"]))

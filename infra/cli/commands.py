@@ -14,6 +14,7 @@ from backend.flow.http_driver import Http
 from backend.settings import Settings
 from infra.cli.env_formats import render
 from infra.cli.import_plan import COLUMNS, OPS, VOLUME, WORKER, assignments, propose
+from infra.cli.runtime_finding import runtime_finding
 from infra.engine.pulumi_cli import Pulumi, locate
 from infra.engine.pulumi_project import Project
 from infra.engine.stacks import FAILED, Stack
@@ -225,7 +226,7 @@ def import_(
 
 
 def doctor(*, json: bool = False, stack: str = "", project: str | Path = "") -> int:
-    """Check keys and their rights, addresses, the clock, Pulumi, the registry, and old leftovers.
+    """Check keys and their rights, addresses, the clock, Pulumi, the registry, the runtime, old leftovers.
 
     Args:
         json: give JSON.
@@ -234,16 +235,14 @@ def doctor(*, json: bool = False, stack: str = "", project: str | Path = "") -> 
     """
     settings = Settings.from_env()
     cli = locate()
-    registry = StackConfig().registry
-    if cli is not None:
-        named = Stack.at(stack, project=project, cli=cli)
-        config = named.config()
-        registry = config.registry
-        settings = replace(settings, runpod_api_key=settings.runpod_api_key or config.runpod_api_key)
+    named = Stack.at(stack, project=project, cli=cli) if cli is not None else None
+    config = named.config() if named is not None else StackConfig()
+    settings = replace(settings, runpod_api_key=settings.runpod_api_key or config.runpod_api_key)
     with Http() as http:
         found = [
-            *checks.examine(settings, http, Project.at(project).folder / registry),
+            *checks.examine(settings, http, Project.at(project).folder / config.registry),
             _pulumi_finding(cli),
+            *([runtime_finding(named, config, settings, http)] if named is not None else []),
         ]
     console = _console(json)
     console.data([finding.to_json() for finding in found])

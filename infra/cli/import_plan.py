@@ -68,7 +68,7 @@ class Proposal:
                 wanted |= {key: values.get(name) for key, name in table.items()}
         if cpu := self.chosen[OPS].values.get("cpu") if OPS in self.chosen else None:
             wanted |= {"ops_cpu": cpu[0]["id"], "ops_vcpus": cpu[0]["vcpu_count"]}
-        usual = StackConfig()
+        usual = StackConfig(runtime="image")
         keys |= {
             key: value if isinstance(value, list) else str(value)
             for key, value in wanted.items()

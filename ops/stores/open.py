@@ -16,7 +16,8 @@ from ops.sources.origins import Sources
 from ops.stores.model_store import ModelStore
 from ops.stores.s3 import S3Store
 from ops.stores.s3_client import Bucket
-from ops.stores.worker_jobs import JobStore, OnState
+from ops.stores.worker_call import OnState
+from ops.stores.worker_jobs import JobStore
 
 _REGION: Final = re.compile(r"//s3api-([a-z0-9-]+)\.")
 

@@ -1,23 +1,21 @@
 """Model files on a network volume, through the worker of the ops endpoint: the bytes never come here."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from backend.contract import ProvisionedFile, ProvisionProgress, VerifiedFile, WantedFile
-from backend.errors import NotFound, TransferError
 from backend.flow.http_driver import Http
 from backend.runpod.job_api import JobPlane
 from ops.models.inventory import Inventory
 from ops.models.source_url import LocalSource, parse
 from ops.sources.origins import only_there
 from ops.stores.model_store import OnProgress, Removal, ignore_progress
+from ops.stores.worker_call import OnState, call_worker, not_understood
 
 LIST_DEADLINE_S: Final = 900.0
 """For a look at the volume: a cold start of the ops endpoint and the listing."""
 MOVE_DEADLINE_S: Final = 6 * 3600.0
 """For work on the bytes: fetching or hashing tens of gigabytes."""
-
-OnState = Callable[[Mapping[str, Any]], object]
 
 
 class JobStore:
@@ -78,27 +76,19 @@ class JobStore:
     def _call(self, job: Mapping[str, Any], deadline_s: float, on_progress: OnProgress) -> Mapping[str, Any]:
         """Run one job and return its output."""
 
-        jobs: set[str] = set()
-
         def tell(event: Mapping[str, Any]) -> None:
             if event.get("progress") == "provision":
                 on_progress(cast("ProvisionProgress", event))
-            elif event.get("progress") == "job":
-                jobs.add(event["job_id"])
-                self._on_state(event)
 
-        flow = self._plane.call(self._endpoint_id, job, deadline_s=deadline_s)
-        try:
-            output = self._http.run(flow, on_progress=tell)
-        except NotFound as error:
-            error.hint = "Check RUNPOD_OPS_ENDPOINT_ID: the endpoint does not exist, or is another account's."
-            raise
-        finally:
-            for job_id in jobs:
-                self._on_state({"progress": "job", "state": "ENDED", "job_id": job_id})
-        if not isinstance(output, Mapping):
-            raise _not_understood(str(job["action"]))
-        return output
+        return call_worker(
+            self._http,
+            self._plane,
+            self._endpoint_id,
+            job,
+            deadline_s=deadline_s,
+            on_event=tell,
+            on_state=self._on_state,
+        )
 
 
 def _entries(output: Mapping[str, Any], key: str, count: int) -> list[dict[str, Any]]:
@@ -109,12 +99,5 @@ def _entries(output: Mapping[str, Any], key: str, count: int) -> list[dict[str, 
         or len(entries) != count
         or not all(isinstance(e, dict) for e in entries)
     ):
-        raise _not_understood(str(output.get("action", key)))
+        raise not_understood(str(output.get("action", key)))
     return entries
-
-
-def _not_understood(action: str) -> TransferError:
-    return TransferError(
-        f"This version cannot read the worker's answer to {action}.",
-        hint="Deploy the worker image that belongs to this version of comfyform.",
-    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,6 +83,9 @@ def declared(program: Callable[[], Any]) -> dict[str, Request]:
     return recorder.made
 
 
+ON_IMAGES = StackConfig(worker_image="me/worker", ops_image="me/ops")
+
+
 def names(made: dict[str, Request], kind: str) -> list[str]:
     return [key.removeprefix(f"{kind} ") for key in made if key.startswith(f"{kind} ")]
 
@@ -106,6 +111,51 @@ def test_an_environment_has_its_parts_in_order() -> None:
     assert keeper["workers_max"] == 1
 
 
+def test_software_is_on_the_volume_before_the_models_and_the_gpu_endpoint() -> None:
+    """Code, then the ops environment, then the generation environment; their hashes reach the endpoints."""
+    made = declared(lambda: ComfyEnvironment("comfy", StackConfig(), FILES))
+
+    order = [
+        "NetworkVolume comfy-volume",
+        "Endpoint comfy-ops",
+        "WorkerCode comfy-code",
+        "PythonEnvironment comfy-ops-environment",
+        "PythonEnvironment comfy-generation-environment",
+        f"Model {FILES[0].volume_path}",
+        "Endpoint comfy-worker",
+    ]
+    assert sorted(order, key=list(made).index) == order
+    software = made["WorkerCode comfy-code"].inputs
+    ops, generation = (made[f"PythonEnvironment comfy-{kind}-environment"] for kind in ("ops", "generation"))
+    keeper, worker = made["Endpoint comfy-ops"].inputs, made["Endpoint comfy-worker"].inputs
+    for endpoint, role, environment in ((keeper, "ops", ops), (worker, "generation", generation)):
+        assert re.fullmatch(r"python:\S+@sha256:[0-9a-f]{64}", endpoint["image"])
+        assert json.loads(endpoint["args"])["cmd"][:2] == ["python3", "-c"]
+        expected = {
+            "COMFYFORM_ROLE": role,
+            "COMFYFORM_CODE": software["sha256"],
+            "COMFYFORM_ENVIRONMENT": environment.inputs["key"],
+            "RUNPOD_INIT_TIMEOUT": "800",
+        }
+        assert expected.items() <= endpoint["env"].items()
+        assert endpoint["flashboot"] == "FLASHBOOT"
+    assert worker["env"]["COMFYFORM_OPS_ENVIRONMENT"] == ops.inputs["key"]
+    for each in (made["WorkerCode comfy-code"], ops, generation):
+        assert "comfy-models" in each.sent.provider
+        assert each.sent.deletedWith.endswith("::comfy-volume")
+    waits = made["Endpoint comfy-worker"].sent.dependencies
+    assert any(urn.endswith("::comfy-generation-environment") for urn in waits)
+
+
+def test_images_need_nothing_on_the_volume() -> None:
+    """A stack on images declares no software, and its containers have no start command."""
+    made = declared(lambda: ComfyEnvironment("comfy", ON_IMAGES))
+
+    assert names(made, "WorkerCode") + names(made, "PythonEnvironment") == []
+    assert made["Endpoint comfy-ops"].inputs["image"] == "me/ops"
+    assert made["Endpoint comfy-ops"].inputs.get("args") is None
+
+
 def test_models_are_made_a_few_lanes_abreast_by_a_process_of_their_own() -> None:
     """Each model waits for the one three before it, so that a worker of the process is always free."""
     created = declared(lambda: ComfyEnvironment("comfy", StackConfig(), FILES))
@@ -127,8 +177,8 @@ def test_the_volume_is_protected_unless_the_stack_says_otherwise() -> None:
         created = declared(lambda: ComfyEnvironment("comfy", config))
         return bool(created["NetworkVolume comfy-volume"].sent.protect)
 
-    assert protected(StackConfig()) is True
-    assert protected(StackConfig(protect_volume=False)) is False
+    assert protected(ON_IMAGES) is True
+    assert protected(ON_IMAGES.model_copy(update={"protect_volume": False})) is False
 
 
 def test_an_endpoint_has_its_templates_fields_as_its_own() -> None:

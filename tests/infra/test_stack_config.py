@@ -133,6 +133,7 @@ def test_rules_over_two_keys_are_told_with_mistakes_of_one() -> None:
                 "comfyform:ops_vcpus": "3",
                 "comfyform:registry_username": "u",
                 "worker:build": "ghcr.io/me/worker:1",
+                "ops:build": "ghcr.io/me/ops",
             },
             "x",
         )
@@ -199,3 +200,55 @@ def test_only_unusual_addresses_reach_the_workers() -> None:
 
     assert worker_env(Settings()) == {}
     assert worker_env(settings) == {"HF_ENDPOINT": "http://mirror", "COMFYFORM_ALLOW_HOSTS": "a,b"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "runtime", "vcpus"),
+    [
+        ({}, "volume", 4),
+        ({"comfyform:worker_image": "w", "comfyform:ops_image": "o"}, "image", 2),
+        ({"comfyform:worker_image": "w", "ops:build": "ghcr.io/me/ops"}, "image", 2),
+        ({"worker:build": "ghcr.io/me/worker", "ops:build": "ghcr.io/me/ops"}, "image", 2),
+        ({"comfyform:runtime": "volume", "comfyform:ops_vcpus": "8"}, "volume", 8),
+    ],
+)
+def test_a_stack_that_names_or_builds_images_runs_them(keys: dict[str, str], runtime: str, vcpus: int) -> None:
+    """So an older stack stays on its images; defaults that depend on the runtime follow it."""
+    config = StackConfig.parse(keys, "x")
+
+    assert (config.runtime, config.ops_vcpus) == (runtime, vcpus)
+
+
+@pytest.mark.parametrize(
+    ("keys", "problems"),
+    [
+        (
+            {"comfyform:runtime": "volume", "comfyform:ops_image": "o", "worker:build": "ghcr.io/me/worker"},
+            ["does not go with comfyform:ops_image and worker:build: remove that, or set runtime to image"],
+        ),
+        (
+            {"comfyform:runtime": "image"},
+            ["worker_image: runtime image needs it, or worker:build", "ops_image: runtime image needs it"],
+        ),
+        ({"comfyform:worker_image": "w"}, ["ops_image: runtime image needs it, or ops:build"]),
+        (
+            {
+                "comfyform:worker_image": "w",
+                "comfyform:ops_image": "o",
+                "comfyform:generation_folder": "nodes",
+            },
+            ["generation_folder: only runtime volume uses it"],
+        ),
+        ({"comfyform:runtime": "docker"}, ["runtime: Input should be 'volume' or 'image', got 'docker'"]),
+    ],
+)
+def test_a_runtime_and_what_contradicts_it_are_refused_together(
+    keys: dict[str, str], problems: list[str]
+) -> None:
+    """Each problem names its key and what to do."""
+    with pytest.raises(RegistryError) as caught:
+        StackConfig.parse(keys, "x")
+
+    assert len(caught.value.problems) == len(problems)
+    for problem, sentence in zip(caught.value.problems, problems, strict=True):
+        assert sentence in problem

@@ -20,6 +20,8 @@ CONFIG = StackConfig(
     volume_gb=10,
     protect_volume=False,
     workers_max=1,
+    worker_image="comfyform/worker",
+    ops_image="comfyform/ops",
     registry_username=Secret("somebody"),
     registry_password=Secret("password"),
 )

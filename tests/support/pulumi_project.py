@@ -33,6 +33,8 @@ required:
 optional: {}
 """
 SMALL = {"comfyform:volume_gb": "10", "comfyform:protect_volume": "false", "comfyform:workers_max": "2"}
+IMAGES = {"comfyform:worker_image": "comfyform/worker", "comfyform:ops_image": "comfyform/ops"}
+"""A stack on images: nothing is installed on its volume, so that it is up in seconds."""
 
 
 class Project:
@@ -63,7 +65,9 @@ class Project:
             data=root / "pulumi",
         )
 
-    def pulumi(self, *arguments: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+    def pulumi(
+        self, *arguments: str, ok: bool = True, timeout_s: float = HANG_S
+    ) -> subprocess.CompletedProcess[str]:
         """Run the CLI to its end; a failure that the test does not expect fails it, with what was said."""
         done = subprocess.run(
             [str(self.cli.program), *arguments, "--non-interactive"],
@@ -71,7 +75,7 @@ class Project:
             env=self.env,
             capture_output=True,
             text=True,
-            timeout=HANG_S,
+            timeout=timeout_s,
             check=False,
         )
         assert not ok or done.returncode == 0, done.stdout + done.stderr
@@ -89,9 +93,11 @@ class Project:
             start_new_session=True,
         )
 
-    def up(self, *arguments: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+    def up(
+        self, *arguments: str, ok: bool = True, timeout_s: float = HANG_S
+    ) -> subprocess.CompletedProcess[str]:
         """`pulumi up`, without a preview first."""
-        return self.pulumi("up", "--yes", "--skip-preview", *arguments, ok=ok)
+        return self.pulumi("up", "--yes", "--skip-preview", *arguments, ok=ok, timeout_s=timeout_s)
 
     def configure(self, **values: str) -> None:
         """Set keys of the stack's configuration."""
@@ -125,11 +131,17 @@ class Project:
 
 
 @contextlib.contextmanager
-def project(root: Path, emulator: Emulator, *, extra: Mapping[str, str] | None = None) -> Iterator[Project]:
-    """Make a project with a small stack."""
+def project(
+    root: Path,
+    emulator: Emulator,
+    *,
+    extra: Mapping[str, str] | None = None,
+    config: Mapping[str, str] = IMAGES,
+) -> Iterator[Project]:
+    """Make a project with a small stack, which runs images unless its configuration says otherwise."""
     created = Project(root, emulator, extra=extra)
     created.pulumi("stack", "init", STACK)
-    pairs = [part for pair in SMALL.items() for part in ("--plaintext", "=".join(pair))]
+    pairs = [part for pair in {**SMALL, **config}.items() for part in ("--plaintext", "=".join(pair))]
     created.pulumi("config", "set-all", *pairs)
     try:
         yield created
