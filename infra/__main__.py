@@ -58,6 +58,7 @@ def main() -> None:
         registry.files(required_only=True),
         worker_env=worker_env(),
         images={name: built_image(name, repository, PROJECT) for name, repository in opt_in.build.items()},
+        project=PROJECT,
     )
     pulumi.export("volume_id", environment.volume.id)
     pulumi.export("endpoint_id", environment.endpoint.id)

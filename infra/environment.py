@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import pulumi
@@ -43,6 +44,7 @@ class ComfyEnvironment(ComponentResource):
         *,
         worker_env: Mapping[str, str] | None = None,
         images: Mapping[str, Output[str]] | None = None,
+        project: Path = Path(),
         opts: ResourceOptions | None = None,
     ) -> None:
         """Declare an environment.
@@ -53,6 +55,7 @@ class ComfyEnvironment(ComponentResource):
             models: files that must be verified on the volume before the endpoint goes live.
             worker_env: variables for all workers, for example the address of a mirror.
             images: ``worker`` and ``ops`` images that are known only later, instead of the configured ones.
+            project: what the configuration's ``generation_folder`` is relative to.
             opts: Pulumi's options.
         """
         super().__init__(COMPONENT, name, None, opts)
@@ -60,7 +63,8 @@ class ComfyEnvironment(ComponentResource):
         names = EnvironmentNames(name)
         self._config = config
         images = images or {}
-        plan = None if images or config.runtime == "image" else RuntimePlan.of(config.generation_folder)
+        folder = project / config.generation_folder if config.generation_folder else None
+        plan = None if images or config.runtime == "image" else RuntimePlan.of(folder)
         inside = ResourceOptions(parent=self)
         self.volume = NetworkVolume(
             names.volume,
@@ -100,7 +104,7 @@ class ComfyEnvironment(ComponentResource):
             flashboot=config.flashboot,
             opts=inside,
         )
-        self.software = None if plan is None else self._install(plan)
+        self.software = None if plan is None else self._install(plan, folder)
         self.models = self._declare_models(models)
         if plan is None:
             start = image_start("generation", config, images)
@@ -162,12 +166,12 @@ class ComfyEnvironment(ComponentResource):
             opts=inside,
         )
 
-    def _install(self, plan: RuntimePlan) -> Installed:
+    def _install(self, plan: RuntimePlan, generation_folder: Path | None) -> Installed:
         """Declare the software of the workers on the volume."""
         return install(
             self._name,
             plan,
-            self._config,
+            generation_folder and generation_folder.absolute(),
             volume_id=self.volume.id,
             endpoint_id=self.ops_endpoint.id,
             opts=ResourceOptions(parent=self, provider=self._slow_provider, deleted_with=self.volume),

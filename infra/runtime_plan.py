@@ -15,7 +15,6 @@ CODE_ROOT: Final = Path(backend.__file__).resolve().parent.parent
 """The folder that holds the packages backend, ops and worker."""
 BASES: Final[Mapping[Kind, str]] = {"ops": base_images.OPS, "generation": base_images.GENERATION}
 """Kind of environment → the image that it is built for."""
-_PROJECT_FILES: Final = ("Pulumi.yaml", "Pulumi.yml", "Pulumi.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +30,17 @@ class RuntimePlan:
     keys: Mapping[Kind, str]
 
     @classmethod
-    def of(cls, generation_folder: str | None = None, *, project: Path | None = None) -> "RuntimePlan":
+    def of(cls, generation_folder: Path | None = None) -> "RuntimePlan":
         """Read the files.
 
         Args:
-            generation_folder: a folder with the files of the generation environment, relative to
-                Pulumi.yaml; by default they are the shipped ones.
-            project: the folder of Pulumi.yaml; by default it is looked for from the working folder up.
+            generation_folder: a folder with the files of the generation environment; by default they are
+                the shipped ones.
 
         Raises:
             ConfigError: a file is missing.
         """
-        own: dict[str, bytes] = {}
-        if generation_folder:
-            own = _own_sources((project or project_folder()) / generation_folder)
+        own = _own_sources(generation_folder) if generation_folder else {}
         keys = {
             kind: environment_key(kind, {**read_sources(kind, CODE_ROOT), **own}, base)
             for kind, base in BASES.items()
@@ -67,12 +63,3 @@ def _own_sources(folder: Path) -> dict[str, bytes]:
             hint="It needs comfyui.toml and comfyui.lock; cuda.lock is optional.",
         )
     return {name: path.read_bytes() if path.is_file() else b"" for name, path in paths.items()}
-
-
-def project_folder() -> Path:
-    """Find the folder of Pulumi.yaml: Pulumi runs programs and providers in it, or in a folder inside it."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if any((folder / name).is_file() for name in _PROJECT_FILES):
-            return folder
-    return here

@@ -20,7 +20,8 @@ class WorkerCodeArgs(TypedDict, total=False):
     sha256: Input[str]
     """Required: of the archive that `RuntimePlan` packs."""
     generation_folder: Input[str] | None
-    """A folder with locks of one's own, relative to Pulumi.yaml. Default: the shipped ones."""
+    """A folder of this machine with locks of one's own. Default: the shipped ones. A change of it alone, as
+    on another machine, changes nothing."""
 
 
 class WorkerCode(Resource, module="comfyform", name="WorkerCode"):

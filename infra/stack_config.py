@@ -17,9 +17,10 @@ from ops.runpod.transports import Transport
 
 Runtime = Literal["volume", "image"]
 """Where the software of the workers comes from: archives on the network volume, or two container images."""
-DEFAULT_RUNTIME: Final[Runtime] = "volume"
+DEFAULT_RUNTIME: Final[Runtime] = "image"
 """Of a stack that neither chooses one nor names an image."""
-IMAGE_KEYS: Final = ("worker_image", "ops_image")
+IMAGES: Final = {"worker_image": "comfyform/worker", "ops_image": "comfyform/ops"}
+"""Images of runtime ``image`` where the configuration names none."""
 BY_RUNTIME: Final[Mapping[Runtime, Mapping[str, int]]] = {
     # The ops worker builds the environments: packages and their archive on its disk, compiled on each CPU.
     "volume": {"ops_vcpus": 4, "ops_disk_gb": 30},
@@ -71,7 +72,7 @@ class StackConfig(BaseModel):
     runtime: Runtime = _key(
         DEFAULT_RUNTIME,
         "Where the software of the workers comes from: volume (built there, no image needed) or image "
-        "(worker_image and ops_image). By default image where an image is named or built, else volume.",
+        "(worker_image and ops_image).",
     )
     generation_folder: str | None = _key(
         None,
@@ -130,9 +131,10 @@ class StackConfig(BaseModel):
     @classmethod
     def _settle_runtime(cls, values: Any) -> Any:
         """Choose the runtime where the configuration does not, and the defaults that depend on it."""
-        named = any(values.get(key) is not None for key in IMAGE_KEYS)
+        named = any(values.get(key) is not None for key in IMAGES)
         runtime = values.get("runtime") or ("image" if named else DEFAULT_RUNTIME)
-        return {**BY_RUNTIME.get(runtime, {}), **values, "runtime": runtime}
+        images = IMAGES if runtime == "image" else {}
+        return {**BY_RUNTIME.get(runtime, {}), **images, **values, "runtime": runtime}
 
     @classmethod
     def parse(
@@ -220,23 +222,18 @@ class StackConfig(BaseModel):
             built: keys of other namespaces that have an image built.
             wrong: names of keys whose value has a problem of its own.
         """
-        if {"runtime", *IMAGE_KEYS} & set(wrong):
+        if {"runtime", *IMAGES} & set(wrong):
             return []
-        named = [f"{NAMESPACE}:{key}" for key in IMAGE_KEYS if getattr(self, key) is not None] + [*built]
+        named = [f"{NAMESPACE}:{key}" for key in IMAGES if getattr(self, key) is not None] + [*built]
         if self.runtime == "volume":
             conflict = (
                 "runtime: volume runs public images with software from the volume, so it does not go with "
                 f"{' and '.join(named)}: remove that, or set runtime to image"
             )
             return [conflict] if named else []
-        found = []
-        for key in IMAGE_KEYS:
-            build = f"{key.removesuffix('_image')}:build"
-            if getattr(self, key) is None and build not in built:
-                found.append(f"{key}: runtime image needs it, or {build}; runtime volume needs no image")
         if self.generation_folder is not None:
-            found.append("generation_folder: only runtime volume uses it")
-        return found
+            return ["generation_folder: only runtime volume uses it"]
+        return []
 
 
 def unknown_keys(keys: Iterable[str], project: str) -> list[str]:

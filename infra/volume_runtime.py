@@ -5,6 +5,7 @@ submitted again; the worker does one after the other.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from backend.errors import ConfigError, JobError, NotFound
@@ -22,7 +23,9 @@ READY: Final = "ready"
 """The state of what is on the volume with the right bytes."""
 DAMAGED: Final = "damaged"
 _PLACE: Final = ("volume_id",)
-_CODE: Final = ("volume_id", "endpoint_id", "sha256", "generation_folder", "state")
+_CODE: Final = ("volume_id", "endpoint_id", "sha256", "state")
+FOLDER: Final = "generation_folder"
+"""An input that is not compared: where this machine has what the code archive's sha256 stands for."""
 _ENVIRONMENT: Final = ("volume_id", "endpoint_id", "kind", "key", "base", "state")
 _listing: Final[Listing[RuntimeListing | None]] = Listing()
 
@@ -62,7 +65,7 @@ def install(props: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: the files have changed since the program hashed them.
         ComfyformError: the volume does not have it; what was there before is untouched.
     """
-    code = RuntimePlan.of(props.get("generation_folder")).code
+    code = RuntimePlan.of(Path(props[FOLDER]) if props.get(FOLDER) else None).code
     if code.sha256 != props["sha256"]:
         raise ConfigError(
             "The code has changed while this `up` was running.", hint="Run the same command again."
@@ -148,7 +151,7 @@ def _is_damaged(found: RuntimeListing, name: str) -> bool:
 
 def code_inputs(props: Mapping[str, Any]) -> dict[str, Any]:
     """Return the inputs that would declare a state of a code archive. Pure."""
-    return {name: props[name] for name in _CODE if props.get(name) is not None}
+    return {name: props[name] for name in (*_CODE, FOLDER) if props.get(name) is not None}
 
 
 def environment_inputs(props: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from pulumi import Input, Output, Resource, ResourceOptions
@@ -94,7 +95,7 @@ def volume_start(kind: Kind, plan: RuntimePlan, installed: Installed | None = No
 def install(
     name: str,
     plan: RuntimePlan,
-    config: StackConfig,
+    generation_folder: Path | None,
     *,
     volume_id: Output[str],
     endpoint_id: Output[str],
@@ -105,7 +106,7 @@ def install(
     Args:
         name: of the environment that the resources belong to.
         plan: what is installed.
-        config: the stack's configuration.
+        generation_folder: the folder that the plan was made of.
         volume_id: the volume.
         endpoint_id: the ops endpoint, which installs and builds.
         opts: for all of them.
@@ -115,7 +116,7 @@ def install(
         volume_id=volume_id,
         endpoint_id=endpoint_id,
         sha256=plan.code.sha256,
-        generation_folder=config.generation_folder,
+        generation_folder=str(generation_folder) if generation_folder else None,
         opts=opts,
     )
     environments: dict[Kind, PythonEnvironment] = {}

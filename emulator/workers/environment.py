@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -35,8 +36,15 @@ def _base_image(state: State, worker: Worker) -> dict[str, str]:
 
     A container has a disk of its own; here the variable that the project reads for it names a folder.
     """
-    index = {name: value for name, value in os.environ.items() if PACKAGE_INDEX.fullmatch(name)}
-    return index | {
+    # pip keeps what it downloads where this machine's pip does, so that only the first build is slow.
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    found = {"PIP_CACHE_DIR": str(caches / "pip")}
+    found |= {name: value for name, value in os.environ.items() if PACKAGE_INDEX.fullmatch(name)}
+    if worker.gpu_count:
+        # The stand-in ComfyUI is a program of this checkout, in the Python that has its packages.
+        stand_in = [f"PYTHONPATH={Path(__file__).parents[2]}", sys.executable, "-m", "emulator.comfyui"]
+        found["COMFYUI_COMMAND"] = shlex.join(["env", *stand_in])
+    return found | {
         "PATH": os.pathsep.join([str(Path(sys.base_prefix, "bin")), os.environ.get("PATH", os.defpath)]),
         "PYTHONPATH": "",
         "COMFYFORM_RUNTIME_DIR": str(state.root / "scratch" / worker.id / "disk"),

@@ -29,10 +29,11 @@ def runtime_finding(stack: Stack, config: StackConfig, settings: Settings, http:
     if config.runtime == "image":
         return Finding(_WHAT, "ok", f"image: {config.worker_image or 'built'}, {config.ops_image or 'built'}")
     try:
-        plan = RuntimePlan.of(config.generation_folder, project=stack.project.folder)
+        folder = config.generation_folder
+        plan = RuntimePlan.of(stack.project.folder / folder if folder else None)
         if stack.name not in stack.names():
             return Finding(_WHAT, "ok", "volume; the stack is not deployed")
-        endpoints = _endpoints(stack.outputs(), settings, http)
+        endpoints = live_environments(stack.outputs(), settings, http)
     except ComfyformError as error:
         return Finding(_WHAT, "warning", f"volume; what the endpoints run is unknown: {error.message}")
     return compare(plan, endpoints)
@@ -64,7 +65,9 @@ def compare(plan: RuntimePlan, endpoints: Mapping[str, Mapping[str, str]]) -> Fi
     return Finding(_WHAT, "ok", f"volume; current, code {plan.code.sha256[:_SHORT]}")
 
 
-def _endpoints(outputs: Mapping[str, Any], settings: Settings, http: Http) -> dict[str, Mapping[str, str]]:
+def live_environments(
+    outputs: Mapping[str, Any], settings: Settings, http: Http
+) -> dict[str, Mapping[str, str]]:
     """Read the environment variables of the stack's two endpoints.
 
     Raises:

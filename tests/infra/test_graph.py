@@ -113,7 +113,7 @@ def test_an_environment_has_its_parts_in_order() -> None:
 
 def test_software_is_on_the_volume_before_the_models_and_the_gpu_endpoint() -> None:
     """Code, then the ops environment, then the generation environment; their hashes reach the endpoints."""
-    made = declared(lambda: ComfyEnvironment("comfy", StackConfig(), FILES))
+    made = declared(lambda: ComfyEnvironment("comfy", StackConfig(runtime="volume"), FILES))
 
     order = [
         "NetworkVolume comfy-volume",

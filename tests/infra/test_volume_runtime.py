@@ -1,7 +1,7 @@
 """Runtime ``volume`` on the real engine: from an account with nothing but a key to a portrait, and on.
 
-pip installs the locked packages from its index; the archives, the start command and the workers are real. Only
-ComfyUI is the stand-in, so that the generation environment of these stacks is the demo's, which is empty.
+pip installs the locked packages from its index; the archives, the start command and the workers are real.
+Only ComfyUI is the stand-in, so the generation environment of these stacks is the demo's, which is empty.
 """
 
 from __future__ import annotations
@@ -9,24 +9,36 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from backend import Settings, get_backend
+from backend.flow.http_driver import Http
+from infra.cli.runtime_finding import compare, live_environments
+from infra.engine import orphan_processes
+from infra.engine.state_files import repair, state_folder, unlock
 from infra.runtime_plan import RuntimePlan
 from ops.commands import runtime as commands
+from ops.commands.doctor_checks import Finding
 from ops.runtime.environment_key import KINDS
-from tests.support.emulation import Emulator, running_emulator
+from tests.support.emulation import Emulator, running_emulator, until
 from tests.support.pages import clone
-from tests.support.pulumi_project import Project, project
+from tests.support.pulumi_project import STACK, kill, project
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo"
 LONG_S = 1500.0
 """An up that builds the ops environment: pip installs a hundred packages."""
-CONFIG = {"comfyform:generation_folder": "generation", "comfyform:workers_max": "1"}
+CONFIG = {
+    "comfyform:runtime": "volume",
+    "comfyform:generation_folder": "generation",
+    "comfyform:workers_max": "1",
+}
 
 
 class Stack:
@@ -42,14 +54,9 @@ class Stack:
         (root / "runpod").mkdir()
         self.emu = self._start(0)
         self.infra = cleanup.enter_context(project(root / "project", self.emu, config=CONFIG))
-        code = clone(root / "code")
-        shutil.rmtree(self.infra.root / "infra")
-        (self.infra.root / "infra").symlink_to(code / "infra")
-        self.infra.env["PYTHONPATH"] = str(code)
-        self.code = code
+        clone(self.infra.root)
+        self.infra.env["PYTHONPATH"] = str(self.infra.root)
         shutil.copytree(DEMO / "generation", self.infra.root / "generation")
-        for name in ("models-registry.yaml", "models-registry.lock.yaml"):
-            shutil.copy(DEMO / name, self.infra.root / name)
 
     def _start(self, port: int) -> Emulator:
         return self._cleanup.enter_context(running_emulator(self._root / "runpod", port=port))
@@ -93,6 +100,50 @@ class Stack:
         assert answer["status"] == "COMPLETED", answer
         return str(answer["output"]["worker_version"])
 
+    def plan(self) -> RuntimePlan:
+        """Return what the stack's copy of the code makes."""
+        code = "import pickle, sys, pathlib; from infra.runtime_plan import RuntimePlan; "
+        code += "sys.stdout.buffer.write(pickle.dumps(RuntimePlan.of(pathlib.Path('generation'))))"
+        command = [sys.executable, "-c", code]
+        answer = subprocess.run(
+            command, cwd=self.infra.root, env=self.infra.env, capture_output=True, check=True
+        )
+        plan: RuntimePlan = pickle.loads(answer.stdout)
+        return plan
+
+    def finding(self) -> Finding:
+        """Return what `inv doctor` says about the runtime."""
+        with Http() as http:
+            return compare(self.plan(), live_environments(self.infra.outputs(), self.settings, http))
+
+    def change_code(self) -> None:
+        """Change a line of the worker's code."""
+        with (self.infra.root / "worker" / "actions.py").open("a") as file:
+            file.write("# changed\n")
+
+    def change_lock(self) -> None:
+        """Change the lock of the generation environment."""
+        with (self.infra.root / "generation" / "comfyui.lock").open("a") as file:
+            file.write("# changed\n")
+
+    def kill_at(self, path: str, nth: int, what: dict[str, int]) -> None:
+        """Kill an up while a request is held, and clear away what it leaves in the state's folder."""
+        fault = self.emu.fault(path, method="POST", skip=nth, **what)["id"]
+
+        def held() -> bool:
+            faults = self.emu.control("GET", "/faults")["faults"]
+            return any(each["id"] == fault and each["hits"] for each in faults)
+
+        process = self.infra.start("up", "--yes", "--skip-preview")
+        until(lambda: process.poll() is not None or held(), 300)
+        assert process.poll() is None, process.communicate()[0]
+        kill(process)
+        orphan_processes.end()
+        self.emu.control("DELETE", f"/faults/{fault}")
+        folder = state_folder(self.infra.env)
+        repair(folder, "comfyform", STACK)
+        unlock(folder, process.pid)
+
     def jobs(self, action: str) -> int:
         """Count the jobs of an action that RunPod has taken so far."""
         return sum(job.get("action") == action for job in self.emu.submitted().values())
@@ -108,65 +159,117 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 def test_from_a_key_to_a_portrait_and_on(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An empty account, a first up, and all that follows: new workers, new code, a new lock, drift, damage."""
+    """An empty account, its first up, and all that follows on one stack: one build of packages is enough."""
     stack.up()
-    first = RuntimePlan.of("generation", project=stack.infra.root)
-    built = {name: stack.infra.resources()[f"comfy-{name}-environment"]["outputs"] for name in KINDS}
-    assert stack.archives("code") == {first.code.sha256}
-    assert stack.archives("environments") == {each["sha256"] for each in built.values()}
-    portrait = stack.portrait()
-    assert portrait.startswith(b"\x89PNG")
-    stack.infra.up("--expect-no-changes")
-
-    # A new worker downloads nothing: there is no package index any more, and the hub is not asked.
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
-    stack.restart()
-    before = len(stack.emu.requests(path="/hub/*"))
-    assert stack.portrait() == portrait
-    assert len(stack.emu.requests(path="/hub/*")) == before
-
-    # A changed line of code: installed by the next up, without a build, and the next worker runs it.
-    builds = stack.jobs("build_environment")
-    with (stack.code / "worker" / "actions.py").open("a") as file:
-        file.write("# changed\n")
-    said = stack.up()
-    assert "comfy-code updated" in said and stack.jobs("build_environment") == builds
-    (second,) = stack.archives("code") - {first.code.sha256}
-    assert stack.worker_version().endswith(second[:12])
-    assert stack.archives("code") == {first.code.sha256, second}
-
-    # A changed lock: another environment, and the GPU endpoint moves to it only when it is built.
-    (stack.infra.root / "generation" / "comfyui.lock").write_text("# another lock\n")
-    seen = len(stack.emu.requests())
-    stack.up()
-    wrote = [each for each in stack.emu.requests()[seen:] if each["method"] in ("PATCH", "POST")]
-    moved = [each["path"] for each in wrote].index(f"/rest/v2/serverless/{stack.settings.runpod_endpoint_id}")
-    jobs = [place for place, each in enumerate(wrote) if each["path"].endswith("/job-done") or "/run" in each["path"]]
-    assert jobs and max(place for place in jobs if place < moved) < moved
-    assert len(stack.archives("environments")) == 3
-    assert stack.portrait().startswith(b"\x89PNG")
-
-    # Pruning leaves what the endpoints start from, and asks nothing of RunPod twice.
-    assert commands.list_runtime(json=True, settings=stack.settings) == 0
-    listed = json.loads(capsys.readouterr().out)
-    unused = [each["sha256"] for each in listed["code"] if not each["endpoints"]]
-    assert sorted(unused) == sorted(stack.archives("code") - {max(unused, key=len)}) or len(unused) == 2
-    assert commands.prune(yes=True, json=True, settings=stack.settings) == 0
-    assert len(stack.archives("code")) == 1
-    assert len(stack.archives("environments")) == 2
-
-    # Damage and loss are drift, and up repairs both.
-    (code,) = (stack.store / "code").glob("*.tar.gz")
-    code.write_bytes(b"x" + code.read_bytes()[1:])
-    key = stack.infra.resources()["comfy-generation-environment"]["outputs"]["key"]
-    shutil.rmtree(stack.store / "environments" / key)
-    stack.infra.pulumi("refresh", "--yes", "--skip-preview", timeout_s=LONG_S)
-    assert "comfy-generation-environment" not in stack.infra.resources()
-    stack.up()
-    assert hashlib.sha256(code.read_bytes()).hexdigest() == code.name.partition(".")[0]
-    assert len(stack.archives("environments")) == 2
-    assert stack.portrait().startswith(b"\x89PNG")
+    a_first_up_brings_everything(stack)
+    a_new_worker_downloads_nothing(stack, monkeypatch)
+    a_changed_line_runs_after_the_next_up(stack)
+    the_endpoint_moves_when_a_new_environment_is_built(stack)
+    pruning_leaves_what_is_in_use(stack, capsys)
+    a_kill_at_each_job_leaves_one_of_everything(stack)
+    damage_and_loss_are_repaired(stack)
 
     stack.infra.pulumi("destroy", "--yes", "--skip-preview")
     assert stack.emu.state()["endpoints"] == []
+    assert stack.emu.state()["volumes"] == []
+
+
+def a_first_up_brings_everything(stack: Stack) -> None:
+    """Code and both environments are on the volume, each once, and a portrait comes of them."""
+    plan = stack.plan()
+    built = {kind: stack.infra.resources()[f"comfy-{kind}-environment"]["outputs"] for kind in KINDS}
+    assert stack.archives("code") == {plan.code.sha256}
+    assert stack.archives("environments") == {each["sha256"] for each in built.values()}
+    assert stack.portrait().startswith(b"\x89PNG")
+    stack.infra.up("--expect-no-changes")
+    stack.infra.pulumi("refresh", "--yes", "--skip-preview", "--expect-no-changes", timeout_s=LONG_S)
+    assert stack.finding().state == "ok"
+
+
+def a_new_worker_downloads_nothing(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All workers are gone, there is no package index, and nothing is asked of the hub."""
+    with monkeypatch.context() as patch:
+        patch.setenv("PIP_NO_INDEX", "1")
+        patch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
+        stack.restart()
+    assert stack.portrait().startswith(b"\x89PNG")
+    assert stack.emu.requests(path="/hub/*") == []
+
+
+def a_changed_line_runs_after_the_next_up(stack: Stack) -> None:
+    """The code is installed again, nothing is built, and the next worker runs the new line."""
+    before, builds = stack.plan().code.sha256, stack.jobs("build_environment")
+    stack.change_code()
+    after = stack.plan().code.sha256
+    assert stack.finding().state == "warning"
+    stack.up()
+    assert stack.jobs("build_environment") == builds
+    assert stack.archives("code") == {before, after}
+    assert stack.worker_version().endswith(after[:12])
+    assert stack.finding().state == "ok"
+
+
+def the_endpoint_moves_when_a_new_environment_is_built(stack: Stack) -> None:
+    """Until then the endpoint has the old environment, which is still there for its workers."""
+    settings, old = stack.settings, stack.archives("environments")
+    stack.change_lock()
+    seen = len(stack.emu.requests())
+    stack.up()
+    paths = [f"{each['method']} {each['path']}" for each in stack.emu.requests()[seen:]]
+    moved = paths.index(f"PATCH /rest/v2/serverless/{settings.runpod_endpoint_id}")
+    asked = paths.index(
+        f"POST /jobs/v2/{settings.runpod_ops_endpoint_id}/run",
+        paths.index(f"POST /jobs/v2/{settings.runpod_ops_endpoint_id}/run") + 1,
+    )  # the first one installs the code
+    answers = [place for place, path in enumerate(paths) if "/job-done/" in path]
+    assert any(asked < place < moved for place in answers)
+    assert old < stack.archives("environments")
+    assert stack.portrait().startswith(b"\x89PNG")
+
+
+def pruning_leaves_what_is_in_use(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    """The list says who uses what; pruning removes the rest."""
+    plan = stack.plan()
+    capsys.readouterr()
+    assert commands.list_runtime(json=True, settings=stack.settings) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {each["sha256"]: len(each["endpoints"]) for each in listed["code"]}[plan.code.sha256] == 2
+    used = {each["key"] for each in listed["environments"] if each["endpoints"]}
+    assert used == set(plan.keys.values())
+    assert len(listed["environments"]) == 3
+    assert commands.prune(yes=True, json=True, settings=stack.settings) == 0
+    assert stack.archives("code") == {plan.code.sha256}
+    assert len(stack.archives("environments")) == 2
+    assert commands.prune(yes=True, json=True, settings=stack.settings) == 0
+
+
+def a_kill_at_each_job_leaves_one_of_everything(stack: Stack) -> None:
+    """Kill -9 of the CLI, before and after RunPod has taken each job of an up; the next up completes it."""
+    run = f"/jobs/v2/{stack.settings.runpod_ops_endpoint_id}/run"
+    for nth in (0, 1):
+        for what in ({"delay_s": 60}, {"stall": 0}):
+            stack.change_lock()
+            stack.kill_at(run, nth, what)
+            stack.up()
+            stack.infra.up("--expect-no-changes")
+    plan = stack.plan()
+    for path in stack.store.rglob("*.tar.*"):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name.partition(".")[0]
+    records = [json.loads(path.read_bytes()) for path in stack.store.rglob("record.json")]
+    assert [each["key"] for each in records].count(plan.keys["generation"]) == 1
+    assert len(stack.emu.state()["endpoints"]) == 2
+
+
+def damage_and_loss_are_repaired(stack: Stack) -> None:
+    """A code archive with other bytes and an environment that is gone are drift; up repairs both."""
+    plan = stack.plan()
+    code = stack.store / "code" / f"{plan.code.sha256}.tar.gz"
+    code.write_bytes(b"x" + code.read_bytes()[1:])
+    shutil.rmtree(stack.store / "environments" / plan.keys["generation"])
+    stack.restart()
+    stack.infra.pulumi("refresh", "--yes", "--skip-preview", timeout_s=LONG_S)
+    assert "comfy-code" not in stack.infra.resources()
+    stack.up()
+    assert hashlib.sha256(code.read_bytes()).hexdigest() == plan.code.sha256
+    assert (stack.store / "environments" / plan.keys["generation"] / "record.json").is_file()
+    assert stack.portrait().startswith(b"\x89PNG")
