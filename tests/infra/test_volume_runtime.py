@@ -7,8 +7,6 @@ Only ComfyUI is the stand-in, so the generation environment of these stacks is t
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import pickle
 import shutil
 import subprocess
@@ -21,15 +19,12 @@ import pytest
 from backend import Settings, get_backend
 from backend.flow.http_driver import Http
 from infra.cli.runtime_finding import compare, live_environments
-from infra.engine import orphan_processes
-from infra.engine.state_files import repair, state_folder, unlock
 from infra.runtime_plan import RuntimePlan
-from ops.commands import runtime as commands
 from ops.commands.doctor_checks import Finding
 from ops.runtime.environment_key import KINDS
-from tests.support.emulation import Emulator, running_emulator, until
+from tests.support.emulation import Emulator, running_emulator
 from tests.support.pages import clone
-from tests.support.pulumi_project import STACK, kill, project
+from tests.support.pulumi_project import project
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo"
 LONG_S = 1500.0
@@ -86,6 +81,10 @@ class Stack:
         """Return the names of the archives on the volume, without their endings."""
         return {path.name.partition(".")[0] for path in (self.store / part).rglob("*.tar.*")}
 
+    def environments(self) -> set[str]:
+        """Return the keys of the environments on the volume."""
+        return {path.parent.name for path in self.store.rglob("record.json")}
+
     def portrait(self) -> bytes:
         """Make a portrait on a worker that runs this checkout's code."""
         path = self.infra.root / "odin.png"
@@ -126,24 +125,6 @@ class Stack:
         with (self.infra.root / "generation" / "comfyui.lock").open("a") as file:
             file.write("# changed\n")
 
-    def kill_at(self, path: str, nth: int, what: dict[str, int]) -> None:
-        """Kill an up while a request is held, and clear away what it leaves in the state's folder."""
-        fault = self.emu.fault(path, method="POST", skip=nth, **what)["id"]
-
-        def held() -> bool:
-            faults = self.emu.control("GET", "/faults")["faults"]
-            return any(each["id"] == fault and each["hits"] for each in faults)
-
-        process = self.infra.start("up", "--yes", "--skip-preview")
-        until(lambda: process.poll() is not None or held(), 300)
-        assert process.poll() is None, process.communicate()[0]
-        kill(process)
-        orphan_processes.end()
-        self.emu.control("DELETE", f"/faults/{fault}")
-        folder = state_folder(self.infra.env)
-        repair(folder, "comfyform", STACK)
-        unlock(folder, process.pid)
-
     def jobs(self, action: str) -> int:
         """Count the jobs of an action that RunPod has taken so far."""
         return sum(job.get("action") == action for job in self.emu.submitted().values())
@@ -156,22 +137,13 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 
 @pytest.mark.slow
-def test_from_a_key_to_a_portrait_and_on(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_from_a_key_to_a_portrait_and_on(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty account, its first up, and all that follows on one stack: one build of packages is enough."""
     stack.up()
     a_first_up_brings_everything(stack)
     a_new_worker_downloads_nothing(stack, monkeypatch)
     a_changed_line_runs_after_the_next_up(stack)
     the_endpoint_moves_when_a_new_environment_is_built(stack)
-    pruning_leaves_what_is_in_use(stack, capsys)
-    a_kill_at_each_job_leaves_one_of_everything(stack)
-    damage_and_loss_are_repaired(stack)
-
-    stack.infra.pulumi("destroy", "--yes", "--skip-preview")
-    assert stack.emu.state()["endpoints"] == []
-    assert stack.emu.state()["volumes"] == []
 
 
 def a_first_up_brings_everything(stack: Stack) -> None:
@@ -211,7 +183,7 @@ def a_changed_line_runs_after_the_next_up(stack: Stack) -> None:
 
 def the_endpoint_moves_when_a_new_environment_is_built(stack: Stack) -> None:
     """Until then the endpoint has the old environment, which is still there for its workers."""
-    settings, old = stack.settings, stack.archives("environments")
+    settings, old = stack.settings, stack.environments()
     stack.change_lock()
     seen = len(stack.emu.requests())
     stack.up()
@@ -223,53 +195,5 @@ def the_endpoint_moves_when_a_new_environment_is_built(stack: Stack) -> None:
     )  # the first one installs the code
     answers = [place for place, path in enumerate(paths) if "/job-done/" in path]
     assert any(asked < place < moved for place in answers)
-    assert old < stack.archives("environments")
-    assert stack.portrait().startswith(b"\x89PNG")
-
-
-def pruning_leaves_what_is_in_use(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
-    """The list says who uses what; pruning removes the rest."""
-    plan = stack.plan()
-    capsys.readouterr()
-    assert commands.list_runtime(json=True, settings=stack.settings) == 0
-    listed = json.loads(capsys.readouterr().out)
-    assert {each["sha256"]: len(each["endpoints"]) for each in listed["code"]}[plan.code.sha256] == 2
-    used = {each["key"] for each in listed["environments"] if each["endpoints"]}
-    assert used == set(plan.keys.values())
-    assert len(listed["environments"]) == 3
-    assert commands.prune(yes=True, json=True, settings=stack.settings) == 0
-    assert stack.archives("code") == {plan.code.sha256}
-    assert len(stack.archives("environments")) == 2
-    assert commands.prune(yes=True, json=True, settings=stack.settings) == 0
-
-
-def a_kill_at_each_job_leaves_one_of_everything(stack: Stack) -> None:
-    """Kill -9 of the CLI, before and after RunPod has taken each job of an up; the next up completes it."""
-    run = f"/jobs/v2/{stack.settings.runpod_ops_endpoint_id}/run"
-    for nth in (0, 1):
-        for what in ({"delay_s": 60}, {"stall": 0}):
-            stack.change_lock()
-            stack.kill_at(run, nth, what)
-            stack.up()
-            stack.infra.up("--expect-no-changes")
-    plan = stack.plan()
-    for path in stack.store.rglob("*.tar.*"):
-        assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name.partition(".")[0]
-    records = [json.loads(path.read_bytes()) for path in stack.store.rglob("record.json")]
-    assert [each["key"] for each in records].count(plan.keys["generation"]) == 1
-    assert len(stack.emu.state()["endpoints"]) == 2
-
-
-def damage_and_loss_are_repaired(stack: Stack) -> None:
-    """A code archive with other bytes and an environment that is gone are drift; up repairs both."""
-    plan = stack.plan()
-    code = stack.store / "code" / f"{plan.code.sha256}.tar.gz"
-    code.write_bytes(b"x" + code.read_bytes()[1:])
-    shutil.rmtree(stack.store / "environments" / plan.keys["generation"])
-    stack.restart()
-    stack.infra.pulumi("refresh", "--yes", "--skip-preview", timeout_s=LONG_S)
-    assert "comfy-code" not in stack.infra.resources()
-    stack.up()
-    assert hashlib.sha256(code.read_bytes()).hexdigest() == plan.code.sha256
-    assert (stack.store / "environments" / plan.keys["generation"] / "record.json").is_file()
+    assert old < stack.environments()
     assert stack.portrait().startswith(b"\x89PNG")
