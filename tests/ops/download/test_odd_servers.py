@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import pytest
 
-from backend.contract import WantedFile
+from backend.contract import ProvisionedFile, WantedFile
 from backend.errors import ComfyformError
 from backend.flow.http_driver import Http
 from ops.sources.origins import Sources
@@ -234,10 +234,10 @@ def announcing(answer: Callable[[Seen], Answer], sha256: str) -> Callable[[Seen]
     return lambda seen: Answer(body=description) if seen.path.startswith("/api/v1/") else answer(seen)
 
 
-def announced_by(store: FolderStore | S3Store, url: str) -> FolderStore | S3Store:
-    """Let a store take a server for CivitAI."""
+def fetch_announced(store: FolderStore | S3Store, url: str, path: str) -> ProvisionedFile:
+    """Let a store take a server for CivitAI, and fetch a file from it that the registry does not pin."""
     store._sources = replace(store._sources, civitai_url=url)
-    return store
+    return store.provision([WantedFile(path=path, source="civitai:77")])[0]
 
 
 @pytest.mark.slow
@@ -247,8 +247,7 @@ def test_an_announced_hash_is_enough(ends: Ends, name: str, transport: str):
     """The registry pins nothing and the service announces the hash: the same servers give the same bytes."""
     path = "models/loras/announced.safetensors"
     with serving(announcing(RIGHT[name].answerer(), SHA256)) as server:
-        store = announced_by(ends.stores[transport], server.url)
-        (answer,) = store.provision([WantedFile(path=path, source="civitai:77")])
+        answer = fetch_announced(ends.stores[transport], server.url, path)
 
     assert answer["sha256"] == SHA256
     assert (ends.roots[transport] / path).read_bytes() == BODY
@@ -265,10 +264,9 @@ def test_what_came_instead_of_the_announced_file_is_named(
     body, says = WRONG[name]
     path = "models/loras/announced.safetensors"
     sha256 = SHA256 if announced == "the real file" else hashlib.sha256(body).hexdigest()
-    with serving(announcing(Server(body).answerer(), sha256)) as server:
-        store = announced_by(ends.stores[transport], server.url)
-        with pytest.raises(ComfyformError) as caught:
-            store.provision([WantedFile(path=path, source="civitai:77")])
+    answerer = announcing(Server(body).answerer(), sha256)
+    with serving(answerer) as server, pytest.raises(ComfyformError) as caught:
+        fetch_announced(ends.stores[transport], server.url, path)
 
     assert re.search(says, str(caught.value)), str(caught.value)
     assert "pin" not in str(caught.value)
