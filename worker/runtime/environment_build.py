@@ -35,6 +35,15 @@ _INHERITED: Final = re.compile(
 """Variables that pip may see: a source build runs other people's code, which must not read our keys."""
 
 
+_FETCH: Final = """
+import subprocess, sys
+from pathlib import Path
+from worker.sources import Source, fetch
+try:
+    fetch(Source(*sys.argv[2:]), Path(sys.argv[1]))
+except (OSError, subprocess.CalledProcessError) as error:
+    sys.exit(str(error))
+"""
 _BUILDING: Final = threading.Lock()
 
 
@@ -164,10 +173,8 @@ class EnvironmentBuilder:
         pins = self._pins()
         for source in sources.sources(pins):
             arguments = (str(target / source.folder), *source)
-            code = "import sys; from pathlib import Path; from worker.sources import Source, fetch; "
-            code += "fetch(Source(*sys.argv[2:]), Path(sys.argv[1]))"
             environ = self.environ | {"PYTHONPATH": str(self.code), **self._git_address()}
-            list(self._run(f"git ({source.name})", [sys.executable, "-P", "-c", code, *arguments], environ))
+            list(self._run(f"git ({source.name})", [sys.executable, "-P", "-c", _FETCH, *arguments], environ))
         for path in target.rglob(".git"):
             # A submodule's is a file.
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -199,7 +206,10 @@ class EnvironmentBuilder:
             "unchecked-hash",
         ]
         # Some packages bring templates that are not Python: a failure there is theirs.
-        subprocess.run([*command, str(folder)], env=self.environ, check=False, capture_output=True)
+        # Without the folder's name, which is another one in each build: the same sources give the same bytes.
+        subprocess.run(
+            [*command, "-s", str(folder), str(folder)], env=self.environ, check=False, capture_output=True
+        )
 
     def _try(self, kind: str, target: Path) -> None:
         """Import what a worker imports first, from the new packages alone."""
