@@ -23,7 +23,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import certifi
 
-from backend.errors import ConfigError, InvalidArgument, TransferError, Unavailable
+from backend.errors import ComfyformError, ConfigError, InvalidArgument, TransferError, Unavailable
 from backend.flow import Reply
 from backend.flow.environment_proxy import through_proxy
 from backend.settings import Secret
@@ -124,9 +124,15 @@ class Response:
 
 
 class DownloadClient:
-    """Opens URLs and keeps connections for further requests. Safe to share between threads."""
+    """Opens URLs and keeps connections for further requests. Safe to share between threads.
 
-    def __init__(self) -> None:
+    Args:
+        check_peer: is given a URL and the address that a connection for it was made to, before anything is
+            sent, and raises where that address is refused. A proxy looks names up itself.
+    """
+
+    def __init__(self, *, check_peer: Callable[[str, str], None] = lambda _url, _address: None) -> None:
+        self._check_peer = check_peer
         self._lock = threading.Lock()
         self._idle: dict[tuple[str, str], list[http.client.HTTPConnection]] = {}
 
@@ -195,6 +201,8 @@ class DownloadClient:
                 fresh = connection is None
                 if connection is None:
                     connection = _connect(place, proxy, timeout_s)
+                    if proxy is None:
+                        self._check_address(place.geturl(), connection)
                 try:
                     if connection.sock is not None:
                         connection.sock.settimeout(timeout_s)
@@ -204,6 +212,13 @@ class DownloadClient:
                     connection.close()
                     if fresh or not isinstance(error, ConnectionError):
                         raise
+
+    def _check_address(self, url: str, connection: http.client.HTTPConnection) -> None:
+        try:
+            self._check_peer(url, str(connection.sock.getpeername()[0]))
+        except BaseException:
+            connection.close()
+            raise
 
 
 def _connect(place: SplitResult, proxy: SplitResult | None, timeout_s: float) -> http.client.HTTPConnection:
@@ -263,6 +278,8 @@ def _translated(url: str) -> Iterator[None]:
     """Turn the exceptions of sockets, TLS and http.client into ours, without a cause that holds the key."""
     try:
         yield
+    except ComfyformError:
+        raise
     except (http.client.InvalidURL, UnicodeError) as error:
         raise InvalidArgument(f"{shown(url)!r} is not a usable URL: {error}.") from None
     except (OSError, http.client.HTTPException, ValueError) as error:

@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -70,7 +71,7 @@ class RangeReader:
         self._origin = origin
         self._sources = sources
         self._timeout_s = timeout_s
-        self._client = DownloadClient()
+        self._client = DownloadClient(check_peer=partial(sources.check_peer, origin))
         self._lock = threading.Lock()
         self._direct: tuple[str, Secret | None] | None = None
 

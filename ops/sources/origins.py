@@ -19,7 +19,7 @@ from ops.models.record import SHA256
 from ops.models.source_url import CivitaiSource, HfSource, LocalSource, Source, UrlSource, parse
 from ops.sources.civitai import announced_sha256, chosen_file, download_path
 from ops.sources.errors import explain
-from ops.sources.ssrf_guard import check_public, redirected, same_server
+from ops.sources.ssrf_guard import check_peer, check_public, redirected, same_server
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}\Z")
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -95,6 +95,11 @@ class Sources:
         """Refuse a redirect that leads where it may not."""
         if origin.guarded:
             check_public(url, allow_hosts=self.allow_hosts)
+
+    def check_peer(self, origin: Origin, url: str, address: str) -> None:
+        """Refuse a connection to an address that the URL's host did not have when it was checked."""
+        if origin.guarded:
+            check_peer(url, address, allow_hosts=self.allow_hosts)
 
     def _hugging_face(self, source: HfSource) -> Origin:
         """HEAD the file: the redirect itself names commit, size and sha256, so it is not followed.

@@ -28,8 +28,7 @@ def resolve_host(host: str) -> Sequence[str]:
 def check_public(url: str, *, allow_hosts: Sequence[str] = (), resolve: Resolve = resolve_host) -> str:
     """Return the URL back when it may be fetched for a remote client.
 
-    A name that changes its address between this check and the connection is not
-    caught; a worker that must withstand that needs a network without a private side.
+    A name can have another address when it is connected to: `check_peer` looks at that one.
 
     Args:
         url: from a job or a registry, or where a redirect leads.
@@ -48,18 +47,37 @@ def check_public(url: str, *, allow_hosts: Sequence[str] = (), resolve: Resolve 
         raise InvalidArgument(f"{shown_safely(url)} is not an https URL.")
     if host in allow_hosts:
         return url
-    remedy = f"If that is intended, add {host} to COMFYFORM_ALLOW_HOSTS."
+    remedy = _remedy(host)
     if parts.scheme != "https":
         raise InvalidArgument(f"{shown_safely(url)} is plain http; only https is fetched.", hint=remedy)
     addresses = resolve(host)
     if not addresses:
         raise InvalidArgument(f"The host of {shown_safely(url)} is unknown.", hint="Check its spelling.")
     for text in addresses:
-        if not is_public(text):
-            raise InvalidArgument(
-                f"{shown_safely(url)} leads to {text}, which is not a public address.", hint=remedy
-            )
+        check_peer(url, text)
     return url
+
+
+def check_peer(url: str, address: str, *, allow_hosts: Sequence[str] = ()) -> None:
+    """Refuse an address that a URL's host has, or that a connection for it was made to.
+
+    Args:
+        url: fit for `check_public`.
+        address: of the server, as text.
+        allow_hosts: as for `check_public`.
+
+    Raises:
+        InvalidArgument: the address is not public.
+    """
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if host not in allow_hosts and not is_public(address):
+        raise InvalidArgument(
+            f"{shown_safely(url)} leads to {address}, which is not a public address.", hint=_remedy(host)
+        )
+
+
+def _remedy(host: str) -> str:
+    return f"If that is intended, add {host} to COMFYFORM_ALLOW_HOSTS."
 
 
 def is_public(address: str) -> bool:

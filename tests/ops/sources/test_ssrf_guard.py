@@ -18,6 +18,8 @@ from backend.errors import InvalidArgument, SourceMissing
 from backend.flow import http_driver
 from backend.flow.http_driver import Http
 from backend.settings import Secret
+from ops.download import http_client
+from ops.download.range_request import RangeReader
 from ops.sources.origins import Sources
 from ops.sources.ssrf_guard import check_public, is_public, redirected, same_server
 from tests.support.certificates import self_signed
@@ -179,6 +181,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     certificate = self_signed(tmp_path, "localhost")
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     http_driver._tls.cache_clear()
+    http_client._tls.cache_clear()
     Mirror.seen.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Mirror) as server:
         server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # type: ignore[attr-defined]
@@ -187,6 +190,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         thread.start()
         yield f"https://localhost:{server.server_port}"
         http_driver._tls.cache_clear()
+        http_client._tls.cache_clear()
         server.shutdown()
         thread.join()
 
@@ -201,3 +205,26 @@ def test_a_token_never_goes_out_in_clear(file: str, mirror: str, tmp_path: Path)
 
     assert Mirror.seen
     assert {(scheme, key) for scheme, _, key in Mirror.seen} == {("https", "Bearer hf_secret")}
+
+
+def test_a_name_that_changes_its_address_is_caught(mirror: str, monkeypatch: pytest.MonkeyPatch):
+    """Public when it is checked, this machine when it is connected to: refused before a request is sent."""
+    real = socket.getaddrinfo
+
+    def rebinding(host: Any, port: Any, *rest: Any, **options: Any) -> Any:
+        if port is None:  # the check asks for addresses alone, a connection for its port too
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", 0))]
+        return real(host, port, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    with Http() as http:
+        sources = Sources(http)
+        origin = sources.resolve(f"url:{mirror}/x.safetensors")
+        with (
+            RangeReader(origin, sources, timeout_s=5.0) as reader,
+            pytest.raises(InvalidArgument, match=r"leads to 127\.0\.0\.1, which is not a public address"),
+            reader.open(0, 10),
+        ):
+            pass
+
+    assert Mirror.seen == []
