@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from backend.errors import InvalidArgument, RegistryError
 from ops.files.atomic import rewrite
 from ops.models.categories import canonical
+from ops.models.volume_layout import composed
 from ops.registry.add_model import Entry, Section, add
 from ops.registry.load import UNRESOLVED, parse_registry
 
@@ -25,9 +26,9 @@ def write_entries(file: Path, section: Section, *entries: Entry) -> None:
     before = file.read_bytes() if file.exists() else b""
     content = add(before, section, *entries, name=str(file))
     known, _ = parse_registry(before.decode("utf-8"), file, {}, unresolved=UNRESOLVED)
-    paths = {canonical(entry.path) for entry in entries}
+    paths = {composed(canonical(entry.path)) for entry in entries}
     for model, other in known.entries(required_only=False):
-        if other.place == "models" and canonical(other.path) in paths:
+        if other.place == "models" and composed(canonical(other.path)) in paths:
             raise InvalidArgument(
                 f"{other.path} is in the registry already, as {model.name}.",
                 hint="Edit that entry, or name another place with --path.",

@@ -11,7 +11,7 @@ from backend.comfyui.model_folders import ALIASES, category_of
 from backend.verbs.transcripts import RECOGNIZER
 from ops.models.categories import EXTENSIONS, canonical
 from ops.models.inventory import Inventory
-from ops.models.volume_layout import MODELS
+from ops.models.volume_layout import MODELS, composed
 from ops.registry.load import Registry
 from ops.workflows.parse import Node, parse, read_nodes
 
@@ -242,7 +242,7 @@ def _silently(kind: str, name: str, registry: Registry, remote: Inventory | None
 
 def _is(path: str, category: str | None, name: str) -> bool:
     """Tell whether a path under the models root is what a node calls by this name."""
-    one = canonical(path)
+    one, name = composed(canonical(path)), composed(name)
     if category is None:
         return one.partition("/")[2] == name
     # A prompt names an embedding or a LoRA without its ending.

@@ -12,7 +12,7 @@ from backend.comfyui.workflows.sonic import svd_name, talking_head
 from backend.contract import FileRecord
 from backend.errors import InvalidArgument
 from ops.models.inventory import Inventory
-from ops.registry.load import Registry, load
+from ops.registry.load import Model, ModelFile, Registry, load
 from ops.workflows.requirements import NeededModel, NeededNode, may_mean, needs, texts
 
 ROOT = Path(__file__).parents[3]
@@ -312,3 +312,18 @@ def test_the_address_that_a_workflow_carries_becomes_the_command(registry: Regis
     assert [model.how_to_add for model in found.models] == [
         f"inv models.add '{address}' --path 'text_encoders/a b.safetensors'"
     ]
+
+
+def test_a_name_with_decomposed_letters_is_the_same_model():
+    """macOS writes an accent as a letter of its own; ComfyUI's workflow then names the model that way."""
+    graph = {"1": {"class_type": "LoraLoader", "inputs": {"lora_name": "cafe\u0301.safetensors"}}}
+    wanted = ModelFile(
+        path="loras/caf\u00e9.safetensors",
+        volume_path="models/loras/caf\u00e9.safetensors",
+        source="hf:o/n:x",
+    )
+    known = Registry(path=Path("r.yaml"), required=(Model(name="accent", files=(wanted,)),))
+
+    (needed,) = needs(json.dumps(graph), known).models
+
+    assert needed.provided_by == "accent"
