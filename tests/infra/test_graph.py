@@ -54,11 +54,11 @@ class Recorder(MockMonitor):
 
     def __init__(self) -> None:
         super().__init__(Answers())
-        self.made: dict[str, Request] = {}
+        self.created: dict[str, Request] = {}
 
     def RegisterResource(self, request: Any) -> Any:
         inputs = deserialize_properties(request.object)
-        self.made[f"{request.type.rpartition(':')[2]} {request.name}"] = Request(request, inputs)
+        self.created[f"{request.type.rpartition(':')[2]} {request.name}"] = Request(request, inputs)
         try:
             return super().RegisterResource(request)  # type: ignore[no-untyped-call]  # the SDK's
         finally:
@@ -80,14 +80,14 @@ def declared(program: Callable[[], Any]) -> dict[str, Request]:
         await run_pulumi_func(run)
 
     asyncio.run(main())
-    return recorder.made
+    return recorder.created
 
 
 ON_IMAGES = StackConfig(worker_image="me/worker", ops_image="me/ops")
 
 
-def names(made: dict[str, Request], kind: str) -> list[str]:
-    return [key.removeprefix(f"{kind} ") for key in made if key.startswith(f"{kind} ")]
+def names(created: dict[str, Request], kind: str) -> list[str]:
+    return [key.removeprefix(f"{kind} ") for key in created if key.startswith(f"{kind} ")]
 
 
 def test_an_environment_has_its_parts_in_order() -> None:
@@ -113,7 +113,7 @@ def test_an_environment_has_its_parts_in_order() -> None:
 
 def test_software_is_on_the_volume_before_the_models_and_the_gpu_endpoint() -> None:
     """Code, then the ops environment, then the generation environment; their hashes reach the endpoints."""
-    made = declared(lambda: ComfyEnvironment("comfy", StackConfig(runtime="volume"), FILES))
+    created = declared(lambda: ComfyEnvironment("comfy", StackConfig(runtime="volume"), FILES))
 
     order = [
         "NetworkVolume comfy-volume",
@@ -124,10 +124,12 @@ def test_software_is_on_the_volume_before_the_models_and_the_gpu_endpoint() -> N
         f"Model {FILES[0].volume_path}",
         "Endpoint comfy-worker",
     ]
-    assert sorted(order, key=list(made).index) == order
-    software = made["WorkerCode comfy-code"].inputs
-    ops, generation = (made[f"PythonEnvironment comfy-{kind}-environment"] for kind in ("ops", "generation"))
-    keeper, worker = made["Endpoint comfy-ops"].inputs, made["Endpoint comfy-worker"].inputs
+    assert sorted(order, key=list(created).index) == order
+    software = created["WorkerCode comfy-code"].inputs
+    ops, generation = (
+        created[f"PythonEnvironment comfy-{kind}-environment"] for kind in ("ops", "generation")
+    )
+    keeper, worker = created["Endpoint comfy-ops"].inputs, created["Endpoint comfy-worker"].inputs
     for endpoint, role, environment in ((keeper, "ops", ops), (worker, "generation", generation)):
         assert re.fullmatch(r"python:\S+@sha256:[0-9a-f]{64}", endpoint["image"])
         assert json.loads(endpoint["args"])["cmd"][:2] == ["python3", "-c"]
@@ -140,20 +142,20 @@ def test_software_is_on_the_volume_before_the_models_and_the_gpu_endpoint() -> N
         assert expected.items() <= endpoint["env"].items()
         assert endpoint["flashboot"] == "FLASHBOOT"
     assert worker["env"]["COMFYFORM_OPS_ENVIRONMENT"] == ops.inputs["key"]
-    for each in (made["WorkerCode comfy-code"], ops, generation):
+    for each in (created["WorkerCode comfy-code"], ops, generation):
         assert "comfy-models" in each.sent.provider
         assert each.sent.deletedWith.endswith("::comfy-volume")
-    waits = made["Endpoint comfy-worker"].sent.dependencies
+    waits = created["Endpoint comfy-worker"].sent.dependencies
     assert any(urn.endswith("::comfy-generation-environment") for urn in waits)
 
 
 def test_images_need_nothing_on_the_volume() -> None:
     """A stack on images declares no software, and its containers have no start command."""
-    made = declared(lambda: ComfyEnvironment("comfy", ON_IMAGES))
+    created = declared(lambda: ComfyEnvironment("comfy", ON_IMAGES))
 
-    assert names(made, "WorkerCode") + names(made, "PythonEnvironment") == []
-    assert made["Endpoint comfy-ops"].inputs["image"] == "me/ops"
-    assert made["Endpoint comfy-ops"].inputs.get("args") is None
+    assert names(created, "WorkerCode") + names(created, "PythonEnvironment") == []
+    assert created["Endpoint comfy-ops"].inputs["image"] == "me/ops"
+    assert created["Endpoint comfy-ops"].inputs.get("args") is None
 
 
 def test_models_are_made_a_few_lanes_abreast_by_a_process_of_their_own() -> None:

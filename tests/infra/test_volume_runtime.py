@@ -7,6 +7,7 @@ Only ComfyUI is the stand-in, so the generation environment of these stacks is t
 from __future__ import annotations
 
 import contextlib
+import json
 import pickle
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from backend import Settings, get_backend
 from backend.flow.http_driver import Http
 from infra.cli.runtime_finding import compare, live_environments
 from infra.runtime_plan import RuntimePlan
+from ops.commands import runtime as commands
 from ops.commands.doctor_checks import Finding
 from ops.runtime.environment_key import KINDS
 from tests.support.emulation import Emulator, running_emulator
@@ -137,13 +139,16 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 
 @pytest.mark.slow
-def test_from_a_key_to_a_portrait_and_on(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_a_key_to_a_portrait_and_on(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """An empty account, its first up, and all that follows on one stack: one build of packages is enough."""
     stack.up()
     a_first_up_brings_everything(stack)
     a_new_worker_downloads_nothing(stack, monkeypatch)
     a_changed_line_runs_after_the_next_up(stack)
     the_endpoint_moves_when_a_new_environment_is_built(stack)
+    pruning_leaves_what_is_in_use(stack, capsys)
 
 
 def a_first_up_brings_everything(stack: Stack) -> None:
@@ -197,3 +202,19 @@ def the_endpoint_moves_when_a_new_environment_is_built(stack: Stack) -> None:
     assert any(asked < place < moved for place in answers)
     assert old < stack.environments()
     assert stack.portrait().startswith(b"\x89PNG")
+
+
+def pruning_leaves_what_is_in_use(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    """The list says who uses what; pruning removes the rest."""
+    plan = stack.plan()
+    capsys.readouterr()
+    assert commands.list_runtime(json=True, settings=stack.settings) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {each["sha256"]: len(each["endpoints"]) for each in listed["code"]}[plan.code.sha256] == 2
+    used = {each["key"] for each in listed["environments"] if each["endpoints"]}
+    assert used == set(plan.keys.values())
+    assert len(listed["environments"]) == 3
+    assert commands.prune(yes=True, json=True, settings=stack.settings) == 0
+    assert stack.archives("code") == {plan.code.sha256}
+    assert stack.environments() == set(plan.keys.values())
+    assert commands.prune(yes=True, json=True, settings=stack.settings) == 0
