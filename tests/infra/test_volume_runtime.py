@@ -7,6 +7,7 @@ Only ComfyUI is the stand-in, so the generation environment of these stacks is t
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import pickle
 import shutil
@@ -149,6 +150,7 @@ def test_from_a_key_to_a_portrait_and_on(
     a_changed_line_runs_after_the_next_up(stack)
     the_endpoint_moves_when_a_new_environment_is_built(stack)
     pruning_leaves_what_is_in_use(stack, capsys)
+    damage_and_loss_are_repaired(stack)
 
 
 def a_first_up_brings_everything(stack: Stack) -> None:
@@ -218,3 +220,18 @@ def pruning_leaves_what_is_in_use(stack: Stack, capsys: pytest.CaptureFixture[st
     assert stack.archives("code") == {plan.code.sha256}
     assert stack.environments() == set(plan.keys.values())
     assert commands.prune(yes=True, json=True, settings=stack.settings) == 0
+
+
+def damage_and_loss_are_repaired(stack: Stack) -> None:
+    """A code archive with other bytes and an environment that is gone are drift; up repairs both."""
+    plan = stack.plan()
+    code = stack.store / "code" / f"{plan.code.sha256}.tar.gz"
+    code.write_bytes(b"x" + code.read_bytes()[1:])
+    shutil.rmtree(stack.store / "environments" / plan.keys["generation"])
+    stack.restart()
+    stack.infra.pulumi("refresh", "--yes", "--skip-preview", timeout_s=LONG_S)
+    assert "comfy-code" not in stack.infra.resources()
+    stack.up()
+    assert hashlib.sha256(code.read_bytes()).hexdigest() == plan.code.sha256
+    assert (stack.store / "environments" / plan.keys["generation"] / "record.json").is_file()
+    assert stack.portrait().startswith(b"\x89PNG")
