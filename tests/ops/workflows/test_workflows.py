@@ -317,12 +317,12 @@ def test_the_address_that_a_workflow_carries_becomes_the_command(registry: Regis
 def test_a_name_with_decomposed_letters_is_the_same_model():
     """macOS writes an accent as a letter of its own; ComfyUI's workflow then names the model that way."""
     graph = {"1": {"class_type": "LoraLoader", "inputs": {"lora_name": "cafe\u0301.safetensors"}}}
-    wanted = ModelFile(
+    file = ModelFile(
         path="loras/caf\u00e9.safetensors",
         volume_path="models/loras/caf\u00e9.safetensors",
         source="hf:o/n:x",
     )
-    known = Registry(path=Path("r.yaml"), required=(Model(name="accent", files=(wanted,)),))
+    known = Registry(path=Path("r.yaml"), required=(Model(name="accent", files=(file,)),))
 
     (needed,) = needs(json.dumps(graph), known).models
 
