@@ -42,18 +42,10 @@ if typing.TYPE_CHECKING:
     from backend.jobs.status import JobStatus
     from backend.settings import Secret, Settings
     from backend.verbs.graph_structure import Problem
-    from backend.verbs.params import (
-        ImagineParams,
-        LipSyncParams,
-        PortraitParams,
-        TalkParams,
-        TTSParams,
-        WorkflowParams,
-    )
     from backend.verbs.request import Request
     from backend.verbs.result import GeneratedFile, GenerationResult, Health
 
-_HOMES = {
+_HOMES: dict[str, tuple[str, ...]] = {
     "client.factory": ("fallback", "get_async_backend", "get_backend", "register_backend"),
     "errors": (
         "ApiError", "AuthError", "ComfyformError", "ConfigError", "Conflict", "Forbidden", "HashMismatch",
@@ -65,9 +57,6 @@ _HOMES = {
     "client.sync_client": ("Backend", "Job"),
     "client.protocol": ("BackendFlows",),
     "jobs.status": ("JobStatus",),
-    "verbs.params": (
-        "ImagineParams", "LipSyncParams", "PortraitParams", "TTSParams", "TalkParams", "WorkflowParams",
-    ),
     "verbs.request": ("Request",),
     "verbs.result": ("GeneratedFile", "GenerationResult", "Health"),
     "settings": ("Secret", "Settings"),
@@ -90,7 +79,6 @@ __all__ = [
     "GenerationResult",
     "HashMismatch",
     "Health",
-    "ImagineParams",
     "InvalidArgument",
     "InvalidRequest",
     "Job",
@@ -99,12 +87,10 @@ __all__ = [
     "JobExpired",
     "JobFailed",
     "JobStatus",
-    "LipSyncParams",
     "MissingSetting",
     "NotFound",
     "NotSupported",
     "PartialApply",
-    "PortraitParams",
     "Problem",
     "RateLimited",
     "RegistryError",
@@ -112,19 +98,39 @@ __all__ = [
     "Secret",
     "Settings",
     "SourceMissing",
-    "TTSParams",
-    "TalkParams",
     "TransferError",
     "Unavailable",
     "VolumeFull",
     "WaitTimeout",
-    "WorkflowParams",
     "fallback",
     "get_async_backend",
     "get_backend",
     "register_backend",
     "validate",
 ]
+
+# verbs: written by `./inv docs` from backend/verbs
+
+if typing.TYPE_CHECKING:
+    from backend.verbs.imagine import ImagineParams
+    from backend.verbs.lipsync import LipSyncParams
+    from backend.verbs.portrait import PortraitParams
+    from backend.verbs.talk import TalkParams
+    from backend.verbs.tts import TTSParams
+    from backend.verbs.workflow import WorkflowParams
+
+_HOMES |= {
+    "verbs.imagine": ("ImagineParams",),
+    "verbs.lipsync": ("LipSyncParams",),
+    "verbs.portrait": ("PortraitParams",),
+    "verbs.talk": ("TalkParams",),
+    "verbs.tts": ("TTSParams",),
+    "verbs.workflow": ("WorkflowParams",),
+}
+
+__all__ += ["ImagineParams", "LipSyncParams", "PortraitParams", "TTSParams", "TalkParams", "WorkflowParams"]
+
+# /verbs
 
 
 def __getattr__(name: str) -> object:

@@ -1,14 +1,15 @@
 """The contract between a client and the worker: one JSON job in, one JSON object out.
 
 Standard library only, because the worker, the client and the ops toolkit all
-start with it. A change that an older peer would misread raises ``CONTRACT``.
+start with it; the verbs are loaded when their names are asked for. A change that
+an older peer would misread raises ``CONTRACT``.
 
 Paths of model files in these shapes are relative to the *volume root*, POSIX
 (``models/checkpoints/x.safetensors``); paths of inputs and outputs are
 relative to the folder that their key names.
 """
 
-from typing import Any, Final, Literal, NotRequired, Required, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, NotRequired, Required, TypeAlias, TypedDict
 
 CONTRACT: Final = 2
 """The version, in every job and every answer. A worker takes jobs of its own version and of earlier ones.
@@ -18,19 +19,30 @@ CONTRACT: Final = 2
 - 1: the first.
 """
 
-Verb = Literal["portrait", "tts", "lipsync", "talk", "imagine", "workflow"]
 ModelAction = Literal["inventory", "provision", "verify", "remove"]
 RuntimeAction = Literal["install", "build_environment", "runtime", "runtime_prune"]
-Action = Literal[
-    "portrait", "tts", "lipsync", "talk", "imagine", "workflow",
-    "health", "debug", "inventory", "provision", "verify", "remove",
-    "install", "build_environment", "runtime", "runtime_prune",
-]  # fmt: skip
-VERBS: Final = ("portrait", "tts", "lipsync", "talk", "imagine", "workflow")
+Verb: TypeAlias = str
+"""The name of a module of `backend.verbs`; ``VERBS`` lists all."""
+Action: TypeAlias = str
+"""What a job asks for; ``ACTIONS`` lists all."""
 MODEL_ACTIONS: Final = ("inventory", "provision", "verify", "remove")
 RUNTIME_ACTIONS: Final = ("install", "build_environment", "runtime", "runtime_prune")
 """What keeps the worker's own code and Python environments on the volume."""
-ACTIONS: Final = (*VERBS, "health", "debug", *MODEL_ACTIONS, *RUNTIME_ACTIONS)
+_OTHER_ACTIONS: Final = ("health", "debug", *MODEL_ACTIONS, *RUNTIME_ACTIONS)
+
+if TYPE_CHECKING:
+    VERBS: tuple[str, ...]
+    ACTIONS: tuple[str, ...]
+
+
+def __getattr__(name: str) -> tuple[str, ...]:
+    """Return the names of the verbs, or of all actions: they follow from the verbs' own modules."""
+    if name not in ("VERBS", "ACTIONS"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from backend.verbs.catalog import verbs
+
+    return tuple(verbs()) if name == "VERBS" else (*verbs(), *_OTHER_ACTIONS)
+
 
 # RunPod's limits on a job's payload. Source: docs.runpod.io,
 # serverless/endpoints/send-requests, read 2026-08-20.

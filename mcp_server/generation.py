@@ -79,7 +79,7 @@ async def start(call: Call, verb: str, params: Mapping[str, Any]) -> Answer:
     studio = call.studio
     flows = studio.flows(call.arguments.get("backend"))
     # Checked as the backend will, before anybody is asked for money.
-    request = read(verb, params)  # type: ignore[arg-type]  # the tools' verbs are the backend's
+    request = read(verb, params)
     check_is_one_job(flows, request)
     if flows.name != FREE:
         await call.agree(Costs.GPU, partial(_question, studio, flows.name, request))

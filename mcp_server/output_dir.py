@@ -11,9 +11,9 @@ from urllib.parse import quote, unquote
 from backend.errors import InvalidArgument, SourceMissing
 from backend.validation.checks import MAX_ADDRESS_CHARS, path_problem
 from backend.validation.printable import quoted
+from backend.verbs.catalog import find
 
 URI: Final = "comfyform://outputs/"
-SUFFIXES: Final = {"portrait": ".png", "imagine": ".png", "tts": ".flac", "lipsync": ".mp4", "talk": ".mp4"}
 
 
 def _utc_now() -> datetime:
@@ -43,7 +43,7 @@ class Outputs:
         Raises:
             InvalidArgument: the name leaves the folder.
         """
-        suffix = SUFFIXES[verb]
+        suffix = find(verb).suffix
         if name is None:
             # The random part keeps two calls in one second apart.
             return self.root / f"{verb}-{self._now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}{suffix}"

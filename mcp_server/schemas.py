@@ -1,9 +1,9 @@
-"""The schemas of tools, made from the backend's own table of parameters."""
+"""The schemas of tools, made from what the verbs declare."""
 
-from collections.abc import Mapping
 from typing import Any, Final
 
-from backend.verbs.params import PARAMS, TALK, Param
+from backend.verbs.catalog import find
+from backend.verbs.params import Param
 from mcp_server import confirm
 from mcp_server.tool import PATIENCE_S, Schema, an_object
 
@@ -43,15 +43,10 @@ BACKEND: Final[dict[str, Schema]] = {
 
 def for_verb(verb: str) -> Schema:
     """Return the parameters of a generation tool: those of the verb, and how to wait for it."""
-    table = _talk() if verb == "talk" else PARAMS[verb]  # type: ignore[index]  # the tools' verbs are the backend's
-    properties = {name: property_of(param) for name, param in table.items()}
-    required = tuple(name for name, param in table.items() if param.required)
+    params = find(verb).params
+    properties = {name: property_of(param) for name, param in params.items()}
+    required = tuple(name for name, param in params.items() if param.required)
     return an_object({**properties, **BACKEND, **WAITING, **SPENDING}, required=required)
-
-
-def _talk() -> Mapping[str, Param]:
-    """The parameters of ``talk``, each as the first verb that it is handed on to describes it."""
-    return {name: PARAMS[verbs[0]][name] for name, verbs in TALK.items()}
 
 
 def property_of(param: Param) -> Schema:
@@ -68,7 +63,7 @@ def property_of(param: Param) -> Schema:
 
 def _shape(param: Param) -> Schema:
     match param.what:
-        case "text" | "name" | "path" | "input":
+        case "text" | "path" | "input":
             return {"type": "string", **({"minLength": 1} if param.required else {})}
         case "choice":
             return {"type": "string", "enum": list(param.choices)}

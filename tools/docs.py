@@ -5,6 +5,7 @@ Run as ``python -m tools.docs`` or ``python -m tools.docs --check``.
 
 import inspect
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -17,7 +18,7 @@ import backend.errors as errors
 import tasks
 from backend.settings import Secret, Settings
 from ops.registry.schema import json_schema
-from tools import resource_tables
+from tools import resource_tables, verb_methods
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = "<!-- Written by `./inv docs` from the code: change it there. -->\n"
@@ -121,23 +122,32 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/errors.md": error_page,
     "docs/cli.md": command_line,
     "docs/models-registry.schema.json": registry_schema,
+    "backend/client/sync_verbs.py": verb_methods.sync_methods,
+    "backend/client/async_verbs.py": verb_methods.async_methods,
 }
 
 
 SECTIONS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/infrastructure.md": {"fields": resource_tables.fields, "keys": resource_tables.keys},
+    "backend/__init__.py": {"verbs": verb_methods.public_types},
 }
-"""Page written by hand → marker → what stands between ``<!-- marker -->`` and ``<!-- /marker -->``."""
+"""File written by hand → marker → what stands between its two lines: ``<!-- marker -->`` and
+``<!-- /marker -->`` in a page, ``# marker: …`` and ``# /marker`` in a module."""
 
 
 def sections(name: str) -> str:
     """Return a page with its generated sections."""
     text = (ROOT / name).read_text(encoding="utf-8")
     for marker, render in SECTIONS[name].items():
-        before, begin, rest = text.partition(f"<!-- {marker} -->\n")
-        _, end, after = rest.partition(f"<!-- /{marker} -->")
+        first, last = (rf"# {marker}: .*", f"# /{marker}") if name.endswith(".py") else _comments(marker)
+        before, begin, after = re.split(rf"^({first}\n)", text, maxsplit=1, flags=re.MULTILINE)
+        _, end, after = re.split(rf"^({last})$", after, maxsplit=1, flags=re.MULTILINE)
         text = f"{before}{begin}\n{render()}\n\n{end}{after}"
     return text
+
+
+def _comments(marker: str) -> tuple[str, str]:
+    return f"<!-- {marker} -->", f"<!-- /{marker} -->"
 
 
 def main(arguments: list[str]) -> int:

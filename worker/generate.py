@@ -15,17 +15,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from backend.comfyui.api import ComfyUI
 from backend.comfyui.backend import LocalBackend
-from backend.contract import SHARED_INPUTS, InputFile, Verb
+from backend.contract import SHARED_INPUTS, InputFile
 from backend.errors import ComfyformError, InvalidArgument, Unavailable, WaitTimeout
 from backend.flow.http_driver import Http
 from backend.validation.checks import path_problem
 from backend.verbs import transcripts
-from backend.verbs.params import PARAMS
+from backend.verbs.catalog import find
 from backend.verbs.request import Request as VerbRequest
 from backend.verbs.request import read
 from backend.verbs.result import GeneratedFile, GenerationResult
@@ -87,7 +87,7 @@ class Studio:
         if deliver not in ("auto", "volume"):
             raise InvalidArgument(f"deliver must be auto or volume, got {deliver!r}.")
         params = {name: value for name, value in request.params.items() if name != "deliver"}
-        checked, brought = named(cast("Verb", request.action), params, request.inputs)
+        checked, brought = named(request.action, params, request.inputs)
         self._require_volume(checked)
         begun = time.monotonic()
         end = begun + (request.deadline_s or self.deadline_s)
@@ -138,7 +138,7 @@ class Studio:
 
     def _require_volume(self, request: VerbRequest) -> None:
         """Refuse to keep an avatar where there is nothing to keep it on."""
-        if request.verb == "portrait" and request["save_to_avatars"] and not self.volume.is_dir():
+        if request.asks_for("save_to_avatars") and not self.volume.is_dir():
             raise InvalidArgument(
                 f"save_to_avatars: this worker has no network volume at {self.volume}.",
                 hint="Attach the volume to the endpoint, or leave save_to_avatars out.",
@@ -146,7 +146,7 @@ class Studio:
 
     def _require_transcript(self, request: VerbRequest) -> None:
         """Refuse to clone a voice whose words are unknown and cannot be recognized."""
-        if request.verb not in ("tts", "talk") or transcripts.given(request):
+        if not transcripts.is_missing(request):
             return
         recording = str(request["voice_reference"])
         if not transcripts.read_beside(self.folders.input / recording) and not self.recognizes_speech():
@@ -263,7 +263,7 @@ class Studio:
 
 
 def named(
-    verb: Verb, params: Mapping[str, Any], inputs: Sequence[InputFile]
+    verb: str, params: Mapping[str, Any], inputs: Sequence[InputFile]
 ) -> tuple[VerbRequest, list[InputFile]]:
     """Check a job's arguments so that every file in them is a name below ComfyUI's inputs.
 
@@ -284,7 +284,7 @@ def named(
     if verb == "workflow" and "workflow" in given:
         given.setdefault("graph", given.pop("workflow"))
     names: dict[str, Any] = {}
-    for name, spec in PARAMS[verb].items():
+    for name, spec in find(verb).params.items():
         if spec.what == "input" and isinstance(given.get(name), str):
             names[name], file = _name_of(name, given[name])
             brought += [file] if file else []
@@ -314,7 +314,7 @@ def require_inputs(request: VerbRequest, input_folder: Path) -> None:
     """
     missing = [
         f"{name} {value!r}"
-        for name, spec in PARAMS[request.verb].items()
+        for name, spec in request.params.items()
         if spec.what == "input" and (value := request.given.get(name)) is not None
         if not (input_folder / str(value)).is_file()
     ]
@@ -327,6 +327,6 @@ def require_inputs(request: VerbRequest, input_folder: Path) -> None:
 
 def _avatar(request: VerbRequest, files: Sequence[GeneratedFile]) -> dict[str, Any]:
     """Say where the portrait was kept, in the origin's words."""
-    if request.verb != "portrait" or not request["save_to_avatars"] or not files:
+    if not request.asks_for("save_to_avatars") or not files:
         return {}
     return {"avatar_saved": files[0].origin_path, "lipsync_ready": True}

@@ -1,28 +1,22 @@
-"""The face whose calls are awaited. Its twin is `backend.client.sync_client`; a test holds them equal."""
+"""The face whose calls are awaited. Its twin is `backend.client.sync_client`; a test holds them equal.
+
+Its verbs are in `backend.client.async_verbs`.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from backend.client.argument_docs import with_arguments
+from backend.client.async_verbs import AsyncVerbs
 from backend.client.call import DEADLINE_S, Face
 from backend.client.protocol import BackendFlows, resumable
-from backend.contract import Verb
 from backend.flow import Flow
 from backend.jobs.status import JobStatus
-from backend.verbs.params import (
-    ImagineParams,
-    InputLike,
-    LipSyncParams,
-    PortraitParams,
-    TalkParams,
-    TTSParams,
-    WorkflowParams,
-)
 from backend.verbs.result import GenerationResult, Health
 
 if TYPE_CHECKING:  # loading httpx takes longer than everything else here together
     from backend.flow.http_driver import AsyncHttp, OnProgress
+    from backend.verbs.params import InputLike
 
 T = TypeVar("T")
 
@@ -58,7 +52,7 @@ class AsyncJob:
         return await self._backend.cancel(self.id)
 
 
-class AsyncBackend(Face):
+class AsyncBackend(AsyncVerbs, Face):
     """A backend whose calls are awaited; otherwise `Backend`. Belongs to one event loop."""
 
     def __init__(self, flows: BackendFlows, *, deadline_s: float = DEADLINE_S) -> None:
@@ -87,55 +81,31 @@ class AsyncBackend(Face):
         """Tell whether it would take a job now. Wakes no worker and costs nothing."""
         return await self._run(self.flows.health_check())
 
-    @with_arguments
-    async def portrait(
+    async def generate(
         self,
+        verb: str,
         *,
         timeout_s: float | None = None,
         on_progress: "OnProgress | None" = None,
-        **params: Unpack[PortraitParams],
+        **params: Any,
     ) -> GenerationResult:
-        """Make a portrait from a prompt."""
-        return await self._run(self._generate("portrait", params, timeout_s), on_progress)
+        """Run a verb by its name: what the methods that are named after verbs do.
 
-    @with_arguments
-    async def tts(
-        self,
-        *,
-        timeout_s: float | None = None,
-        on_progress: "OnProgress | None" = None,
-        **params: Unpack[TTSParams],
-    ) -> GenerationResult:
-        """Speak a text in the voice of a recording."""
-        return await self._run(self._generate("tts", params, timeout_s), on_progress)
+        Args:
+            verb: "portrait", "tts" or any other.
+            timeout_s, on_progress: as for every verb.
+            params: the verb's own.
 
-    @with_arguments
-    async def lipsync(
-        self,
-        *,
-        timeout_s: float | None = None,
-        on_progress: "OnProgress | None" = None,
-        **params: Unpack[LipSyncParams],
-    ) -> GenerationResult:
-        """Make a portrait say what an audio file says."""
-        return await self._run(self._generate("lipsync", params, timeout_s), on_progress)
-
-    @with_arguments
-    async def imagine(
-        self,
-        *,
-        timeout_s: float | None = None,
-        on_progress: "OnProgress | None" = None,
-        **params: Unpack[ImagineParams],
-    ) -> GenerationResult:
-        """Make a picture from a description, as well as its checkpoint can."""
-        return await self._run(self._generate("imagine", params, timeout_s), on_progress)
+        Raises:
+            InvalidArgument: the verb is unknown, or an argument is wrong.
+        """
+        return await self._run(self._generate(verb, params, timeout_s), on_progress)
 
     async def workflow(
         self,
         graph: Mapping[str, Any] | str | Path,
         *,
-        inputs: Mapping[str, InputLike] | None = None,
+        inputs: "Mapping[str, InputLike] | None" = None,
         output_path: str | Path | None = None,
         timeout_s: float | None = None,
         on_progress: "OnProgress | None" = None,
@@ -151,49 +121,7 @@ class AsyncBackend(Face):
         params = {"graph": graph, "inputs": inputs, "output_path": output_path}
         return await self._run(self._generate("workflow", params, timeout_s), on_progress)
 
-    @with_arguments
-    async def talk(
-        self,
-        *,
-        timeout_s: float | None = None,
-        on_progress: "OnProgress | None" = None,
-        **params: Unpack[TalkParams],
-    ) -> GenerationResult:
-        """Make a portrait speak a text in the voice of a recording: ``tts``, then ``lipsync``."""
-        return await self._run(self._generate("talk", params, timeout_s), on_progress)
-
-    @overload
-    async def submit(
-        self, verb: Literal["portrait"], *, timeout_s: float | None = None, **params: Unpack[PortraitParams]
-    ) -> AsyncJob: ...
-    @overload
-    async def submit(
-        self, verb: Literal["tts"], *, timeout_s: float | None = None, **params: Unpack[TTSParams]
-    ) -> AsyncJob: ...
-    @overload
-    async def submit(
-        self, verb: Literal["lipsync"], *, timeout_s: float | None = None, **params: Unpack[LipSyncParams]
-    ) -> AsyncJob: ...
-    @overload
-    async def submit(
-        self, verb: Literal["imagine"], *, timeout_s: float | None = None, **params: Unpack[ImagineParams]
-    ) -> AsyncJob: ...
-    @overload
-    async def submit(
-        self, verb: Literal["talk"], *, timeout_s: float | None = None, **params: Unpack[TalkParams]
-    ) -> AsyncJob: ...
-    @overload
-    async def submit(
-        self, verb: Literal["workflow"], *, timeout_s: float | None = None, **params: Unpack[WorkflowParams]
-    ) -> AsyncJob: ...
-    async def submit(self, verb: Verb, *, timeout_s: float | None = None, **params: Any) -> AsyncJob:
-        """Submit a verb and come back for its result later, from any process.
-
-        Args:
-            verb: "portrait", "tts", "lipsync", "talk", "imagine" or "workflow".
-            timeout_s: how long a worker may run.
-            params: the verb's own.
-        """
+    async def _submit_job(self, verb: str, params: Mapping[str, Any], timeout_s: float | None) -> AsyncJob:
         return AsyncJob(self, await self._run(self._submit(verb, params, timeout_s)))
 
     async def resume(

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from backend.client.protocol import BackendFlows, resumable
 from backend.client.talk import perform, submit
-from backend.contract import VERBS, Verb
 from backend.errors import ComfyformError, ConfigError, InvalidArgument, NotSupported
 from backend.files.output_paths import check_writable
 from backend.flow import Flow
@@ -54,13 +53,13 @@ class Face:
         return timeout_s
 
     def _generate(
-        self, verb: Verb, params: Mapping[str, Any], timeout_s: float | None
+        self, verb: str, params: Mapping[str, Any], timeout_s: float | None
     ) -> Flow[GenerationResult]:
         request = _request(verb, params)
         deadline_s = self._deadline(timeout_s)
         return _settled(perform(self.flows, request, deadline_s=deadline_s), self.name)
 
-    def _submit(self, verb: Verb, params: Mapping[str, Any], timeout_s: float | None) -> Flow[str]:
+    def _submit(self, verb: str, params: Mapping[str, Any], timeout_s: float | None) -> Flow[str]:
         flows = resumable(self.flows)
         deadline_s = self._deadline(timeout_s)
         request = _request(verb, params)
@@ -84,10 +83,8 @@ class Face:
         )
 
 
-def _request(verb: Verb, params: Mapping[str, Any]) -> Request:
+def _request(verb: str, params: Mapping[str, Any]) -> Request:
     """Check the arguments. A workflow may be a file here; never in a job, which comes from elsewhere."""
-    if verb not in VERBS:
-        raise InvalidArgument(f"Unknown verb {verb!r}.", hint=f"Choose one of {', '.join(VERBS)}.")
     if verb == "workflow":
         params = _read_workflow(params)
     request = read(verb, params)

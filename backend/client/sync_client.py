@@ -1,29 +1,23 @@
-"""The face whose calls wait. Its twin is `backend.client.async_client`; a test holds them equal."""
+"""The face whose calls wait. Its twin is `backend.client.async_client`; a test holds them equal.
+
+Its verbs are in `backend.client.sync_verbs`.
+"""
 
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from backend.client.argument_docs import with_arguments
 from backend.client.call import DEADLINE_S, Face
 from backend.client.protocol import BackendFlows, resumable
-from backend.contract import Verb
+from backend.client.sync_verbs import Verbs
 from backend.flow import Flow
 from backend.jobs.status import JobStatus
-from backend.verbs.params import (
-    ImagineParams,
-    InputLike,
-    LipSyncParams,
-    PortraitParams,
-    TalkParams,
-    TTSParams,
-    WorkflowParams,
-)
 from backend.verbs.result import GenerationResult, Health
 
 if TYPE_CHECKING:  # loading httpx takes longer than everything else here together
     from backend.flow.http_driver import Http, OnProgress
+    from backend.verbs.params import InputLike
 
 T = TypeVar("T")
 
@@ -59,7 +53,7 @@ class Job:
         return self._backend.cancel(self.id)
 
 
-class Backend(Face):
+class Backend(Verbs, Face):
     """A backend whose calls wait. Safe to share between threads.
 
     Every verb takes, beside its own arguments, ``timeout_s`` (a deadline for all of it; by default
@@ -94,55 +88,31 @@ class Backend(Face):
         """Tell whether it would take a job now. Wakes no worker and costs nothing."""
         return self._run(self.flows.health_check())
 
-    @with_arguments
-    def portrait(
+    def generate(
         self,
+        verb: str,
         *,
         timeout_s: float | None = None,
         on_progress: "OnProgress | None" = None,
-        **params: Unpack[PortraitParams],
+        **params: Any,
     ) -> GenerationResult:
-        """Make a portrait from a prompt."""
-        return self._run(self._generate("portrait", params, timeout_s), on_progress)
+        """Run a verb by its name: what the methods that are named after verbs do.
 
-    @with_arguments
-    def tts(
-        self,
-        *,
-        timeout_s: float | None = None,
-        on_progress: "OnProgress | None" = None,
-        **params: Unpack[TTSParams],
-    ) -> GenerationResult:
-        """Speak a text in the voice of a recording."""
-        return self._run(self._generate("tts", params, timeout_s), on_progress)
+        Args:
+            verb: "portrait", "tts" or any other.
+            timeout_s, on_progress: as for every verb.
+            params: the verb's own.
 
-    @with_arguments
-    def lipsync(
-        self,
-        *,
-        timeout_s: float | None = None,
-        on_progress: "OnProgress | None" = None,
-        **params: Unpack[LipSyncParams],
-    ) -> GenerationResult:
-        """Make a portrait say what an audio file says."""
-        return self._run(self._generate("lipsync", params, timeout_s), on_progress)
-
-    @with_arguments
-    def imagine(
-        self,
-        *,
-        timeout_s: float | None = None,
-        on_progress: "OnProgress | None" = None,
-        **params: Unpack[ImagineParams],
-    ) -> GenerationResult:
-        """Make a picture from a description, as well as its checkpoint can."""
-        return self._run(self._generate("imagine", params, timeout_s), on_progress)
+        Raises:
+            InvalidArgument: the verb is unknown, or an argument is wrong.
+        """
+        return self._run(self._generate(verb, params, timeout_s), on_progress)
 
     def workflow(
         self,
         graph: Mapping[str, Any] | str | Path,
         *,
-        inputs: Mapping[str, InputLike] | None = None,
+        inputs: "Mapping[str, InputLike] | None" = None,
         output_path: str | Path | None = None,
         timeout_s: float | None = None,
         on_progress: "OnProgress | None" = None,
@@ -158,49 +128,7 @@ class Backend(Face):
         params = {"graph": graph, "inputs": inputs, "output_path": output_path}
         return self._run(self._generate("workflow", params, timeout_s), on_progress)
 
-    @with_arguments
-    def talk(
-        self,
-        *,
-        timeout_s: float | None = None,
-        on_progress: "OnProgress | None" = None,
-        **params: Unpack[TalkParams],
-    ) -> GenerationResult:
-        """Make a portrait speak a text in the voice of a recording: ``tts``, then ``lipsync``."""
-        return self._run(self._generate("talk", params, timeout_s), on_progress)
-
-    @overload
-    def submit(
-        self, verb: Literal["portrait"], *, timeout_s: float | None = None, **params: Unpack[PortraitParams]
-    ) -> Job: ...
-    @overload
-    def submit(
-        self, verb: Literal["tts"], *, timeout_s: float | None = None, **params: Unpack[TTSParams]
-    ) -> Job: ...
-    @overload
-    def submit(
-        self, verb: Literal["lipsync"], *, timeout_s: float | None = None, **params: Unpack[LipSyncParams]
-    ) -> Job: ...
-    @overload
-    def submit(
-        self, verb: Literal["imagine"], *, timeout_s: float | None = None, **params: Unpack[ImagineParams]
-    ) -> Job: ...
-    @overload
-    def submit(
-        self, verb: Literal["talk"], *, timeout_s: float | None = None, **params: Unpack[TalkParams]
-    ) -> Job: ...
-    @overload
-    def submit(
-        self, verb: Literal["workflow"], *, timeout_s: float | None = None, **params: Unpack[WorkflowParams]
-    ) -> Job: ...
-    def submit(self, verb: Verb, *, timeout_s: float | None = None, **params: Any) -> Job:
-        """Submit a verb and come back for its result later, from any process.
-
-        Args:
-            verb: "portrait", "tts", "lipsync", "talk", "imagine" or "workflow".
-            timeout_s: how long a worker may run.
-            params: the verb's own.
-        """
+    def _submit_job(self, verb: str, params: Mapping[str, Any], timeout_s: float | None) -> Job:
         return Job(self, self._run(self._submit(verb, params, timeout_s)))
 
     def resume(

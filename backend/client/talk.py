@@ -9,7 +9,7 @@ from backend.errors import NotSupported
 from backend.flow import Flow, Progress
 from backend.verbs.request import Request
 from backend.verbs.result import GenerationResult
-from backend.verbs.talk_parts import parts, spoken, together
+from backend.verbs.talk import parts, spoken, together
 
 
 def is_one_job(flows: BackendFlows) -> bool:

@@ -18,7 +18,6 @@ from urllib.parse import quote
 
 from backend.comfy_cloud import responses as answers
 from backend.comfyui.inputs import scratch
-from backend.comfyui.workflows import Graph
 from backend.errors import (
     ComfyformError,
     Conflict,
@@ -53,6 +52,7 @@ from backend.validation.checks import check_id
 from backend.validation.json_reader import as_text, needed_text
 from backend.verbs.media_kind import kind_of
 from backend.verbs.result import MEDIA
+from backend.verbs.verb import Graph
 
 ASSET: Final = "asset:"
 """Begins the name of an asset where a graph or a `GeneratedFile` names a file."""

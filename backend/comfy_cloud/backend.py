@@ -15,8 +15,7 @@ from typing import Any, Final, Self
 
 from backend.comfy_cloud.api import ASSET, ComfyApi
 from backend.comfy_cloud.responses import job_id_of, output_address, status_of
-from backend.comfyui.build_workflow import Planned, plan
-from backend.comfyui.workflows import Graph
+from backend.comfyui.build_workflow import plan
 from backend.errors import ComfyformError, JobFailed, NotSupported, WaitTimeout
 from backend.files.deliver import deliver, journal_again, result_of
 from backend.files.output_paths import file_name
@@ -28,6 +27,7 @@ from backend.settings import Settings
 from backend.validation.json_reader import as_count, as_number, as_object, as_text, objects_in
 from backend.verbs.request import Request
 from backend.verbs.result import GeneratedFile, GenerationResult, Health, Kind
+from backend.verbs.verb import Graph, Planned
 
 _KINDS: Final[Mapping[str, Kind]] = {"image": "image", "video": "video", "audio": "audio", "text": "text"}
 
@@ -144,7 +144,7 @@ class CloudBackend:
         return done
 
     def _plan(self, request: Request) -> Flow[Planned]:
-        if request.verb == "portrait" and request["save_to_avatars"]:
+        if request.asks_for("save_to_avatars"):
             raise NotSupported(
                 "The cloud backend cannot keep a portrait among ComfyUI's inputs.",
                 hint="The local and runpod backends can; here the result itself is taken as an input.",

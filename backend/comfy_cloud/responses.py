@@ -10,7 +10,6 @@ from urllib.parse import urljoin, urlsplit
 
 from backend.comfyui.refusals import refusal
 from backend.comfyui.responses import remedy, working
-from backend.comfyui.workflows import Graph
 from backend.errors import (
     ApiError,
     Conflict,
@@ -27,6 +26,7 @@ from backend.jobs.status import MAX_WORKER_ERROR, JobStatus, State
 from backend.validation.checks import address_problem, is_id
 from backend.validation.json_reader import as_number, as_object, as_text, as_texts, needed_text, objects_in
 from backend.validation.printable import quoted, shortened, visible
+from backend.verbs.verb import Graph
 
 _STATES: Final[Mapping[str, State]] = {
     "queued": "IN_QUEUE",

@@ -15,16 +15,16 @@ from backend.comfyui.api import ComfyUI
 from backend.comfyui.build_workflow import plan
 from backend.comfyui.responses import Output, answered_from_cache, nothing_given, outputs
 from backend.comfyui.run import SILENCE_S, finished, run, wait
-from backend.comfyui.workflows import Graph
 from backend.errors import ComfyformError, JobCancelled, JobError, JobFailed, NotFound
 from backend.files.deliver import Delivered, deliver, result_of
 from backend.flow import Downloaded, Flow, work
 from backend.flow.atomic_download import land
 from backend.jobs.status import JobStatus
 from backend.settings import Settings
-from backend.validation.json_reader import as_count, as_list, as_object, as_text
+from backend.validation.json_reader import as_list, as_object, as_text
 from backend.verbs.request import Request
 from backend.verbs.result import GeneratedFile, GenerationResult, Health
+from backend.verbs.verb import Graph, seed_in_prefix
 
 
 class LocalBackend:
@@ -93,7 +93,7 @@ class LocalBackend:
         files = delivered.files
         if not files:
             raise nothing_given(entry)
-        if request.verb == "portrait" and request["save_to_avatars"] and delivered.failure is None:
+        if request.asks_for("save_to_avatars") and delivered.failure is None:
             files = yield from self._keep_avatar(request, files)
         end = self._clock()
         timings = {"run": ran - start, "fetch": end - ran, "total": end - start}
@@ -227,8 +227,5 @@ def seed_in(entry: Mapping[str, Any]) -> int | None:
     """The seed of a run whose graph is ours; None where it is the caller's own."""
     prompt = as_list(entry.get("prompt"))
     graph = as_object(prompt[2]) if len(prompt) > 2 else {}
-    for node_id in ("sampler", "speech"):
-        seed = as_count(as_object(as_object(graph.get(node_id)).get("inputs")).get("seed"))
-        if seed is not None:
-            return seed
-    return None
+    prefixes = (as_object(as_object(node).get("inputs")).get("filename_prefix") for node in graph.values())
+    return next((seed for prefix in prefixes if (seed := seed_in_prefix(as_text(prefix))) is not None), None)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from backend.comfyui.build_workflow import seed_of
 from backend.comfyui.inputs import bring
 from backend.errors import ApiError, InvalidJson, NotSupported, Unavailable
 from backend.files.image_size import HEAD_BYTES, image_size
@@ -23,6 +22,7 @@ from backend.validation.json_reader import as_object, as_text, needed_text, obje
 from backend.verbs.params import InputLike
 from backend.verbs.request import Request
 from backend.verbs.result import GeneratedFile
+from backend.verbs.verb import seed_of
 
 OTHERS: Final = "The local, runpod and cloud backends can."
 ASSET: Final = "asset_"

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from backend.comfyui.build_workflow import seed_of
 from backend.contract import CONTRACT
 from backend.errors import (
     ApiError,
@@ -41,6 +40,7 @@ from backend.validation.checks import check_id
 from backend.validation.json_reader import as_count, as_object, as_text
 from backend.verbs.request import Request
 from backend.verbs.result import GenerationResult, Health
+from backend.verbs.verb import seed_of
 
 
 class RunPodBackend:
@@ -256,7 +256,7 @@ class RunPodBackend:
         """Check that the workers would take it and upload the files; return the job's input and its seed."""
         if self._preflight is not None:
             yield from self._preflight.check(request)
-        seed = None if request.verb == "workflow" else seed_of(request)
+        seed = seed_of(request) if "seed" in request.params else None
         packed = yield from pack(request, self.origin, self._volume)
         job_input: dict[str, Any] = {"action": request.verb, "contract": CONTRACT, **packed.params}
         if request.verb == "workflow":

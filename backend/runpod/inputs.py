@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from backend.comfyui.build_workflow import renamed
 from backend.comfyui.inputs import clean_name
 from backend.contract import INPUTS_FOLDER, RUN_LIMIT_BYTES, InputFile
 from backend.errors import InvalidArgument
@@ -17,9 +16,10 @@ from backend.files.volume_s3 import VolumeS3
 from backend.flow import Flow, Progress, work
 from backend.validation.checks import data_address_bytes, is_address, media_suffix
 from backend.verbs import transcripts
-from backend.verbs.params import PARAMS, InputLike
+from backend.verbs.params import InputLike
 from backend.verbs.request import Request
 from backend.verbs.result import GeneratedFile
+from backend.verbs.workflow import renamed
 
 ROOM_BYTES: Final = RUN_LIMIT_BYTES - 250_000
 """What all inline files of a job may take as base64; the rest is for the other arguments."""
@@ -59,9 +59,7 @@ def pack(request: Request, origin: str, volume: VolumeS3 | None) -> Flow[Packed]
     Raises:
         InvalidArgument: the files are too large; it names limit, size and ways out.
     """
-    params = {
-        name: value for name, value in request.given.items() if PARAMS[request.verb][name].what != "inputs"
-    }
+    params = {name: value for name, value in request.given.items() if request.params[name].what != "inputs"}
     values: dict[str, InputLike] = dict(_inputs(request))
     names: dict[str, str] = {}
     inputs: dict[str, InputFile] = {}
@@ -84,14 +82,14 @@ def pack(request: Request, origin: str, volume: VolumeS3 | None) -> Flow[Packed]
         params["graph"] = renamed(request["graph"], names)
     else:
         params |= names
-    if request.verb in ("tts", "talk") and not transcripts.given(request):
+    if transcripts.is_missing(request):
         text = yield from work(lambda: transcripts.read_beside(values["voice_reference"]))
         params |= {"voice_reference_text": text} if text else {}
     return Packed(params=params, inputs=list(inputs.values()))
 
 
 def _inputs(request: Request) -> Iterator[tuple[str, InputLike]]:
-    for name, spec in PARAMS[request.verb].items():
+    for name, spec in request.params.items():
         if spec.what == "input" and request[name] is not None:
             yield name, request[name]
         elif spec.what == "inputs":

@@ -31,7 +31,6 @@ from backend.jobs.journal import state_folder
 from backend.settings import Secret, Settings
 from backend.verbs import transcripts
 from backend.verbs.graph_structure import Problem
-from backend.verbs.params import PARAMS
 from backend.verbs.request import Request
 
 ONCE: Final = Retry(attempts=1, jitter=RETRY.jitter)
@@ -117,7 +116,7 @@ class Preflight:
         Raises:
             InvalidArgument: they are neither given nor in a file, and the workers have no recognizer.
         """
-        if request.verb not in ("tts", "talk") or transcripts.given(request):
+        if not transcripts.is_missing(request):
             return
         recording = request["voice_reference"]
         if (yield from work(lambda: transcripts.read_beside(recording))):
@@ -190,8 +189,6 @@ def doubts(request: Request, known: NodeDefinitions) -> Flow[list[Problem]]:
     """Find what the definitions say against a request, as far as only the endpoint or a model can fix it."""
     planned = yield from plan(DefinitionsOnly(known.object_info), _on_paper(request))
     found = validate(planned.graph, known.object_info)
-    # Without a wish the worker takes a checkpoint that it has when the job is there.
-    free = request.verb in ("portrait", "imagine") and request["model"] is None
     if known.failed_imports:
         # One of these may have the node; only the worker's ComfyUI knows.
         found = [problem for problem in found if problem.kind != "node"]
@@ -199,12 +196,9 @@ def doubts(request: Request, known: NodeDefinitions) -> Flow[list[Problem]]:
         problem
         for problem in found
         if _is_of_the_image(problem, known.object_info)
-        or (_places(problem) and not (free and _picks(problem)))
+        # A worker chooses from the files that it has when the job is there.
+        or (_places(problem) and problem.input not in planned.chosen_inputs)
     ]
-
-
-def _picks(problem: Problem) -> bool:
-    return problem.input == "ckpt_name"
 
 
 def _is_of_the_image(problem: Problem, object_info: Mapping[str, Any]) -> bool:
@@ -229,10 +223,8 @@ def _places(problem: Problem) -> list[str]:
 
 def _on_paper(request: Request) -> Request:
     """Return a request with names instead of files: whether they are there is not what is asked."""
-    names = {name: "input" for name in request.given if PARAMS[request.verb][name].what == "input"}
-    wishes: dict[str, Any] = {
-        name: {} for name in request.given if PARAMS[request.verb][name].what == "inputs"
-    }
+    names = {name: "input" for name in request.given if request.params[name].what == "input"}
+    wishes: dict[str, Any] = {name: {} for name in request.given if request.params[name].what == "inputs"}
     return replace(request, given={**request.given, **names, **wishes})
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from backend.contract import Verb
 from backend.errors import InvalidArgument
 from backend.validation.printable import quoted
-from backend.verbs.params import PARAMS, InputLike, Lora, Param
+from backend.verbs.catalog import find
+from backend.verbs.params import InputLike, Lora, Param
 
 MAX_NUMBER_BITS: Final = 64
 """The largest number that a node takes is a seed of 64 bits."""
@@ -29,7 +29,7 @@ class Request:
         keep_there: the backend keeps the files too, for a next job to use.
     """
 
-    verb: Verb
+    verb: str
     given: Mapping[str, Any]
     output_path: Path | None = None
     keep_there: bool = False
@@ -37,16 +37,25 @@ class Request:
     def __getitem__(self, name: str) -> Any:
         """Return an argument, or its default."""
         value = self.given.get(name)
-        return PARAMS[self.verb][name].default if value is None else value
+        return self.params[name].default if value is None else value
+
+    @property
+    def params(self) -> Mapping[str, Param]:
+        """The arguments that the verb has."""
+        return find(self.verb).params
+
+    def asks_for(self, name: str) -> bool:
+        """Tell whether an argument is set to true or to a text; False if the verb has no such argument."""
+        return name in self.params and bool(self[name])
 
 
-def read(verb: Verb, given: Mapping[str, Any]) -> Request:
+def read(verb: str, given: Mapping[str, Any]) -> Request:
     """Check the arguments of a verb. None means "not given".
 
     Raises:
         InvalidArgument: one sentence a problem, all at once.
     """
-    table = PARAMS[verb]
+    table = find(verb).params
     kept = {name: value for name, value in given.items() if value is not None}
     problems = [
         f"{name!r} is not an argument of {verb}{_did_you_mean(name, table)}"

@@ -30,6 +30,11 @@ def given(request: Request) -> str:
     return str(request["voice_reference_text"] or "").strip()
 
 
+def is_missing(request: Request) -> bool:
+    """Tell whether a request clones a voice and the caller did not say what the recording says."""
+    return "voice_reference_text" in request.params and not given(request)
+
+
 def decoded(content: bytes | None) -> str:
     """Decode a transcript file's content; "" for a file that does not exist."""
     return (content or b"")[:LONGEST_BYTES].decode("utf-8", "replace").strip()

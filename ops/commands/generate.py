@@ -10,7 +10,8 @@ from typing import Any, Final
 from backend import Backend, GenerationResult, Settings, get_backend
 from backend.errors import ComfyformError, InvalidArgument, NotFound
 from backend.jobs.journal import Journal
-from backend.verbs.params import PARAMS, Param
+from backend.verbs.catalog import find
+from backend.verbs.params import Param
 from ops.console.console import Console, opened
 from ops.console.generation_progress import watching
 from ops.files.amounts import amount, duration
@@ -33,7 +34,7 @@ def generate(
     """Run a verb and say where its files are.
 
     Args:
-        verb: "portrait", "tts", "lipsync", "imagine", "workflow" or "talk".
+        verb: its name; `backend.verbs` has a module for each.
         backend: by default that of the settings.
         json: give the result as JSON.
         timeout: total timeout in seconds.
@@ -64,9 +65,7 @@ def generate(
 
         try:
             with watching(console) as tell:
-                result: GenerationResult = getattr(client, verb)(
-                    timeout_s=timeout, on_progress=on_progress, **arguments
-                )
+                result = client.generate(verb, timeout_s=timeout, on_progress=on_progress, **arguments)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(after_interrupt(client, job_id)) from None
     return show(console, result)
@@ -126,11 +125,9 @@ def parsed(verb: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """Turn a command line's texts into what a verb takes; empty texts mean "not given".
 
     Raises:
-        InvalidArgument: a text is not a number or not JSON.
+        InvalidArgument: the verb is unknown, or a text is not a number or not JSON.
     """
-    if verb not in PARAMS:
-        raise InvalidArgument(f"Unknown verb {verb!r}.", hint=f"Choose one of {', '.join(PARAMS)}.")
-    table = PARAMS[verb]  # type: ignore[index]  # it was just looked up
+    table = find(verb).params
     result = {}
     for name, value in params.items():
         if value is None or value == "":

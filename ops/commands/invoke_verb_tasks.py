@@ -1,4 +1,4 @@
-"""Makes the tasks of ``inv generate.*`` from the one table of the verbs' arguments."""
+"""Makes the tasks of ``inv generate.*`` from what the verbs declare."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -6,30 +6,23 @@ from typing import Any, Final
 
 from invoke.tasks import Task
 
-from backend.verbs.params import PARAMS, Param
+from backend.verbs.catalog import verbs
+from backend.verbs.params import Param
 from ops.commands.invoke_tasks import make_task
 
-_SENTENCES: Final = {
-    "portrait": "Make a portrait.",
-    "tts": "Speak a text with a cloned voice.",
-    "lipsync": "Make a portrait speak a recording.",
-    "imagine": "Make a picture from a description.",
-    "workflow": "Run a workflow of your own, in API format.",
-    "talk": "Make a portrait speak a text with a cloned voice: tts and lipsync in one.",
-}
 _COMMON: Final[Mapping[str, Any]] = {"backend": "", "timeout": None, "detach": False, "json": False}
 _DETACH: Final = "Submit it and print the job's id; inv jobs.wait fetches the result."
 
 
 def verb_tasks() -> Iterator[Task[Any]]:
     """Yield a task for each verb."""
-    for verb, table in PARAMS.items():
-        ordered = sorted(table.items(), key=lambda item: not item[1].required)
-        parameters = [_parameter(name, param) for name, param in ordered]
-        parameters += [_option(name, default) for name, default in _COMMON.items()]
-        explanations = {name: _sentence(param) for name, param in table.items()} | {"detach": _DETACH}
+    for name, verb in verbs().items():
+        ordered = sorted(verb.params.items(), key=lambda item: not item[1].required)
+        parameters = [_parameter(argument, param) for argument, param in ordered]
+        parameters += [_option(option, default) for option, default in _COMMON.items()]
+        explanations = {argument: _sentence(param) for argument, param in ordered} | {"detach": _DETACH}
         yield make_task(
-            verb, _SENTENCES[verb], parameters, explanations, "ops.commands.generate", "generate", verb
+            name, verb.summary, parameters, explanations, "ops.commands.generate", "generate", name
         )
 
 

@@ -3,7 +3,6 @@
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 
-from backend.contract import VERBS
 from backend.errors import InvalidArgument, RegistryError, SourceMissing
 from backend.flow.http_driver import Http
 from backend.settings import Settings, listed
@@ -16,7 +15,7 @@ from ops.models.categories import may_hold_pickle
 from ops.models.source_addresses import read_source
 from ops.registry.load import load, lock_file
 from ops.registry.lockfile import read_lock, write_lock
-from ops.registry.schema import check_name
+from ops.registry.schema import MODEL_USERS, check_name
 from ops.registry.write_entries import write_entries
 from ops.sources.origins import Sources
 from ops.sync.new_entry import new_entry
@@ -105,11 +104,10 @@ def add(
     settings, console = opened(settings, json=json)
     origin = read_source(source)
     verbs = listed(used_by)
-    # What talk needs is what tts and lipsync need.
-    known = [verb for verb in VERBS if verb != "talk"]
-    if unknown := [verb for verb in verbs if verb not in known]:
+    if unknown := [verb for verb in verbs if verb not in MODEL_USERS]:
+        known = ", ".join(MODEL_USERS)
         raise InvalidArgument(
-            f"--used-by must list verbs that need models ({', '.join(known)}), got {', '.join(unknown)}."
+            f"--used-by must list verbs that need models ({known}), got {', '.join(unknown)}."
         )
     if name:
         try:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,7 @@ from pydantic import (
 
 from backend.errors import InvalidArgument
 from backend.validation.checks import path_problem
+from backend.verbs.catalog import verbs
 from ops.files.yaml_positions import KeyPath, Lines
 from ops.models.record import SHA256
 from ops.models.source_addresses import meant_by
@@ -95,12 +96,18 @@ class FileShape(_Strict):
     )
 
 
+MODEL_USERS: Final = tuple(name for name, verb in verbs().items() if not verb.parts)
+"""Verbs that need models. One that is made of others needs what they need."""
+if TYPE_CHECKING:
+    ModelUser = str
+else:
+    ModelUser = Literal[MODEL_USERS]
+
+
 class ModelShape(_Strict):
     """Files that are used together."""
 
-    used_by: list[Literal["portrait", "tts", "lipsync", "imagine", "workflow"]] = Field(
-        [], description="Verbs that need it."
-    )
+    used_by: list[ModelUser] = Field([], description="Verbs that need it.")
     license: str = Field("unknown", description="SPDX id where there is one.")
     gated: bool = Field(False, description="The source requires an accepted license and a token.")
     note: str = Field("", description="A sentence for people.")

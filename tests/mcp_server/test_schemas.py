@@ -6,7 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from backend.errors import InvalidArgument
-from backend.verbs.params import PARAMS
+from backend.verbs.catalog import find
 from mcp_server import arguments, schemas
 
 VERBS = ("portrait", "tts", "lipsync", "imagine", "talk")
@@ -22,8 +22,7 @@ def test_a_verbs_schema_is_json_schema_and_complete(verb: str) -> None:
     assert schema["additionalProperties"] is False
     assert [name for name, each in properties.items() if not each["description"] or not each["type"]] == []
     assert {"output_path", "backend", "timeout_s", "confirm"} < set(properties)
-    if verb != "talk":
-        assert set(PARAMS[verb]) < set(properties)  # type: ignore[index]
+    assert set(find(verb).params) < set(properties)
 
 
 def test_the_backends_own_table_decides_what_is_required() -> None:

@@ -13,22 +13,9 @@ from typing import Any, Final, Literal, cast
 from backend.contract import ACTIONS, CONTRACT, Action, InputFile, OutputFile
 from backend.errors import ComfyformError, InvalidArgument, InvalidJson, JobFailed
 from backend.validation.json_reader import read_json
-from backend.verbs.params import PARAMS
+from backend.verbs.catalog import find, verbs
 
 Form = Literal["own", "worker-comfyui"]
-
-_VOICE: Final[Mapping[str, str]] = {
-    "voice_sample": "voice_reference",
-    "sample": "voice_reference",
-    "sample_text": "voice_reference_text",
-}
-ALIASES: Final[Mapping[str, Mapping[str, str]]] = {
-    "portrait": {"description": "prompt"},
-    "imagine": {"prompt": "description"},
-    "tts": _VOICE,
-    "talk": _VOICE,
-}
-"""Action → other name of a field → its name. The name itself wins where both are given."""
 
 ENVELOPE: Final = frozenset({"inputs", "images", "contract", "journal_key", "comfy_org_api_key"})
 """Fields of a job that are not arguments. The last is worker-comfyui's key for paid nodes; it is ignored."""
@@ -89,13 +76,13 @@ def read(job: Mapping[str, Any]) -> Request:
     action = params.pop("action", "workflow" if foreign else "portrait")
     if foreign:
         # Its clients send what is their own along, such as a user's id, and worker-comfyui ignores it.
-        known = {*PARAMS["workflow"], *ENVELOPE, "workflow", "deliver"}
+        known = {*find("workflow").params, *ENVELOPE, "workflow", "deliver"}
         params = {name: value for name, value in params.items() if name in known}
     if action not in ACTIONS:
         raise InvalidArgument(f"Unknown action {action!r}.", hint=f"Choose one of {', '.join(ACTIONS)}.")
     return Request(
         job_id=str(job.get("id", "")),
-        action=cast("Action", action),  # it was just looked up
+        action=action,
         params=_own_names(action, params),
         inputs=_inputs(params),
         form="worker-comfyui" if foreign else "own",
@@ -106,13 +93,20 @@ def read(job: Mapping[str, Any]) -> Request:
 def _own_names(action: str, params: dict[str, Any]) -> dict[str, Any]:
     """Return the fields under their own names, without those that the envelope reads."""
     result = {name: value for name, value in params.items() if name not in ENVELOPE}
-    for other, name in ALIASES.get(action, {}).items():
+    for other, name in _aliases(action):
         if other in result:
             value = result.pop(other)
             # The oldest handler took a bare file name and looked for it in voices/.
             bare = other == "sample" and isinstance(value, str) and "/" not in value
+            # The name itself wins where both are given.
             result.setdefault(name, f"voices/{value}" if bare else value)
     return result
+
+
+def _aliases(action: str) -> list[tuple[str, str]]:
+    """Return the other names that an action's fields have, each with the name itself."""
+    verb = verbs().get(action)
+    return [(other, name) for name, spec in verb.params.items() for other in spec.aliases] if verb else []
 
 
 def _inputs(params: Mapping[str, Any]) -> tuple[InputFile, ...]:

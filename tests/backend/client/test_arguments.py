@@ -16,7 +16,7 @@ from backend import Settings, get_backend
 from backend.errors import InvalidArgument
 from backend.validation.checks import path_problem
 from backend.verbs.api_graph import load_graph
-from backend.verbs.params import PARAMS
+from backend.verbs.catalog import find, verbs
 from backend.verbs.request import read
 from tests.backend.runpod.test_job_outputs import FILE
 from tests.support.small_server import Answer, Seen, serving
@@ -44,12 +44,14 @@ REQUIRED = {"prompt": "x", "text": "x", "description": "x", "graph": GRAPH}
 
 @pytest.mark.slow
 @settings(deadline=None, max_examples=400)
-@given(st.sampled_from([(verb, name) for verb, table in PARAMS.items() for name in table]), VALUES)
+@given(st.sampled_from([(verb, name) for verb in verbs() for name in find(verb).params]), VALUES)
 def test_any_value_of_any_argument_is_taken_or_refused_by_one_error(place, value):
     """What is taken can be written as JSON; what is refused is said shortly, in what can be printed."""
     verb, name = place
     given_ = {
-        other: REQUIRED.get(other, "voices/odin.wav") for other, spec in PARAMS[verb].items() if spec.required
+        other: REQUIRED.get(other, "voices/odin.wav")
+        for other, spec in find(verb).params.items()
+        if spec.required
     }
     try:
         request = read(verb, {**given_, name: value})

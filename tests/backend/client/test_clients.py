@@ -34,6 +34,7 @@ from backend import (
     register_backend,
 )
 from backend.flow import Flow, Work
+from backend.verbs.catalog import verbs
 
 VERBS = ("portrait", "tts", "lipsync", "imagine", "workflow", "talk")
 
@@ -75,11 +76,14 @@ def registered() -> Iterator[None]:
 def test_the_two_faces_are_equal():
     """The same public names, with the same arguments; one is awaited."""
     renamed = {"close": "aclose"}
-    public = [name for name in vars(Backend) if not name.startswith("_")]
+    public = [name for name in dir(Backend) if inspect.isfunction(getattr(Backend, name)) and name[0] != "_"]
 
-    assert [renamed.get(name, name) for name in public] == [
-        name for name in vars(AsyncBackend) if not name.startswith("_")
+    assert sorted(renamed.get(name, name) for name in public) == [
+        name
+        for name in dir(AsyncBackend)
+        if inspect.isfunction(getattr(AsyncBackend, name)) and name[0] != "_"
     ]
+    assert set(verbs()) < set(public)
     for name in public:
         sync, awaited = getattr(Backend, name), getattr(AsyncBackend, renamed.get(name, name))
         mine, its = inspect.signature(sync), inspect.signature(awaited)

@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 
 from backend import InvalidArgument, Problem, validate
-from backend.comfyui.build_workflow import plan, renamed
-from backend.comfyui.workflows import Graph
-from backend.comfyui.workflows.architectures import ARCHITECTURES, recognise
-from backend.comfyui.workflows.f5_tts import model_type_of, speech
-from backend.comfyui.workflows.sonic import svd_name, talking_head
-from backend.comfyui.workflows.text_to_image import picture
+from backend.comfyui.build_workflow import plan
 from backend.flow.http_driver import Http
 from backend.runpod.preflight import DefinitionsOnly, _on_paper
+from backend.verbs.families.architectures import ARCHITECTURES, recognise
+from backend.verbs.families.text_to_image import picture
 from backend.verbs.graph_structure import check_structure
+from backend.verbs.lipsync import svd_name, talking_head
 from backend.verbs.request import read
+from backend.verbs.tts import model_type_of, speech
+from backend.verbs.verb import Graph
+from backend.verbs.workflow import renamed
 
 # Our own cut of what ComfyUI 0.29, F5-TTS 1.0.26 and SONIC 8556234 answer to /object_info.
 CASES = Path(__file__).parents[2] / "cases"

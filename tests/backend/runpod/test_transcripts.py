@@ -13,7 +13,7 @@ from backend import InvalidArgument, get_backend
 from backend.comfyui.build_workflow import plan
 from backend.flow.http_driver import Http
 from backend.runpod.preflight import DefinitionsOnly
-from backend.verbs.params import PARAMS
+from backend.verbs.catalog import verbs
 from backend.verbs.request import read
 from backend.verbs.transcripts import RECOGNIZER, RECOGNIZER_REF
 from ops.registry.load import Registry, load
@@ -156,7 +156,7 @@ def test_every_default_is_provided_for(registry, verb):
 
     assert found.models
     assert {model.provided_by for model in found.models} <= required
-    assert ARGUMENTS.keys() | {"workflow"} == PARAMS.keys()
+    assert ARGUMENTS.keys() | {"workflow"} == verbs().keys()
 
 
 @pytest.mark.parametrize("verb", ["tts", "talk"])

@@ -3,39 +3,79 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, TypedDict, get_type_hints
 
 import pytest
 
-from backend import GeneratedFile, InvalidArgument
+from backend import GeneratedFile, InvalidArgument, contract
 from backend.settings import listed
-from backend.verbs import params
-from backend.verbs.params import PARAMS, TALK
+from backend.verbs import lipsync, tts
+from backend.verbs.catalog import find, verbs
+from backend.verbs.params import Param, table_of
 from backend.verbs.request import read
-from backend.verbs.talk_parts import parts
-
-TYPED = {
-    "portrait": params.PortraitParams,
-    "tts": params.TTSParams,
-    "lipsync": params.LipSyncParams,
-    "imagine": params.ImagineParams,
-    "workflow": params.WorkflowParams,
-}
+from backend.verbs.talk import VERB as TALK
+from backend.verbs.talk import parts
 
 
-@pytest.mark.parametrize("verb", TYPED)
-def test_the_table_and_the_types_name_the_same_arguments(verb):
-    """What a type checker accepts is what the table accepts, and the same is required."""
-    typed: Any = TYPED[verb]
+@pytest.mark.parametrize("name", verbs())
+def test_a_verb_is_the_module_of_its_name(name):
+    """It is found by its file's name, and has every word that the surfaces show."""
+    verb = find(name)
 
-    assert list(PARAMS[verb]) == list(get_type_hints(typed))
-    assert {name for name, spec in PARAMS[verb].items() if spec.required} == typed.__required_keys__
+    assert verb.name == name
+    assert verb.summary.endswith(".")
+    assert all(param.sentence.endswith(".") for param in verb.params.values())
+    assert "output_path" in verb.params
+
+
+def test_the_types_are_the_table():
+    """A type checker and the table of checks read the same declaration: type, bounds, choices, required."""
+    table = find("lipsync").params
+
+    assert list(table) == list(get_type_hints(lipsync.LipSyncParams))
+    assert {name for name, spec in table.items() if spec.required} == {"portrait_image", "audio"}
+    assert table["dtype"].choices == ("fp16", "fp32", "bf16")
+    assert (table["fps"].what, table["fps"].default, table["fps"].high) == ("number", 25.0, 120)
+    assert (table["audio"].what, table["use_interframe"].what) == ("input", "boolean")
+
+
+class Untyped(TypedDict):
+    size: tuple[int, int]
+
+
+class Unreadable(TypedDict):
+    size: Annotated[tuple[int, int], Param("Width and height.")]
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [(Untyped, r"size must be Annotated\[type, Param"), (Unreadable, "size must have one of the types")],
+)
+def test_a_declaration_that_cannot_be_checked_is_refused(declared, message):
+    """An argument without words, or of a type that no check knows, never reaches a user."""
+    with pytest.raises(TypeError, match=message):
+        table_of(declared)
+
+
+def test_an_unknown_verb_is_refused():
+    """Also one that is named like another module of the package, and one that is no text."""
+    for name in ("portrat", "params", "", None, ["portrait"]):
+        with pytest.raises(InvalidArgument, match="Unknown verb") as caught:
+            find(name)
+        assert caught.value.hint == "Choose one of imagine, lipsync, portrait, talk, tts, workflow."
+
+
+def test_the_contract_names_the_verbs():
+    """`backend.contract` lists them without a list of its own, and what a worker does besides."""
+    assert tuple(verbs()) == contract.VERBS
+    others = {"health", "debug", *contract.MODEL_ACTIONS, *contract.RUNTIME_ACTIONS}
+    assert set(contract.ACTIONS) == {*verbs(), *others}
 
 
 def test_talk_hands_every_argument_to_a_verb_that_takes_it():
-    """Its types, its table and the two verbs' tables agree."""
-    assert set(TALK) == set(get_type_hints(params.TalkParams))
-    assert [name for name, verbs in TALK.items() if any(name not in PARAMS[verb] for verb in verbs)] == []
+    """None of its arguments is lost on the way to a part."""
+    assert [name for name in TALK.params if name not in {*tts.VERB.params, *lipsync.VERB.params}] == []
+    assert TALK.parts == ("tts", "lipsync")
 
 
 @pytest.mark.parametrize(
@@ -123,10 +163,10 @@ def test_inputs_are_paths_names_addresses_or_results(tmp_path):
 def test_talk_is_split_between_its_verbs(tmp_path):
     """Both halves are checked before either runs, and the speech is kept where it is made."""
     inputs = {"text": "x", "voice_reference": "v.wav", "portrait_image": "a.png", "fps": 30, "seed": 4}
-    speech, film = parts(read("talk", {**inputs, "output_path": tmp_path / "f.mp4"}))
+    speech, video = parts(read("talk", {**inputs, "output_path": tmp_path / "f.mp4"}))
 
-    assert (speech["seed"], film["seed"], film["fps"]) == (4, 4, 30)
-    assert (speech.keep_there, speech.output_path, film.output_path) == (True, None, tmp_path / "f.mp4")
+    assert (speech["seed"], video["seed"], video["fps"]) == (4, 4, 30)
+    assert (speech.keep_there, speech.output_path, video.output_path) == (True, None, tmp_path / "f.mp4")
     with pytest.raises(InvalidArgument, match="fps must be from 5 to 120, got 1"):
         read("talk", {**inputs, "fps": 1})
     with pytest.raises(InvalidArgument, match="'colour' is not an argument"):

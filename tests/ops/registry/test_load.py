@@ -118,7 +118,7 @@ optonal: {}
         ),
         (
             "models.yaml:5: required.sonic.used_by[1]: "
-            "input should be 'portrait', 'tts', 'lipsync', 'imagine' or 'workflow'."
+            "input should be 'imagine', 'lipsync', 'portrait', 'tts' or 'workflow'."
         ),
         (
             "models.yaml:7: required.sonic.files[0].path: '../unet.pth' is not a usable path: "

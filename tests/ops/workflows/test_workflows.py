@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from backend.comfyui.workflows.sonic import svd_name, talking_head
 from backend.contract import FileRecord
 from backend.errors import InvalidArgument
+from backend.verbs.lipsync import svd_name, talking_head
 from ops.models.inventory import Inventory
 from ops.registry.load import Model, ModelFile, Registry, load
 from ops.workflows.requirements import NeededModel, NeededNode, may_mean, needs, texts

@@ -1,10 +1,60 @@
 """Text to picture, for every checkpoint that holds model, text encoders and VAE in one file."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from backend.comfyui.workflows import Graph
-from backend.comfyui.workflows.architectures import Architecture
-from backend.verbs.params import Lora
+from backend.verbs.families.architectures import Architecture, recognise
+from backend.verbs.params import DEFAULT_CHECKPOINT, Lora
+from backend.verbs.request import Request
+from backend.verbs.verb import Graph, GraphContext, Lookup, Planned, filename_prefix, seed_of
+
+
+def planned_picture(
+    request: Request, context: GraphContext, values: Callable[[Request, Architecture], dict[str, Any]]
+) -> Lookup[Planned]:
+    """Build the graph of a verb that makes a picture with a checkpoint.
+
+    Args:
+        request: with model, negative_prompt, loras and seed.
+        context: the ComfyUI.
+        values: the other arguments of `picture`, for the checkpoint's architecture.
+    """
+    named: str | None = request["model"]
+    checkpoint, warnings = (named, []) if named else (yield from _available(context))
+    metadata: Mapping[str, str] = {}
+    if checkpoint.endswith(".safetensors"):
+        metadata = yield from context.metadata("checkpoints", checkpoint)
+    architecture, certain = recognise(checkpoint, metadata)
+    if not certain:
+        warnings.append(f"What {checkpoint} is could not be told; it is treated as {architecture.name}.")
+    seed = seed_of(request)
+    graph = picture(
+        architecture,
+        checkpoint=checkpoint,
+        negative_prompt=request["negative_prompt"],
+        seed=seed,
+        loras=request["loras"] or (),
+        filename_prefix=filename_prefix(request, seed),
+        **values(request, architecture),
+    )
+    return Planned(
+        graph=graph,
+        seed=seed,
+        warnings=tuple(warnings),
+        chosen_inputs=frozenset() if named else frozenset({"ckpt_name"}),
+    )
+
+
+def _available(context: GraphContext) -> Lookup[tuple[str, list[str]]]:
+    """Choose a checkpoint: the default one, else the first that makes pictures."""
+    names = sorted(str(name) for name in (yield from context.options("CheckpointLoaderSimple", "ckpt_name")))
+    for name in names:
+        if name.rpartition("/")[2] == DEFAULT_CHECKPOINT:
+            return name, []
+    usable = [name for name in names if not name.startswith(("video/", "F5-TTS/")) and "svd" not in name]
+    if not usable:
+        return DEFAULT_CHECKPOINT, []
+    return usable[0], [f"No model was given and {DEFAULT_CHECKPOINT} is not there: {usable[0]} was used."]
 
 
 def picture(
