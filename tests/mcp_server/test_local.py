@@ -18,7 +18,7 @@ from tests.support.mcp_sessions import ERAS, data_of, over_stdio, settings, text
 pytestmark = pytest.mark.slow
 CHECKPOINT = "checkpoints/sd_xl_base_1.0.safetensors"
 TOOLS = [
-    "portrait", "tts", "lipsync", "imagine", "talk", "job", "backend_status",
+    "imagine", "lipsync", "portrait", "talk", "tts", "job", "backend_status",
     "scanLocalModels", "listRemoteModels", "compareModels",
 ]  # fmt: skip
 
