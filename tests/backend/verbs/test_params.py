@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypedDict, get_type_hints
+from typing import Annotated, Any, TypedDict, get_type_hints
 
 import pytest
 
@@ -59,7 +59,8 @@ def test_a_declaration_that_cannot_be_checked_is_refused(declared, message):
 
 def test_an_unknown_verb_is_refused():
     """Also one that is named like another module of the package, and one that is no text."""
-    for name in ("portrat", "params", "", None, ["portrait"]):
+    names: list[Any] = ["portrat", "params", "", None, ["portrait"]]
+    for name in names:
         with pytest.raises(InvalidArgument, match="Unknown verb") as caught:
             find(name)
         assert caught.value.hint == "Choose one of imagine, lipsync, portrait, talk, tts, workflow."
