@@ -9,7 +9,6 @@ from backend.errors import NotSupported
 from backend.flow import Flow, Progress
 from backend.verbs.request import Request
 from backend.verbs.result import GenerationResult
-from backend.verbs.talk import parts, spoken, together
 
 
 def is_one_job(flows: BackendFlows) -> bool:
@@ -48,6 +47,8 @@ def submit(flows: BackendFlows, request: Request, *, deadline_s: float) -> Flow[
 
 def in_two(flows: BackendFlows, request: Request, *, deadline_s: float) -> Flow[GenerationResult]:
     """Talk by two jobs."""
+    from backend.verbs.talk import parts, spoken, together  # loaded with the first call, before any job
+
     speech_request, film_request = parts(request)
     yield Progress({"progress": "talk", "part": "tts"})
     speech = yield from flows.generate(speech_request, deadline_s=deadline_s)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from backend.comfyui.api import ComfyUI
 from backend.comfyui.build_workflow import plan
@@ -24,7 +24,10 @@ from backend.settings import Settings
 from backend.validation.json_reader import as_list, as_object, as_text
 from backend.verbs.request import Request
 from backend.verbs.result import GeneratedFile, GenerationResult, Health
-from backend.verbs.verb import Graph, seed_in_prefix
+from backend.verbs.seed import seed_in_prefix
+
+if TYPE_CHECKING:
+    from backend.verbs.verb import Graph
 
 
 class LocalBackend:
@@ -111,7 +114,7 @@ class LocalBackend:
             return True
         return self._add_unnamed is not None and not delivered.files and answered_from_cache(entry)
 
-    def _run(self, graph: Graph, deadline_s: float) -> Flow[tuple[str, Mapping[str, Any]]]:
+    def _run(self, graph: "Graph", deadline_s: float) -> Flow[tuple[str, Mapping[str, Any]]]:
         return run(self.comfyui, graph, deadline_s=deadline_s, clock=self._clock, silence_s=self._silence_s)
 
     def submit(self, request: Request, *, deadline_s: float) -> Flow[str]:  # noqa: ARG002  # ComfyUI has no limit

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backend.comfyui.inputs import Target, audio_duration_s, bring, transcript
 from backend.comfyui.refusals import combo_options
@@ -10,10 +10,12 @@ from backend.flow import Flow
 from backend.verbs.catalog import find
 from backend.verbs.params import InputLike
 from backend.verbs.request import Request
-from backend.verbs.verb import Planned
+
+if TYPE_CHECKING:  # loaded with the first call
+    from backend.verbs.verb import Planned
 
 
-def plan(comfyui: Target, request: Request) -> Flow[Planned]:
+def plan(comfyui: Target, request: Request) -> "Flow[Planned]":
     """Bring the inputs and build the graph."""
     return find(request.verb).graph(request, ComfyUIContext(comfyui))
 

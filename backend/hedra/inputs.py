@@ -22,7 +22,7 @@ from backend.validation.json_reader import as_object, as_text, needed_text, obje
 from backend.verbs.params import InputLike
 from backend.verbs.request import Request
 from backend.verbs.result import GeneratedFile
-from backend.verbs.verb import seed_of
+from backend.verbs.seed import seed_of
 
 OTHERS: Final = "The local, runpod and cloud backends can."
 ASSET: Final = "asset_"

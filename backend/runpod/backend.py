@@ -40,7 +40,7 @@ from backend.validation.checks import check_id
 from backend.validation.json_reader import as_count, as_object, as_text
 from backend.verbs.request import Request
 from backend.verbs.result import GenerationResult, Health
-from backend.verbs.verb import seed_of
+from backend.verbs.seed import seed_of
 
 
 class RunPodBackend:

@@ -1,16 +1,17 @@
 """Finds the verbs: the modules of `backend.verbs` that define ``VERB``. Each is loaded on first use."""
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from functools import cache
+from typing import TYPE_CHECKING
 
 import backend.verbs
 from backend.errors import InvalidArgument
-from backend.verbs.verb import Verb
+
+if TYPE_CHECKING:  # nothing of a verb is loaded before its first call
+    from backend.verbs.verb import Verb
 
 
-def find(name: str) -> Verb:
+def find(name: str) -> "Verb":
     """Return a verb.
 
     Raises:
@@ -23,13 +24,15 @@ def find(name: str) -> Verb:
 
 
 @cache
-def verbs() -> Mapping[str, Verb]:
+def verbs() -> "Mapping[str, Verb]":
     """Return all verbs, by name, in alphabetical order."""
     return {name: verb for name in sorted(_modules()) if (verb := _load(name)) is not None}
 
 
 @cache
-def _load(name: str) -> Verb | None:
+def _load(name: str) -> "Verb | None":
+    import importlib
+
     if name not in _modules():
         return None
     module = importlib.import_module(f"{backend.verbs.__name__}.{name}")
@@ -39,6 +42,8 @@ def _load(name: str) -> Verb | None:
 
 @cache
 def _modules() -> frozenset[str]:
+    import pkgutil
+
     return frozenset(
         module.name for module in pkgutil.iter_modules(backend.verbs.__path__) if not module.ispkg
     )

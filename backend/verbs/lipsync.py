@@ -6,7 +6,8 @@ from typing import Annotated, Any, Final, Literal, Required, TypeAlias, TypedDic
 from backend.errors import InvalidArgument
 from backend.verbs.params import InputLike, OutputPath, Param, Seed31
 from backend.verbs.request import Request
-from backend.verbs.verb import Graph, GraphContext, Link, Lookup, Planned, Verb, filename_prefix, seed_of
+from backend.verbs.seed import filename_prefix, seed_of
+from backend.verbs.verb import Graph, GraphContext, Link, Lookup, Planned, Verb
 
 SVD_FOLDER: Final = "video/"
 """Under checkpoints/, the only category that ImageOnlyCheckpointLoader looks into."""

@@ -7,7 +7,8 @@ from backend.verbs import lipsync, tts
 from backend.verbs.params import OutputPath, Seed31
 from backend.verbs.request import Request
 from backend.verbs.result import GenerationResult
-from backend.verbs.verb import GraphContext, Lookup, Planned, Verb, filename_prefix, seed_of
+from backend.verbs.seed import filename_prefix, seed_of
+from backend.verbs.verb import GraphContext, Lookup, Planned, Verb
 
 
 class TalkParams(TypedDict, total=False):

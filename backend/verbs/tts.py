@@ -5,7 +5,8 @@ from typing import Annotated, Final, Literal, Required, TypeAlias, TypedDict
 from backend.verbs import transcripts
 from backend.verbs.params import InputLike, OutputPath, Param, Seed31
 from backend.verbs.request import Request
-from backend.verbs.verb import Graph, GraphContext, Lookup, Planned, Verb, filename_prefix, seed_of
+from backend.verbs.seed import filename_prefix, seed_of
+from backend.verbs.verb import Graph, GraphContext, Lookup, Planned, Verb
 
 # Arguments that `talk` has too.
 SpokenText: TypeAlias = Annotated[str, Param("Text to speak.")]

@@ -1,8 +1,5 @@
 """What a verb is: its arguments, its words for people, and the graph that does it. Pure."""
 
-import os
-import random
-import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,24 +83,3 @@ class Verb:
     def params(self) -> Mapping[str, Param]:
         """The arguments: name → what it may be."""
         return table_of(self.arguments)
-
-
-def seed_of(request: "Request") -> int:
-    """Return the request's seed, or a random one that every node takes."""
-    seed: int | None = request["seed"]
-    return random.randrange(2**31) if seed is None or seed < 0 else seed  # noqa: S311  # a picture's, no secret
-
-
-def filename_prefix(request: "Request", seed: int) -> str:
-    """Return a name for the files of a run that no other run has.
-
-    Otherwise ComfyUI answers an identical run from its cache, with the names of files that may be gone
-    (recording cached_output_after_file_deleted).
-    """
-    return f"comfyform/{request.verb}_{seed}_{os.urandom(4).hex()}"
-
-
-def seed_in_prefix(prefix: str) -> int | None:
-    """Return the seed in a name that `filename_prefix` gave; None for any other text."""
-    found = re.fullmatch(r"comfyform/\w+_(\d+)_[0-9a-f]{8}", prefix)
-    return int(found[1]) if found else None

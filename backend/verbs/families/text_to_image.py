@@ -6,7 +6,8 @@ from typing import Any
 from backend.verbs.families.architectures import Architecture, recognise
 from backend.verbs.params import DEFAULT_CHECKPOINT, Lora
 from backend.verbs.request import Request
-from backend.verbs.verb import Graph, GraphContext, Lookup, Planned, filename_prefix, seed_of
+from backend.verbs.seed import filename_prefix, seed_of
+from backend.verbs.verb import Graph, GraphContext, Lookup, Planned
 
 
 def planned_picture(

@@ -52,13 +52,13 @@ class Unreadable(TypedDict):
     [(Untyped, r"size must be Annotated\[type, Param"), (Unreadable, "size must have one of the types")],
 )
 def test_a_declaration_that_cannot_be_checked_is_refused(declared, message):
-    """An argument without words, or of a type that no check knows, never reaches a user."""
+    """Every argument needs a description, and a type that can be checked."""
     with pytest.raises(TypeError, match=message):
         table_of(declared)
 
 
 def test_an_unknown_verb_is_refused():
-    """Also one that is named like another module of the package, and one that is no text."""
+    """A module that defines no verb is refused too, and so is a value that is not a text."""
     names: list[Any] = ["portrat", "params", "", None, ["portrait"]]
     for name in names:
         with pytest.raises(InvalidArgument, match="Unknown verb") as caught:
@@ -74,7 +74,7 @@ def test_the_contract_names_the_verbs():
 
 
 def test_talk_hands_every_argument_to_a_verb_that_takes_it():
-    """None of its arguments is lost on the way to a part."""
+    """Each argument of ``talk`` is an argument of one of its parts."""
     assert [name for name in TALK.params if name not in {*tts.VERB.params, *lipsync.VERB.params}] == []
     assert TALK.parts == ("tts", "lipsync")
 
