@@ -17,6 +17,7 @@ import ssl
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -25,6 +26,7 @@ from backend.errors import InvalidArgument, SourceMissing, TransferError
 from backend.flow.atomic_file import AtomicFile
 from backend.validation.printable import shortened, shown
 from ops.sources.ssrf_guard import Resolve, check_public, redirected, resolve_host
+from worker.jobs.bounded_call import bounded_call
 from worker.jobs.cancellation import StopSign
 from worker.jobs.socket_cutoff import LOOK_S, OutOfTime, SocketCutoff
 
@@ -97,10 +99,15 @@ def fetch(
         Stopped: the job was stopped.
     """
     for _ in range(REDIRECTS + 1):
-        addresses = checked_addresses(url, allow_hosts)
         try:
-            with SocketCutoff(stop, end) as cutoff, _connection(url, addresses, cutoff) as connection:
-                answer = _ask(connection, url)
+            # In a thread: the system's resolver takes neither a deadline nor a stop sign.
+            addresses = bounded_call(partial(checked_addresses, url, allow_hosts), stop, end)
+            with (
+                SocketCutoff(stop, end) as cutoff,
+                _connection(url, addresses, cutoff) as connection,
+                # Closed too: until then it keeps the connection's file open.
+                closing(_ask(connection, url)) as answer,
+            ):
                 location = answer.headers["Location"]
                 if answer.status == 200:
                     return _receive(answer, url, to, largest_bytes, cutoff)

@@ -201,3 +201,23 @@ def test_an_address_with_other_letters_is_asked_for_quoted(base, tmp_path, path)
     """Not an untyped error of the library below."""
     with pytest.raises(SourceMissing, match="answered 404"):
         fetch(base + path, tmp_path / "a", ("127.0.0.1",), StopSign())
+
+
+def test_a_resolver_that_does_not_answer_ends_with_the_jobs_time(tmp_path, monkeypatch):
+    """The lookup takes no deadline of its own; the job's holds, and a stop too."""
+    release = threading.Event()
+
+    def hanging(url: str, allow_hosts: object) -> list[str]:
+        release.wait(60)
+        return []
+
+    monkeypatch.setattr("worker.jobs.fetch.checked_addresses", hanging)
+    stopped = StopSign()
+    stopped.raised.set()
+    try:
+        with pytest.raises(TransferError, match="longer than the job has time"):
+            fetch("https://slow.test/a", tmp_path / "a", [], StopSign(), end=time.monotonic() + 0.3)
+        with pytest.raises(Stopped):
+            fetch("https://slow.test/a", tmp_path / "a", [], stopped)
+    finally:
+        release.set()
