@@ -8,6 +8,7 @@ and the SDK are in the tests that hold them: ``tests/infra/test_providers.py``.
 import functools
 import inspect
 import os
+import socket
 import sys
 import threading
 import traceback
@@ -146,10 +147,25 @@ def _end_with_the_engine() -> None:
         elif state is grpc.ChannelConnectivity.IDLE:
             # The engine closed the connection, or it was idle for half an hour: asking again tells which.
             engine().subscribe(lambda _: None, try_to_connect=True)
-        elif state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and seen_alive.is_set():
+        elif state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and (seen_alive.is_set() or _is_refused()):
             _exit()
 
     engine().subscribe(changed, try_to_connect=True)
+
+
+def _is_refused() -> bool:
+    """Tell whether the engine's port refuses connections.
+
+    gRPC reports the latest state only: a busy process may never be told of a short READY.
+    """
+    host, _, port = sys.argv[-1].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), 5).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _exit() -> NoReturn:
