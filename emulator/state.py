@@ -141,7 +141,7 @@ class State:
         self.views["billing"] = self.ledger.shown
 
     def volume_dir(self, volume_id: str) -> Path | None:
-        """Return the folder of a network volume, or None when there is no such volume."""
+        """Return the folder of a network volume, or None if it does not exist."""
         if volume_id not in self.resources.volumes:
             return None
         folder = self.root / "volumes" / volume_id

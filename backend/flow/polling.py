@@ -28,7 +28,7 @@ def poll(
     """Look until there is an answer. A look that fails for a passing reason changes nothing.
 
     Args:
-        look: asks once; None where there is no answer yet.
+        look: asks once; returns None while there is no answer.
         deadline_s: seconds from now. The last look begins when they are over.
         delay: seconds waited so far → seconds until the next look.
         clock: monotonic seconds.

@@ -65,7 +65,7 @@ class Verb:
         name: that of its module.
         arguments: a TypedDict, as `backend.verbs.params` describes.
         summary: one sentence, for ``help()`` and the command line.
-        tool: what a language model reads to choose it; without it there is no MCP tool.
+        tool: the description that a language model reads; a verb without one has no MCP tool.
         suffix: of the file that it makes; "" if that depends on the arguments.
         graph: builds the graph from a checked request.
         parts: verbs that do the same one after the other, for backends that need a job each.

@@ -16,7 +16,7 @@ class Clock:
         return time.time() + self.skipped_s
 
     def real(self) -> float:
-        """Return seconds since the epoch without what was skipped: a skipped hour proves nobody silent."""
+        """Return seconds since the epoch without skipped time: a skipped hour makes no worker silent."""
         return time.time()
 
     def advance(self, seconds: float) -> None:

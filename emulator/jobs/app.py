@@ -203,7 +203,7 @@ class JobPlane:
         return JSONResponse(job.shown())
 
     async def stream(self, request: Request, _: Endpoint) -> Response:
-        """Return the chunks since the last call; hold the request while there are none."""
+        """Return the chunks since the last call; hold the request until there is one."""
         job = self._job(request)
         hold_s = milliseconds(request, STREAM_HOLD_MS) / 1000
         if not job.chunks and job.status not in FINAL:

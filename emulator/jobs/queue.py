@@ -189,7 +189,7 @@ class Jobs:
             self._bells.ring(("job", job.id))
 
     def drain(self, job: Job) -> list[Any]:
-        """Return the chunks that nobody has read yet."""
+        """Return the chunks that have not been read yet."""
         chunks, job.chunks = job.chunks, []
         return chunks
 

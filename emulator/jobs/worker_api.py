@@ -109,7 +109,7 @@ class Protocol:
         return Response(status_code=NOTHING)
 
     def _to_stop(self, worker: Worker) -> list[str]:
-        """Return the jobs that a worker holds although they have ended or are somebody else's."""
+        """Return the jobs that a worker holds although they have ended or belong to another worker."""
         pending = (
             (job_id, self._state.jobs.get(worker.endpoint_id, job_id)) for job_id in sorted(worker.jobs)
         )

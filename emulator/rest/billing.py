@@ -68,13 +68,13 @@ def network_volumes(state: State, call: Call) -> Answer:
 
 
 def pods(state: State, call: Call) -> Answer:
-    """Bill pods, of which there are none."""
+    """Return an empty bill: the emulator has no pods."""
     requested = window(call, state.clock.now())
     return _each(requested, "podId", call.query.get("podId"), (), _POD, "uniquePodCount", _nothing)
 
 
 def clusters(state: State, call: Call) -> Answer:
-    """Bill clusters, of which there are none."""
+    """Return an empty bill: the emulator has no clusters."""
     requested = window(call, state.clock.now())
     return _each(
         requested, "clusterId", call.query.get("clusterId"), (), _CLUSTER, "uniqueClusterCount", _nothing

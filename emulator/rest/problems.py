@@ -41,7 +41,7 @@ class Problem(Exception):
 
 
 def not_found() -> Problem:
-    """Refuse an id that is not there, or is somebody else's."""
+    """Refuse an id that does not exist, or belongs to another account."""
     return Problem(404, "resource not found")
 
 

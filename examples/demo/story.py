@@ -117,7 +117,7 @@ def main(home: Path, *, keep: bool = False, comfyui_url: str = "") -> int:
 
 
 def _make_room(home: Path) -> None:
-    """Empty the demo's folder, unless it is somebody else's or an earlier demo still lives in it."""
+    """Empty the demo's folder, unless it belongs to another program or an earlier demo still lives in it."""
     if home.exists() and any(home.iterdir()) and not (home / MARK).exists():
         raise ConfigError(f"{home} is not empty and not a demo's folder.", hint="Name another with --home.")
     with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
