@@ -1,9 +1,24 @@
-"""Which proxy of the environment a request goes through, to name it when it fails."""
+"""Which proxy of the environment a request goes through."""
 
-from urllib.parse import urlsplit
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def environment_proxy(place: SplitResult) -> SplitResult | None:
+    """Return the proxy that the environment names for a URL, or None.
+
+    Raises:
+        ValueError: a port or an address cannot be read.
+    """
+    host = place.hostname or ""
+    proxies = getproxies()
+    named = proxies.get(place.scheme) or proxies.get("all")
+    if not named or host in _LOOPBACK or proxy_bypass(f"{host}:{place.port}" if place.port else host):
+        return None
+    return urlsplit(named if "://" in named else f"http://{named}")
 
 
 def through_proxy(url: str) -> str:
@@ -12,13 +27,7 @@ def through_proxy(url: str) -> str:
     The proxy's login is left out.
     """
     try:
-        place = urlsplit(url)
-        host = place.hostname or ""
-        proxies = getproxies()
-        named = proxies.get(place.scheme) or proxies.get("all")
-        if not named or host in _LOOPBACK or proxy_bypass(f"{host}:{place.port}" if place.port else host):
-            return ""
-        proxy = urlsplit(named if "://" in named else f"http://{named}")
-        return f" through the proxy {proxy.netloc.rpartition('@')[2]}"
+        proxy = environment_proxy(urlsplit(url))
     except ValueError:
         return ""
+    return f" through the proxy {proxy.netloc.rpartition('@')[2]}" if proxy else ""

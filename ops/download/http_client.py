@@ -19,20 +19,18 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 from urllib.parse import SplitResult, quote, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import certifi
 
 from backend.errors import ComfyformError, ConfigError, InvalidArgument, TransferError, Unavailable
 from backend.flow import Reply
-from backend.flow.environment_proxy import through_proxy
+from backend.flow.environment_proxy import environment_proxy, through_proxy
 from backend.settings import Secret
 from backend.validation.printable import shown
 
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S: Final = 10.0
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 # What a URL may hold beside letters and digits; the rest is percent-encoded, and what is encoded stays.
 _URL_SAFE: Final = "/?%:@!$&'()*+,;=~[]-._"
 _READ_BYTES: Final = 256 * 1024
@@ -250,17 +248,13 @@ def _tls() -> ssl.SSLContext:
 
 
 def _proxy(place: SplitResult) -> SplitResult | None:
-    """The proxy that the environment names for a URL, or None."""
-    host = place.hostname or ""
-    proxies = getproxies()
-    named = proxies.get(place.scheme) or proxies.get("all")
-    if not named or host in _LOOPBACK or proxy_bypass(f"{host}:{place.port}" if place.port else host):
-        return None
-    proxy = urlsplit(named if "://" in named else f"http://{named}")
-    if proxy.scheme != "http" or not proxy.hostname:
+    """Return the environment's proxy for a URL, which must be of HTTP; None without one."""
+    proxy = environment_proxy(place)
+    if proxy is not None and (proxy.scheme != "http" or not proxy.hostname):
         raise ConfigError(
             f"Model files cannot be fetched through the proxy {shown(proxy.geturl())}.",
-            hint=f"Set {place.scheme.upper()}_PROXY to an http:// proxy, or list {host} in NO_PROXY.",
+            hint=f"Set {place.scheme.upper()}_PROXY to an http:// proxy, "
+            f"or list {place.hostname or ''} in NO_PROXY.",
         )
     return proxy
 
