@@ -39,13 +39,7 @@ class JournaledBackend:
     def submit(self, request: Request, *, deadline_s: float) -> Flow[str]:
         """Write the job down, submit it and return its id."""
         record = yield from Record.begin(self.journal, request, "", backend=self.name, seed=None)
-        try:
-            job_id = yield from self._flows.submit(request, deadline_s=deadline_s)
-        except BaseException as error:
-            yield from record.ended(error)
-            raise
-        yield from record.note(JobStatus(id=job_id, state="IN_QUEUE"))
-        return job_id
+        return (yield from record.submitted(self._flows.submit(request, deadline_s=deadline_s)))
 
     def resume(
         self, job_id: str, *, deadline_s: float, output_path: Path | None = None

@@ -154,19 +154,18 @@ class HedraBackend:
         record = yield from Record.begin(
             self.journal, request, self.url, backend=self.name, seed=filled.values.get("seed"), usd=usd
         )
-        # Under one key: however many attempts arrive, Hedra starts one job and gives the same answer.
-        once = {**body, "idempotency_key": str(uuid.uuid4())}
-        try:
-            answer = yield from self._post(path, once, "Submit the job to Hedra")
-            job_id = answer.get("job_id")
-            if not isinstance(job_id, str) or not is_id(job_id):
-                raise Unavailable(f"Hedra took the job and gave {quoted(job_id)} for its id.")
-        except BaseException as error:
-            yield from record.ended(error)
-            raise
-        yield from record.note(JobStatus(id=job_id, state="IN_QUEUE"))
+        job_id = yield from record.submitted(self._submit_once(path, body))
         yield Progress({"progress": "job", "state": "SUBMITTED", "job_id": job_id, "usd": usd})
         return record, filled.warnings
+
+    def _submit_once(self, path: str, body: Mapping[str, Any]) -> Flow[str]:
+        # Under one key: however many attempts arrive, Hedra starts one job and gives the same answer.
+        once = {**body, "idempotency_key": str(uuid.uuid4())}
+        answer = yield from self._post(path, once, "Submit the job to Hedra")
+        job_id = answer.get("job_id")
+        if not isinstance(job_id, str) or not is_id(job_id):
+            raise Unavailable(f"Hedra took the job and gave {quoted(job_id)} for its id.")
+        return job_id
 
     # --- from a job to its result ---
 

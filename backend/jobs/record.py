@@ -122,6 +122,16 @@ class Record:
         if not self._written or (job.id, job.state) != (self.entry.job_id, self.entry.state):
             yield from self._write(job_id=job.id, state=job.state)
 
+    def submitted(self, submission: Flow[str]) -> Flow[str]:
+        """Submit the job, write down its id or how the submission failed, and return the id."""
+        try:
+            job_id = yield from submission
+        except BaseException as error:
+            yield from self.ended(error)
+            raise
+        yield from self.note(JobStatus(id=job_id, state="IN_QUEUE"))
+        return job_id
+
     def ended(self, error: BaseException) -> Flow[None]:
         """Record how it failed, or that its end is unknown. The job's id goes into the error."""
         if not self.known:

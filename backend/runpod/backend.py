@@ -152,15 +152,8 @@ class RunPodBackend:
         """
         job_input, seed = yield from self._prepare(request)
         record = yield from self._begin(request, job_input, seed)
-        try:
-            job_id = yield from self.plane.submit(
-                self.endpoint_id, job_input, policy=execution_policy(deadline_s)
-            )
-        except BaseException as error:
-            yield from record.ended(error)
-            raise
-        yield from record.note(JobStatus(id=job_id, state="IN_QUEUE"))
-        return job_id
+        submission = self.plane.submit(self.endpoint_id, job_input, policy=execution_policy(deadline_s))
+        return (yield from record.submitted(submission))
 
     def resume(
         self, job_id: str, *, deadline_s: float, output_path: Path | None = None
