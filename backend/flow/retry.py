@@ -113,7 +113,7 @@ class Attempts:
         """Count a failed attempt, and tell how many seconds to wait before the next.
 
         Raises:
-            ComfyformError: the error itself, when there is no next attempt.
+            ComfyformError: the error itself, after the last attempt.
         """
         policy = self._when(error)
         if isinstance(error, Unavailable):

@@ -8,10 +8,12 @@ import base64
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
-from backend.errors import JobFailed
+from backend.errors import ComfyformError, JobFailed
 from backend.flow.http_driver import Http
+from backend.flow.retry import Retry, call_again
 from backend.runpod.job_api import JobPlane
 from ops.stores.worker_call import OnEvent, OnState, call_worker, not_understood
 
@@ -23,8 +25,7 @@ OTHER_VERSION: Final = "another version:"
 """How the error begins of a worker of an earlier release, which still took a job after an update."""
 NO_RUNTIME: Final = "the runtime is not on the volume"
 """In the error of a worker whose code is not on the volume, for any job but ``install``."""
-_AGAIN_S: Final = 5.0
-_ATTEMPTS: Final = 24
+_OTHER_VERSIONS: Final = Retry(attempts=25, first_s=5.0, most_s=5.0, jitter=lambda: 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,17 +147,8 @@ class RuntimeJobs:
         self, job: Mapping[str, Any], deadline_s: float, on_event: OnEvent = lambda _event: None
     ) -> Mapping[str, Any]:
         """Run a job; again, where a worker of an earlier release took it."""
-        for _ in range(_ATTEMPTS):
-            try:
-                return self._once(job, deadline_s, on_event)
-            except JobFailed as error:
-                if OTHER_VERSION not in error.message:
-                    raise
-                self.wait(_AGAIN_S)
-        return self._once(job, deadline_s, on_event)
-
-    def _once(self, job: Mapping[str, Any], deadline_s: float, on_event: OnEvent) -> Mapping[str, Any]:
-        return call_worker(
+        once = partial(
+            call_worker,
             self.http,
             self.plane,
             self.endpoint_id,
@@ -165,3 +157,10 @@ class RuntimeJobs:
             on_event=on_event,
             on_state=self.on_state,
         )
+        return call_again(
+            once, _OTHER_VERSIONS, wait=self.wait, what=f"Job {job['action']}", when=_is_of_another_version
+        )
+
+
+def _is_of_another_version(error: ComfyformError) -> bool:
+    return isinstance(error, JobFailed) and OTHER_VERSION in error.message
