@@ -55,15 +55,15 @@ def announce(live: Live[Spec], wanted: Mapping[str, Any], unknown: list[str]) ->
 
 def refuse_taken(kind: Kind[Spec], name: str, stack: str) -> list[Problem]:
     """Refuse a name that the program chose and that another owner's object has."""
-    held = pulumi_state.held(stack)
-    found = [live for live in _all(kind) if live.name == name and live.id not in held]
+    own = pulumi_state.held(stack)
+    found = [live for live in _all(kind) if live.name == name and live.id not in own]
     return [("name", f"{taken(found)} {TAKE_OVER}")] if found else []
 
 
 def tell_others(kind: Kind[Spec], base: str, name: object, stack: str) -> None:
     """Warn of objects that another state of the same name has, or that an earlier one left."""
-    held = pulumi_state.held(stack)
-    named = [live for live in _all(kind) if is_named_after(live.name, base) and live.id not in held]
+    own = pulumi_state.held(stack)
+    named = [live for live in _all(kind) if is_named_after(live.name, base) and live.id not in own]
     others = [f"{live.id} ({live.name!r})" for live in named if live.name != name]
     if others:
         progress.warn(

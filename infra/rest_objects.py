@@ -98,9 +98,9 @@ class RestObject:
         if adopt:
             live = api.adopt(self.kind, adopt, values)
         else:
-            held = pulumi_state.held(props.get(STACK, ""))
+            own = pulumi_state.held(props.get(STACK, ""))
             own_name = props.get(AUTO_NAME) == values["name"]
-            live = api.create(self.kind, values, held=held, own_name=own_name)
+            live = api.create(self.kind, values, held=own, own_name=own_name)
         pulumi_state.took(live.id)
         return CreateResult(live.id, self.outputs(live, {**props, ADOPTED: True if adopt else None}))
 

@@ -28,22 +28,20 @@ class Steps:
         provide: makes the volume have it and returns the state.
         look: returns the state as the volume has it; None where it is gone.
         inputs: returns the inputs that would declare a state.
+        identity: returns what names the resource on its volume.
     """
 
     problems: Callable[[Props], list[tuple[str, str]]]
     provide: Callable[[Props], dict[str, Any]]
     look: Callable[[Props], dict[str, Any] | None]
     inputs: Callable[[Props], dict[str, Any]]
+    identity: Callable[[Props], str]
 
 
 class _RuntimeProvider(ConfiguredProvider):
     """What code archives and environments share."""
 
     steps: ClassVar[Steps]
-
-    def identity(self, props: Props) -> str:
-        """Return what names the resource on its volume."""
-        raise NotImplementedError
 
     @guarded
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:  # noqa: ARG002
@@ -61,7 +59,7 @@ class _RuntimeProvider(ConfiguredProvider):
     @guarded
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Make the volume have it; what an earlier attempt left is kept."""
-        return CreateResult(f"{props['volume_id']}/{self.identity(props)}", self.steps.provide(props))
+        return CreateResult(f"{props['volume_id']}/{self.steps.identity(props)}", self.steps.provide(props))
 
     @guarded
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
@@ -94,11 +92,8 @@ class WorkerCodeProvider(_RuntimeProvider):
         volume_runtime.install,
         volume_runtime.look_for_code,
         volume_runtime.code_inputs,
+        identity=lambda _props: "code",  # a stack has one
     )
-
-    def identity(self, props: Props) -> str:  # noqa: ARG002
-        """See `_RuntimeProvider.identity`: a stack has one code."""
-        return "code"
 
 
 class PythonEnvironmentProvider(_RuntimeProvider):
@@ -109,8 +104,5 @@ class PythonEnvironmentProvider(_RuntimeProvider):
         volume_runtime.build,
         volume_runtime.look_for_environment,
         volume_runtime.environment_inputs,
+        identity=lambda props: f"environments/{props['kind']}",
     )
-
-    def identity(self, props: Props) -> str:
-        """See `_RuntimeProvider.identity`: one of each kind."""
-        return f"environments/{props['kind']}"

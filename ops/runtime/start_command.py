@@ -42,8 +42,8 @@ def compact(source: str) -> str:
         ):
             for number in range(node.lineno - 1, node.end_lineno):
                 lines[number] = ""
-    kept = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    code = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     return "\n".join(
         re.sub(r"^( {4})+", lambda found: " " * (len(found[0]) // 4), re.sub(r"  # .*$", "", line))
-        for line in kept
+        for line in code
     )
