@@ -6,7 +6,7 @@ submitted again; the worker does one after the other.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backend.errors import ConfigError, JobError, NotFound
 from infra import provider_session
@@ -15,9 +15,10 @@ from infra.models import ops_fault, words_of_the_stack
 from infra.provider_hooks import current_urn, wait
 from infra.provider_session import Listing
 from infra.runtime_plan import RuntimePlan
-from ops.runpod.api import NETWORK_VOLUMES
 from ops.runtime.environment_key import KINDS
-from ops.stores.runtime_jobs import RuntimeJobs, RuntimeListing
+
+if TYPE_CHECKING:  # every program and provider process imports this module; most look at no volume with it
+    from ops.stores.runtime_jobs import RuntimeJobs, RuntimeListing
 
 READY: Final = "ready"
 """The state of what is on the volume with the right bytes."""
@@ -27,7 +28,7 @@ _CODE: Final = ("volume_id", "endpoint_id", "sha256", "state")
 FOLDER: Final = "generation_folder"
 """An input that is not compared: where this machine has what the code archive's sha256 stands for."""
 _ENVIRONMENT: Final = ("volume_id", "endpoint_id", "kind", "key", "base", "state")
-_listing: Final[Listing[RuntimeListing | None]] = Listing()
+_listing: "Final[Listing[RuntimeListing | None]]" = Listing()
 
 
 def code_problems(props: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -118,7 +119,7 @@ def look_for_environment(props: Mapping[str, Any]) -> dict[str, Any] | None:
     return _environment_state(props, record, DAMAGED if damaged else READY)
 
 
-def _look(props: Mapping[str, Any]) -> tuple[RuntimeListing | None, bool]:
+def _look(props: Mapping[str, Any]) -> "tuple[RuntimeListing | None, bool]":
     """List the volume once for all resources on it.
 
     Returns:
@@ -135,7 +136,9 @@ def _look(props: Mapping[str, Any]) -> tuple[RuntimeListing | None, bool]:
         return None, False
 
 
-def _list(props: Mapping[str, Any]) -> RuntimeListing | None:
+def _list(props: Mapping[str, Any]) -> "RuntimeListing | None":
+    from ops.runpod.api import NETWORK_VOLUMES
+
     try:
         provider_session.api().get(NETWORK_VOLUMES, props["volume_id"])
     except NotFound:
@@ -145,7 +148,7 @@ def _list(props: Mapping[str, Any]) -> RuntimeListing | None:
     return _jobs(props).listing()
 
 
-def _is_damaged(found: RuntimeListing, name: str) -> bool:
+def _is_damaged(found: "RuntimeListing", name: str) -> bool:
     return any(name in each for each in found.damaged)
 
 
@@ -177,8 +180,9 @@ def _key(props: Mapping[str, Any]) -> tuple[object, ...]:
     return props["volume_id"], props.get("endpoint_id")
 
 
-def _jobs(props: Mapping[str, Any]) -> RuntimeJobs:
+def _jobs(props: Mapping[str, Any]) -> "RuntimeJobs":
     from backend.runpod.job_api import JobPlane  # its client loads only where the volume is changed
+    from ops.stores.runtime_jobs import RuntimeJobs
 
     settings = provider_session.settings()
     key = settings.need("runpod_api_key", "jobs need RunPod's API key")
